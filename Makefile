@@ -1,0 +1,32 @@
+# make        set up .venv and run the default workflow
+# make test   set up what is missing and run the tests
+# make check  the fast part of the tests only: style, types, library
+
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+
+.PHONY: run test check clean
+
+run: .venv/installed
+	@$(BIN)/snakemake --cores $(CORES) --quiet rules
+
+test: .venv/tested
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: .venv/tested
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not workflow"
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/tested: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group test
+	@touch $@
+
+clean:
+	rm -rf .venv results/* logs .snakemake

@@ -1,0 +1,38 @@
+# The way in: settings, stages, and the targets that have names.
+# `snakemake --list` shows what can be asked for; any file below results/ can be asked for by its path, too.
+
+if "datasets" not in config:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/inputs.smk"
+include: "rules/recipes.smk"
+include: "rules/messages.smk"
+include: "rules/data.smk"
+include: "rules/training.smk"
+include: "rules/attacks.smk"
+include: "rules/lrp.smk"
+include: "rules/robustness.smk"
+include: "rules/claims.smk"
+include: "rules/figures.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    """Everything: figures, claims and the report."""
+    default_target: True
+    input:
+        rules.figures.input,
+        rules.claims.output,
+        rules.report.output,
+    localrule: True
+
+
+onsuccess:
+    announce_results()
+
+
+onerror:
+    announce_failures()

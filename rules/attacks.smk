@@ -1,0 +1,56 @@
+rule attack:
+    """Attack the test points through a network, or through a number of draws from its posterior."""
+    input:
+        points="<results>/{dataset}/points.safetensors",
+        weights="<results>/{dataset}/{network}/{training}/seed{seed}/weights.safetensors",
+    output:
+        "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors",
+    log:
+        "<logs>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/attack.log",
+    benchmark:
+        "<logs>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/attack.tsv"
+    wildcard_constraints:
+        attack=one_of(set(config["attacks"]) - TRANSFERRED),
+    conda:
+        "../envs/learning.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=2000,
+        runtime=240,
+    params:
+        recipe=attack_recipe,
+    script:
+        "../workflow/scripts/attack.py"
+
+
+rule transfer:
+    """Take over the inputs that an attack made on another network."""
+    input:
+        inputs_of_source,
+    output:
+        "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors",
+    log:
+        "<logs>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/attack.log",
+    benchmark:
+        "<logs>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/attack.tsv"
+    wildcard_constraints:
+        attack=one_of(TRANSFERRED),
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=500,
+        runtime=10,
+    params:
+        recipe=lambda wildcards: recipe("transfer.py", attack=config["attacks"][wildcards.attack]),
+    script:
+        "../workflow/scripts/transfer.py"
+
+
+rule attacks:
+    """All attacked inputs."""
+    input:
+        expand("{attack}/inputs.safetensors", attack=ALL_ATTACKS),
+    localrule: True

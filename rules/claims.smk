@@ -1,0 +1,44 @@
+rule comparisons:
+    """Compare the models pairwise, with intervals that count points and seeds."""
+    input:
+        expand("{attack}/robustness.csv", attack=ALL_ATTACKS),
+    output:
+        "<results>/comparisons.csv",
+    log:
+        "<logs>/comparisons.log",
+    benchmark:
+        "<logs>/comparisons.tsv"
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=30,
+    params:
+        recipe=comparisons_recipe,
+    script:
+        "../workflow/scripts/comparisons.py"
+
+
+rule claims:
+    """Judge each claim of the paper: holds, reversed or inconclusive."""
+    input:
+        "<results>/comparisons.csv",
+    output:
+        "<results>/claims.csv",
+    log:
+        "<logs>/claims.log",
+    benchmark:
+        "<logs>/claims.tsv"
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        recipe=recipe("claims.py", **config["claims"]),
+    script:
+        "../workflow/scripts/claims.py"

@@ -1,0 +1,46 @@
+rule figure:
+    """Draw a figure from tables and heat maps."""
+    input:
+        robustness=lambda wildcards: figure_input("robustness", wildcards.figure),
+        maps=lambda wildcards: figure_input("maps", wildcards.figure),
+        comparisons=lambda wildcards: figure_input("comparisons", wildcards.figure),
+        claims=lambda wildcards: figure_input("claims", wildcards.figure),
+    output:
+        png="<results>/figures/{figure}.png",
+        pdf="<results>/figures/{figure}.pdf",
+    log:
+        "<logs>/figures/{figure}.log",
+    benchmark:
+        "<logs>/figures/{figure}.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        recipe=figure_recipe,
+    script:
+        "../workflow/scripts/figure.py"
+
+
+rule figures:
+    """All figures."""
+    input:
+        expand(rules.figure.output, figure=config["figures"]),
+    localrule: True
+
+
+# Each figure is a target by its name.
+for FIGURE in config["figures"]:
+
+    rule:
+        """A figure of the config, as PNG and PDF."""
+        name:
+            FIGURE
+        input:
+            expand(rules.figure.output, figure=FIGURE),
+        localrule: True
+
+    workflow.get_rule(FIGURE).docstring = figure_function(FIGURE).summary

@@ -1,0 +1,112 @@
+# Which files a job reads, where that depends on the settings.
+
+
+def model_path(dataset, network, training, seed):
+    """Folder of a trained network."""
+    return f"<results>/{dataset}/{network}/{training}/seed{seed}"
+
+
+def maps_of(model, inputs, draws, lrp_name, network):
+    """The heat maps of one (model, inputs, rule), a file for each layer."""
+    folder = f"{model}/{inputs}/n{draws}/lrp/{lrp_name}"
+    return [f"{folder}/layer{layer}.safetensors" for layer in GRID.layers(network)]
+
+
+def attacked_models():
+    """Folder and wildcards of everything that is attacked."""
+    for dataset, network, training, attack, draws in GRID.attacked():
+        for seed in GRID.seeds:
+            yield model_path(dataset, network, training, seed), dataset, network, training, attack, draws
+
+
+ALL_MODELS = [model_path(*trained, seed) for trained in GRID.trained() for seed in GRID.seeds]
+ALL_ATTACKS = [f"{model}/{attack}/n{draws}" for model, *_, attack, draws in attacked_models()]
+ALL_MAPS = sorted(
+    {
+        path
+        for model, dataset, network, training, attack, draws in attacked_models()
+        for lrp_name in GRID.rules(dataset, network, training, attack, draws)
+        for inputs in (CLEAN, attack)
+        for path in maps_of(model, inputs, draws, lrp_name, network)
+    }
+)
+
+
+def start_weights(wildcards):
+    """Weights of the training that this one starts from, if it starts from one."""
+    start = GRID.start(wildcards.training)
+    if start is None:
+        return []
+    model = model_path(wildcards.dataset, wildcards.network, start, wildcards.seed)
+    return f"{model}/weights.safetensors"
+
+
+def inputs_of_source(wildcards):
+    """The inputs that the attack of a transferred attack made on its source."""
+    source, attack = GRID.source(wildcards.attack), config["attacks"][wildcards.attack]["attack"]
+    return f"{model_path(wildcards.dataset, wildcards.network, source, wildcards.seed)}/{attack}/n1/inputs.safetensors"
+
+
+def explained_inputs(wildcards):
+    """The images that are explained: the test points, or what an attack made of them."""
+    if wildcards.inputs == CLEAN:
+        return f"<results>/{wildcards.dataset}/points.safetensors"
+    model = model_path(wildcards.dataset, wildcards.network, wildcards.training, wildcards.seed)
+    return f"{model}/{wildcards.inputs}/n{wildcards.draws}/inputs.safetensors"
+
+
+def explanations(wildcards, inputs):
+    """The heat maps of all rules by which an attacked model is explained, and the classes that they explain."""
+    place = (wildcards.dataset, wildcards.network, wildcards.training)
+    model = model_path(*place, wildcards.seed)
+    for lrp_name in GRID.rules(*place, wildcards.attack, int(wildcards.draws)):
+        yield from maps_of(model, inputs, wildcards.draws, lrp_name, wildcards.network)
+        yield f"{model}/{inputs}/n{wildcards.draws}/lrp/{lrp_name}/explained.safetensors"
+
+
+def figure_function(name):
+    """What the catalogue says of the function that draws a figure."""
+    return catalog.functions("figures")[config["figures"][name]["figure"]]
+
+
+def panels_of(name):
+    """The panels of a figure."""
+    return config["figures"][name].get("panels", [])
+
+
+def robustness_tables(name):
+    """The robustness tables of all models in the panels of a figure."""
+    for panel in panels_of(name):
+        place = (panel["dataset"], panel["network"])
+        for training in panel["trainings"]:
+            for draws in GRID.draws_of(*place, training, panel["attack"]):
+                for seed in GRID.seeds:
+                    yield f"{model_path(*place, training, seed)}/{panel['attack']}/n{draws}/robustness.csv"
+
+
+def pictures(name):
+    """Images and heat maps of the panels of a figure: those of the first seed and of most draws."""
+    function, settings = figure_function(name), config["figures"][name]
+    lrp_name = settings.get("rule", catalog.default(function, "rule"))
+    for panel in panels_of(name):
+        place, attack = (panel["dataset"], panel["network"]), panel["attack"]
+        yield f"<results>/{panel['dataset']}/points.safetensors"
+        for training in panel["trainings"]:
+            model = model_path(*place, training, GRID.seeds[0])
+            draws = GRID.draws_of(*place, training, attack)[-1]
+            yield f"{model}/{attack}/n{draws}/inputs.safetensors"
+            for inputs in (CLEAN, attack):
+                yield from maps_of(model, inputs, draws, lrp_name, panel["network"])
+
+
+FIGURE_INPUTS = {
+    "robustness": robustness_tables,
+    "maps": pictures,
+    "comparisons": lambda name: ["<results>/comparisons.csv"],
+    "claims": lambda name: ["<results>/claims.csv"],
+}
+
+
+def figure_input(kind, name):
+    """The files of one kind that a figure needs: none, unless its function has an argument of that name."""
+    return sorted(set(FIGURE_INPUTS[kind](name))) if kind in figure_function(name).inputs else []

@@ -1,0 +1,41 @@
+# What a run says at its end: where the results lie, or what failed and why.
+
+import atexit
+import time
+
+STARTED = time.time()
+
+
+def announce_results():
+    """Say where the figures, the claims and the report lie, as far as they exist."""
+    places = {
+        "Figures": "<results>/figures",
+        "Claims": "<results>/claims.csv",
+        "Report": "<results>/report.html",
+    }
+    for name, place in places.items():
+        if (path := Path(workflow.pathvars.apply(place))).exists():
+            print(f"{name + ':':9}{path}", file=sys.stderr)
+
+
+def announce_failures():
+    """Say of each job that failed in this run what the cause was and where its log lies, as the last lines of the run."""
+    recent = [
+        path
+        for path in Path(workflow.pathvars.apply("<logs>")).rglob("*.log")
+        if path.stat().st_mtime >= STARTED
+    ]
+    failed = {path: cause for path in sorted(recent) if (cause := cause_of(path))}
+    lines = [f"Failed: {cause}\n  Log: {path}" for path, cause in failed.items()]
+    if lines:
+        atexit.register(print, "\n".join(["", *lines]), file=sys.stderr)
+
+
+def cause_of(path):
+    """The cause that a job wrote into its log, None if the job ended well."""
+    text = path.read_text(errors="replace")
+    if causes := [line.split("cause: ", 1)[1] for line in text.splitlines() if "cause: " in line]:
+        return causes[-1]
+    return (
+        None if "done, peak memory" in text else "the job ended without saying why; it may have been killed"
+    )

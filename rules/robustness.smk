@@ -1,0 +1,24 @@
+rule robustness:
+    """Measure point by point how much of the explanation and of the prediction survives an attack."""
+    input:
+        points="<results>/{dataset}/points.safetensors",
+        attacked="<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors",
+        clean_maps=lambda wildcards: explanations(wildcards, CLEAN),
+        attacked_maps=lambda wildcards: explanations(wildcards, wildcards.attack),
+    output:
+        "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/robustness.csv",
+    log:
+        "<logs>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/robustness.log",
+    benchmark:
+        "<logs>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/robustness.tsv"
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        recipe=recipe("robustness.py", top_k=sorted(config["robustness"]["top_k"])),
+    script:
+        "../workflow/scripts/robustness.py"

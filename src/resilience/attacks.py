@@ -1,0 +1,169 @@
+"""Gradient attacks on the posterior predictive (paper, Sec. II-B, II-C and VII-B).
+
+The gradient of the loss of the mean prediction, full step: sign ∇ₓ L(E_w[p(x, w)], y). A point estimate is a posterior of
+one draw, so the same functions attack both. Gradients are summed draw by draw, so memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from resilience import networks
+from resilience.catalog import entry
+from resilience.parameters import AttackName, Count, Fraction, TrainingName
+from resilience.posterior import Posterior
+from resilience.progress import track
+
+Objective = Literal["likelihood", "margin"]
+
+
+@entry()
+def fgsm(
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: Fraction,
+    objective: Literal["likelihood", "margin"] = "likelihood",
+) -> Tensor:
+    """Fast Gradient Sign Method: x + epsilon · sign ∇ₓ L, clamped to [0, 1] (paper, Sec. VII-B).
+
+    Parameters
+    ----------
+    posterior
+        The network under attack.
+    x, y
+        Images [N, C, H, W] in [0, 1] and labels [N].
+    generator
+        Not used: the attack has no random start.
+    epsilon
+        Largest change of a pixel.
+    objective
+        The loss; see :func:`loss_gradient`.
+
+    Returns
+    -------
+    Tensor
+        Attacked images [N, C, H, W] in [0, 1].
+    """
+    return (x + epsilon * loss_gradient(posterior, x, y, objective).sign()).clamp(0, 1)
+
+
+@entry()
+def pgd(
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: Fraction,
+    steps: Count = 40,
+    step_size: Fraction | None = None,
+    objective: Literal["likelihood", "margin"] = "likelihood",
+) -> Tensor:
+    """Projected Gradient Descent: a random start in the epsilon-ball, then steps of FGSM, each projected back.
+
+    Parameters
+    ----------
+    posterior
+        The network under attack.
+    x, y
+        Images [N, C, H, W] in [0, 1] and labels [N].
+    generator
+        For the random start, uniform in the ball.
+    epsilon
+        Largest change of a pixel.
+    steps
+        Number of steps.
+    step_size
+        Size of a step; 2.5 · epsilon / steps if None (Madry et al. 2018).
+    objective
+        The loss; see :func:`loss_gradient`.
+
+    Returns
+    -------
+    Tensor
+        Attacked images [N, C, H, W] in [0, 1].
+    """
+    size = 2.5 * epsilon / steps if step_size is None else step_size
+    start = 2 * torch.rand(x.shape, generator=generator, dtype=x.dtype).to(x.device) - 1
+    low, high = (x - epsilon).clamp(0, 1), (x + epsilon).clamp(0, 1)
+    attacked = (x + epsilon * start).clamp(low, high)
+    for _ in track(range(steps), "PGD"):
+        attacked = (attacked + size * loss_gradient(posterior, attacked, y, objective).sign()).clamp(low, high)
+    return attacked
+
+
+@entry()
+def transfer(*, attack: AttackName, source: TrainingName) -> None:
+    """The inputs that another attack makes on another network, a point estimate with the same seed.
+
+    It needs no gradient of the network that it is used on, so it shows robustness that is only a vanished gradient.
+    """
+    raise TypeError("a transferred attack is a copy of another network's attacked inputs, not a computation")
+
+
+def loss_gradient(posterior: Posterior, x: Tensor, y: Tensor, objective: Objective) -> Tensor:
+    """Direction of ∇ₓ L(E_w[p(x, w)], y), the gradient of the loss of the posterior predictive.
+
+    With u_s the value of the objective in draw s, the gradient is Σ_s c_s ∇u_s, where
+
+    * ``likelihood``: L = −log E_w[p_y], u = log Σ_{j≠y} exp(z_j − z_y), p_y = σ(−u) and c ∝ p_y (1 − p_y). Written in u it
+      does not saturate: the derivative of −log p_y underflows for a confident network, that of u does not.
+    * ``margin``: L = E_w[u] with u = max_{j≠y} z_j − z_y, and c is the same for all draws.
+
+    Each image's gradient comes out up to a positive factor, which an attack that takes its sign does not see.
+
+    Parameters
+    ----------
+    posterior
+        S draws.
+    x, y
+        Images [N, C, H, W] and labels [N].
+
+    Returns
+    -------
+    Tensor
+        [N, C, H, W].
+    """
+    measure = {"likelihood": _likelihood, "margin": _margin}[objective]
+    total = torch.zeros_like(x)
+    largest = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+    for weights in posterior:
+        variable = x.detach().requires_grad_()
+        value, log_weight = measure(networks.logits(posterior.network, weights, variable), y)
+        (gradient,) = torch.autograd.grad(value.sum(), variable)
+        # The weights span hundreds of orders of magnitude, so they are kept relative to the largest one so far.
+        present = torch.maximum(largest, log_weight)
+        total = total * _per_image(torch.exp(largest - present)) + gradient * _per_image(torch.exp(log_weight - present))
+        largest = present
+    return total
+
+
+def _likelihood(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Value u = log Σ_{j≠y} exp(z_j − z_y) [N], and the log of its weight σ(u) σ(−u) [N]."""
+    value = _others(logits, y).logsumexp(1) - _own(logits, y)
+    return value, (logsigmoid(value) + logsigmoid(-value)).detach()
+
+
+def _margin(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Value u = max_{j≠y} z_j − z_y [N], and the log of its weight, 0 [N]."""
+    value = _others(logits, y).amax(1) - _own(logits, y)
+    return value, torch.zeros_like(value).detach()
+
+
+def _own(logits: Tensor, y: Tensor) -> Tensor:
+    return logits.gather(1, y[:, None])[:, 0]
+
+
+def _others(logits: Tensor, y: Tensor) -> Tensor:
+    return logits.scatter(1, y[:, None], -torch.inf)
+
+
+def _per_image(factor: Tensor) -> Tensor:
+    return factor[:, None, None, None]

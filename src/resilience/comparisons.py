@@ -1,0 +1,282 @@
+"""Paired comparisons of models, with intervals that count both test points and seeds as sources of chance.
+
+The same points are used with every seed, so each value is known for every seed and point. Their mean varies because other
+points could have been drawn (estimated by a bootstrap over points) and because other seeds could have been (estimated by
+what the seeds at hand differ). The two variances add, and a t interval with Welch-Satterthwaite degrees of freedom
+follows: with few seeds it is wide, as it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from resilience.robustness import column
+from resilience.seeding import generator_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A statistic: its value, its value in each resample of the points [RESAMPLES], and in each seed alone [seeds]."""
+
+    estimate: float
+    by_point: np.ndarray
+    by_seed: np.ndarray
+    points: int
+
+    def __sub__(self, other: Resampled) -> Resampled:
+        return Resampled(
+            self.estimate - other.estimate, self.by_point - other.by_point, self.by_seed - other.by_seed, self.points
+        )
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its interval and two-sided p-value against zero.
+
+    ``low`` and ``high`` count points and seeds; ``low_points`` and ``high_points`` are the percentile bootstrap over points
+    for the seeds at hand; ``seed_sd`` is the standard deviation of what each seed alone gives.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    low_points: float
+    high_points: float
+    seed_sd: float
+    p: float
+
+
+def interval(statistic: Resampled, confidence: float) -> Interval:
+    """Interval of a resampled statistic; see the head of this module."""
+    margin = (1 - confidence) / 2
+    seeds = len(statistic.by_seed)
+    seed_sd = float(statistic.by_seed.std(ddof=1)) if seeds > 1 else 0.0
+    of_points, of_seeds = float(statistic.by_point.var(ddof=1)), seed_sd**2 / seeds
+    low_points, high_points = (float(value) for value in np.quantile(statistic.by_point, [margin, 1 - margin]))
+    estimate, variance = statistic.estimate, of_points + of_seeds
+    if variance < 1e-24:
+        return Interval(estimate, estimate, estimate, low_points, high_points, seed_sd, float(abs(estimate) < 1e-12))
+    freedom = variance**2 / (of_points**2 / max(statistic.points - 1, 1) + of_seeds**2 / max(seeds - 1, 1))
+    error = variance**0.5
+    half = float(stats.t.ppf(1 - margin, freedom)) * error
+    p = float(2 * stats.t.sf(abs(estimate) / error, freedom))
+    return Interval(estimate, estimate - half, estimate + half, low_points, high_points, seed_sd, p)
+
+
+def mean(values: np.ndarray) -> Resampled:
+    """Mean of values [seeds, points]; NaN where a point does not count for a seed."""
+    counts = np.isfinite(values)
+    filled = np.where(counts, values, 0.0)
+    weights = _resamples(values.shape[1])
+    totals, numbers = weights @ filled.sum(0), weights @ counts.sum(0)
+    estimate = filled.sum() / counts.sum()
+    by_point = np.divide(totals, numbers, out=np.full(len(weights), estimate), where=numbers > 0)
+    return Resampled(float(estimate), by_point, filled.sum(1) / counts.sum(1), int(counts.any(0).sum()))
+
+
+def correlation(first: np.ndarray, second: np.ndarray) -> Resampled:
+    """Mean over seeds of Spearman's rank correlation of two quantities [seeds, points]."""
+    once = np.ones((1, first.shape[1]))
+    by_seed = np.array([_spearman(one, two, once)[0] for one, two in zip(first, second, strict=True)])
+    weights = _resamples(first.shape[1])
+    by_point = np.mean([_spearman(one, two, weights) for one, two in zip(first, second, strict=True)], axis=0)
+    return Resampled(float(by_seed.mean()), by_point, by_seed, first.shape[1])
+
+
+@cache
+def _resamples(points: int) -> np.ndarray:
+    """How often each point is drawn in each resample, [RESAMPLES, points]: the same for all statistics."""
+    return generator_of("bootstrap", points).multinomial(points, np.full(points, 1 / points), RESAMPLES).astype(float)
+
+
+def _spearman(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Spearman's correlation in each resample [B], of values [points] that are drawn ``weights`` [B, points] times."""
+    total = weights.sum(1)
+    ranks = [_ranks(values, weights) for values in (first, second)]
+    centred = [rank - ((rank * weights).sum(1) / total)[:, None] for rank in ranks]
+    squares = [(rank * rank * weights).sum(1) for rank in centred]
+    spread = np.sqrt(squares[0] * squares[1])
+    product = (centred[0] * centred[1] * weights).sum(1)
+    # A quantity that does not vary has no rank correlation; it counts as none.
+    return np.divide(product, spread, out=np.zeros_like(product), where=spread > 1e-9)
+
+
+def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean ranks [B, points] among points that are drawn ``weights`` times."""
+    _, group = np.unique(values, return_inverse=True)
+    of_group = np.zeros((len(weights), group.max() + 1))
+    np.add.at(of_group.T, group, weights.T)
+    below = np.cumsum(of_group, 1) - of_group
+    return (below + (of_group + 1) / 2)[:, group]
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values corrected for their number (Holm 1979); NaN stays NaN and does not count."""
+    corrected = np.full_like(p, np.nan)
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    scaled = np.maximum.accumulate(p[order] * (len(order) - np.arange(len(order))))
+    corrected[order] = np.minimum(scaled, 1)
+    return corrected
+
+
+class Model:
+    """One training with one number of draws under one attack: its robustness tables of all seeds."""
+
+    def __init__(self, training: str, role: str, draws: int, table: pd.DataFrame):
+        self.training, self.role, self.draws = training, role, draws
+        self._table = table.dropna(axis=1, how="all")
+        self._correlations: dict[str, Resampled] = {}
+
+    def values(self, name: str) -> np.ndarray:
+        """A column as [seeds, points]."""
+        return self._pivot(self._table[name]).astype(float)
+
+    def stayed_right(self) -> np.ndarray:
+        """Whether both predictions are the label, [seeds, points]."""
+        right = self._table[["prediction", "prediction_attacked"]].eq(self._table["label"], axis=0).all(axis=1)
+        return self._pivot(right).astype(bool)
+
+    def correlation(self, name: str) -> Resampled:
+        """Spearman's correlation of a column with softmax robustness."""
+        if name not in self._correlations:
+            self._correlations[name] = correlation(self.values(name), self.values("softmax_robustness"))
+        return self._correlations[name]
+
+    def rules(self, layer: int, top_k: float) -> set[str]:
+        """The rules by which this model was explained."""
+        start, end = column("|", layer, top_k).split("|")
+        return {
+            name.removeprefix(start).removesuffix(end)
+            for name in map(str, self._table.columns)
+            if name.startswith(start) and name.endswith(end)
+        }
+
+    def _pivot(self, values: pd.Series) -> np.ndarray:
+        seeds = self._table["seed"].nunique()
+        ordered = self._table.assign(_=values).sort_values(["seed", "index"])["_"].to_numpy()
+        return ordered.reshape(seeds, -1)
+
+
+def compare(
+    tables: pd.DataFrame, roles: dict[str, str], layers: dict[str, tuple[int, ...]], top_k: float, confidence: float
+) -> pd.DataFrame:
+    """Every comparison of two models under one attack.
+
+    Parameters
+    ----------
+    tables
+        The robustness tables of all models, under one another.
+    roles
+        Role of each training: deterministic, adversarial, control or bayesian.
+    layers
+        Learnable layers of each network.
+    top_k
+        Percentage of most relevant pixels.
+    confidence
+        Of the intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per comparison; ``estimate`` is model minus reference. Measures are ``lrp_robustness``,
+        ``softmax_robustness`` and ``correlation`` (Spearman's, of the two). ``subset`` is ``all`` points or ``unbroken``:
+        those that both models classify rightly before and after the attack. ``effect_size`` is the mean difference over
+        its standard deviation among points; ``p`` belongs to the interval; ``p_wilcoxon`` and ``p_mann_whitney`` compare the
+        means over seeds of each point, the latter as the paper does: one-sided, model above reference. Each is also given
+        corrected for the number of rows.
+    """
+    import pandas as pd
+
+    rows = []
+    for (dataset, network, attack), group in tables.groupby(["dataset", "network", "attack"], sort=True):
+        models = [
+            Model(training, roles[training], draws, part)
+            for (training, draws), part in group.groupby(["training", "draws"], sort=True)
+        ]
+        for model, reference in _pairs(models):
+            for row in _compare_pair(model, reference, layers[network], top_k, confidence):
+                rows.append({"dataset": dataset, "network": network, "attack": attack, **row})
+    result = pd.DataFrame(rows)
+    for name in ("p", "p_wilcoxon", "p_mann_whitney"):
+        if name in result:
+            result[f"{name}_corrected"] = holm(result[name].to_numpy(dtype=float))
+    return result
+
+
+def _pairs(models: list[Model]) -> Iterator[tuple[Model, Model]]:
+    """What the paper or an objection to it compares: a model with those of simpler roles, more draws with fewer."""
+    order = {"deterministic": 0, "adversarial": 1, "control": 1, "bayesian": 2}
+    for model in models:
+        for reference in models:
+            simpler = order[reference.role] < order[model.role]
+            if simpler or (reference.training == model.training and reference.draws < model.draws):
+                yield model, reference
+
+
+def _compare_pair(
+    model: Model, reference: Model, layers: tuple[int, ...], top_k: float, confidence: float
+) -> Iterator[dict[str, Any]]:
+    about = {
+        "training": model.training,
+        "role": model.role,
+        "draws": model.draws,
+        "reference": reference.training,
+        "reference_role": reference.role,
+        "reference_draws": reference.draws,
+    }
+    unbroken = model.stayed_right() & reference.stayed_right()
+    everything = np.ones_like(unbroken)
+    softmax = (model.values("softmax_robustness"), reference.values("softmax_robustness"))
+    difference = _difference(*softmax, everything, confidence)
+    yield {"measure": "softmax_robustness", "rule": "", "layer": layers[-1], "subset": "all", **about, **difference}
+    for rule in sorted(model.rules(layers[-1], top_k) & reference.rules(layers[-1], top_k)):
+        for layer in layers:
+            name = column(rule, layer, top_k)
+            here = {"rule": rule, "layer": layer, **about}
+            for subset, counts in {"all": everything, "unbroken": unbroken}.items():
+                if counts.any(1).all():
+                    difference = _difference(model.values(name), reference.values(name), counts, confidence)
+                    yield {"measure": "lrp_robustness", "subset": subset, **here, **difference}
+            pair = (model.correlation(name), reference.correlation(name))
+            yield {"measure": "correlation", "subset": "all", **here, **_correlations(*pair, confidence)}
+
+
+def _difference(first: np.ndarray, second: np.ndarray, counts: np.ndarray, confidence: float) -> dict[str, Any]:
+    statistic = mean(np.where(counts, first - second, np.nan))
+    kept = counts.any(0)
+    weights = counts[:, kept] / counts[:, kept].sum(0)
+    of_points = [(part[:, kept] * weights).sum(0) for part in (first, second)]
+    difference = of_points[0] - of_points[1]
+    spread = float(difference.std(ddof=1)) if len(difference) > 1 else 0.0
+    return {
+        "mean": float(first[counts].mean()),
+        "mean_reference": float(second[counts].mean()),
+        **asdict(interval(statistic, confidence)),
+        "effect_size": float(difference.mean() / spread) if spread > 0 else 0.0,
+        "seeds": len(first),
+        "points": int(kept.sum()),
+        "p_wilcoxon": float(stats.wilcoxon(difference).pvalue) if difference.any() else 1.0,
+        "p_mann_whitney": float(stats.mannwhitneyu(*of_points, alternative="greater").pvalue),
+    }
+
+
+def _correlations(first: Resampled, second: Resampled, confidence: float) -> dict[str, Any]:
+    return {
+        "mean": first.estimate,
+        "mean_reference": second.estimate,
+        **asdict(interval(first - second, confidence)),
+        "seeds": len(first.by_seed),
+        "points": first.points,
+    }

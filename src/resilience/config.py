@@ -1,0 +1,185 @@
+"""Checks a config before any job is made, so that whatever cannot work is refused at once and by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from resilience.catalog import SECTIONS, Function, functions
+from resilience.grid import Grid, GridError
+
+
+class ConfigError(ValueError):
+    """A config that cannot work. The message has one line for each problem: key, value and what would be accepted."""
+
+    def __init__(self, problems: Iterable[str]):
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The config with defaults filled in.
+
+    Parameters
+    ----------
+    config
+        As read from YAML.
+    schema
+        ``workflow/schemas/config.schema.yaml``.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or missing, a value out of range, a name undefined, or the parts contradict each other.
+    """
+    problems = list(_structure(config, schema))
+    if not problems:
+        config = _with_defaults(config, schema)
+        problems = [*_entries(config, schema), *_names(config)]
+    if not problems:
+        try:
+            Grid(config)
+        except GridError as error:
+            problems = [str(error)]
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def nearest(value: object, known: Iterable[str]) -> str:
+    """The known names that a mistaken one was probably meant to be, as the end of a sentence."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(value), names, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(names)}" if names else "none is defined"
+
+
+def _structure(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
+    from jsonschema import Draft202012Validator
+
+    errors = Draft202012Validator(schema).iter_errors(config)
+    for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
+        yield _sentence(error, ())
+
+
+def _entries(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
+    for section in SECTIONS:
+        shared = schema["properties"][section].get("additionalProperties", {}).get("properties", {})
+        for name, settings in config[section].items():
+            yield from _entry(section, settings, (section, name), config, set(shared))
+
+
+def _entry(
+    section: str, settings: dict[str, Any], path: tuple[str, ...], config: dict[str, Any], shared: set[str]
+) -> Iterator[str]:
+    """Problems of one entry: the function it names, that function's parameters, and the names these refer to."""
+    from jsonschema import Draft202012Validator
+
+    key = SECTIONS[section].key
+    known = functions(section)
+    if key not in settings:
+        yield f"{'.'.join(path)}: the key {key!r} is missing; {nearest('', known)}"
+        return
+    if settings[key] not in known:
+        yield f"{'.'.join(path)}.{key}: {settings[key]!r} is unknown; {nearest(settings[key], known)}"
+        return
+    function = known[settings[key]]
+    own = {name: value for name, value in settings.items() if name not in shared or name == key}
+    errors = list(Draft202012Validator(function.schema(key)).iter_errors(own))
+    for error in errors:
+        yield _sentence(error, path, also=shared)
+    if not errors:
+        yield from _references(function, own, path, config)
+
+
+def _references(
+    function: Function, settings: dict[str, Any], path: tuple[str, ...], config: dict[str, Any]
+) -> Iterator[str]:
+    for name, parameter in function.parameters.items():
+        value = settings.get(name)
+        if value is None:
+            continue
+        if (target := parameter.schema.get("name_in")) and value not in config[target]:
+            yield f"{'.'.join(path)}.{name}: {value!r} is not one of the {target}; {nearest(value, config[target])}"
+        if target := parameter.schema.get("entry_of"):
+            yield from _entry(target, value, (*path, name), config, set())
+
+
+def _names(config: dict[str, Any]) -> Iterator[str]:
+    """Names in experiments, figures and claims that no section defines."""
+    for name, experiment in config["experiments"].items():
+        for section in ("datasets", "networks", "trainings", "attacks", "lrp"):
+            yield from _undefined(experiment[section], section, f"experiments.{name}.{section}", config)
+    for name, figure in config["figures"].items():
+        for number, panel in enumerate(figure.get("panels", [])):
+            place = f"figures.{name}.panels[{number}]"
+            for key in ("dataset", "network", "attack"):
+                yield from _undefined([panel[key]], f"{key}s", f"{place}.{key}", config)
+            yield from _undefined(panel["trainings"], "trainings", f"{place}.trainings", config)
+    claims = config["claims"]
+    yield from _undefined([claims["lrp"]], "lrp", "claims.lrp", config)
+    if claims["top_k"] not in config["robustness"]["top_k"]:
+        yield f"claims.top_k: {claims['top_k']} is not measured; robustness.top_k has {config['robustness']['top_k']}"
+
+
+def _undefined(names: list[str], section: str, path: str, config: dict[str, Any]) -> Iterator[str]:
+    for name in names:
+        if name not in config[section]:
+            yield f"{path}: {name!r} is not one of the {section}; {nearest(name, config[section])}"
+
+
+def _sentence(error: Any, prefix: tuple[str, ...], also: Iterable[str] = ()) -> str:
+    """A JSON-schema error as one line that says which key, which value and what would be accepted."""
+    path = ".".join([*prefix, *(str(part) for part in error.absolute_path)]) or "config"
+    value = error.instance
+    match error.validator:
+        case "additionalProperties":
+            known = set(error.schema.get("properties", {})) | set(also)
+            unknown = [key for key in value if key not in known]
+            return "; ".join(f"{path}: the key {key!r} is unknown; {nearest(key, known)}" for key in unknown)
+        case "required":
+            missing = [key for key in error.validator_value if key not in value]
+            return f"{path}: the key {missing[0]!r} is missing"
+        case "type":
+            return f"{path}: {value!r} must be of type {error.validator_value}"
+        case "enum":
+            return f"{path}: {value!r} is unknown; {nearest(value, map(str, error.validator_value))}"
+        case "minimum":
+            return f"{path}: {value!r} must be at least {error.validator_value}"
+        case "maximum":
+            return f"{path}: {value!r} must be at most {error.validator_value}"
+        case "exclusiveMinimum":
+            return f"{path}: {value!r} must be greater than {error.validator_value}"
+        case "exclusiveMaximum":
+            return f"{path}: {value!r} must be less than {error.validator_value}"
+        case "pattern":
+            return f"{path}: {value!r} must match {error.validator_value}"
+        case "uniqueItems":
+            return f"{path}: {value!r} names something twice"
+        case "not":
+            return f"{path}: the name {value!r} is taken; choose another"
+        case "minItems" | "minProperties":
+            return f"{path}: must not be empty"
+        case "anyOf":
+            kinds = [option.get("type", "?") for option in error.validator_value]
+            numeric = next((e for e in error.context if e.validator not in ("type", "const")), None)
+            return _sentence(numeric, prefix) if numeric else f"{path}: {value!r} must be of type {' or '.join(kinds)}"
+    return f"{path}: {error.message}"
+
+
+def _with_defaults(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """A copy in which every key that the schema gives a default has a value."""
+    filled = dict(config)
+    for key, part in schema.get("properties", {}).items():
+        if "default" in part:
+            filled.setdefault(key, part["default"])
+        if isinstance(filled.get(key), dict):
+            filled[key] = _with_defaults(filled[key], part)
+    items = schema.get("additionalProperties")
+    if isinstance(items, dict):
+        for key, value in filled.items():
+            if isinstance(value, dict) and key not in schema.get("properties", {}):
+                filled[key] = _with_defaults(value, items)
+    return filled

@@ -1,0 +1,173 @@
+"""Datasets, their splits, and the test points that are attacked and explained.
+
+A dataset is a set of images in [0, 1] with integer labels, split into train, validation and test. The test split serves
+the measurements and the figures; whatever is selected is selected on the validation split.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from resilience.artifacts import Arrays
+from resilience.catalog import entry
+from resilience.parameters import Count, Folder, Fraction, NonNegative
+from resilience.seeding import generator_of
+
+
+class DataError(ValueError):
+    """Data that cannot be used. The message says which file or class, and what was expected."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images ``x`` [N, C, H, W] (float32 in [0, 1], or uint8 in 0 … 255) with labels ``y`` [N] (int64)."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: np.ndarray) -> Images:
+        return Images(self.x[index], self.y[index])
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a source delivers: images to learn from and images to test on."""
+
+    train: Images
+    test: Images
+
+
+@entry()
+def digits(*, test_share: Fraction = 0.2) -> Source:
+    """Scikit-learn's bundled handwritten digits: 1,797 images of 8 × 8 pixels, 10 classes."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    x = (bunch.images / 16).astype(np.float32)[:, None]
+    return _separate(Images(x, bunch.target.astype(np.int64)), test_share, "digits")
+
+
+@entry()
+def half_moons(*, points: Count = 2000, noise: NonNegative = 0.1, test_share: Fraction = 0.2) -> Source:
+    """Two interleaved half circles in the plane, as images of 1 × 2 pixels scaled to [0, 1], 2 classes."""
+    from sklearn.datasets import make_moons
+
+    x, y = make_moons(points, noise=noise, random_state=int(generator_of("half_moons").integers(2**31)))
+    x = (x - x.min()) / (x.max() - x.min())
+    return _separate(Images(x.astype(np.float32)[:, None, None], y.astype(np.int64)), test_share, "half_moons")
+
+
+@entry()
+def mnist(*, folder: Folder = "data", download: bool = True) -> Source:
+    """MNIST: 60,000 + 10,000 handwritten digits of 28 × 28 pixels, read from or downloaded to a folder."""
+    return _torchvision("MNIST", folder, download)
+
+
+@entry()
+def fashion_mnist(*, folder: Folder = "data", download: bool = True) -> Source:
+    """Fashion-MNIST: 60,000 + 10,000 pictures of clothes, 28 × 28 pixels, 10 classes."""
+    return _torchvision("FashionMNIST", folder, download)
+
+
+def _torchvision(name: str, folder: str, download: bool) -> Source:
+    from torchvision import datasets
+
+    root = Path(os.path.expandvars(folder)).expanduser()
+    parts = []
+    for train in (True, False):
+        try:
+            part = getattr(datasets, name)(root=str(root), train=train, download=download and not (root / name).exists())
+        except RuntimeError as error:
+            raise DataError(f"{root / name / 'raw'}: no complete {name} there, and no download was made") from error
+        parts.append(Images(part.data.numpy()[:, None], part.targets.numpy().astype(np.int64)))
+    return Source(*parts)
+
+
+def split(source: Source, validation: float, train_points: int | None, name: str) -> Arrays:
+    """Train, validation and test images of a source.
+
+    Parameters
+    ----------
+    source
+        Images to learn from and to test on.
+    validation
+        Share of each class of the training images that is held out, in (0, 0.5].
+    train_points
+        Number of training points, balanced by class; None for all that validation leaves.
+    name
+        Name of the dataset: the seed of the split.
+
+    Returns
+    -------
+    dict
+        ``{train, validation, test}.{x, y}``.
+    """
+    remainder, held_out = _split_by_class(source.train.y, validation, name, "validation")
+    if train_points is not None:
+        remainder = remainder[balanced_points(source.train.y[remainder], train_points, name, "train")]
+    parts = {"train": source.train[remainder], "validation": source.train[held_out], "test": source.test}
+    return {f"{part}.{key}": getattr(images, key) for part, images in parts.items() for key in ("x", "y")}
+
+
+def balanced_points(labels: np.ndarray, count: int, *identity: str) -> np.ndarray:
+    """Indices of ``count`` points, equally many of each class, drawn without replacement.
+
+    Parameters
+    ----------
+    labels
+        int64 [N].
+    count
+        A multiple of the number of classes.
+    identity
+        What the points are for: the seed of the draw.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 [count], sorted by class and then by index.
+
+    Raises
+    ------
+    DataError
+        If ``count`` is no multiple of the number of classes, or a class has too few points.
+    """
+    classes = np.unique(labels)
+    each, rest = divmod(count, len(classes))
+    if rest:
+        raise DataError(f"{identity[0]}: {count} points cannot be balanced over {len(classes)} classes; use a multiple")
+    generator = generator_of(*identity)
+    chosen = []
+    for label in classes:
+        members = np.flatnonzero(labels == label)
+        if len(members) < each:
+            raise DataError(f"{identity[0]}: class {label} has {len(members)} points, {each} are needed")
+        chosen.append(np.sort(generator.choice(members, each, replace=False)))
+    return np.concatenate(chosen)
+
+
+def unit_interval(x: np.ndarray) -> np.ndarray:
+    """Images as float32 in [0, 1], from float32 or from uint8 in 0 … 255."""
+    return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
+
+
+def _separate(images: Images, test_share: float, name: str) -> Source:
+    train, test = _split_by_class(images.y, test_share, name, "test")
+    return Source(images[train], images[test])
+
+
+def _split_by_class(labels: np.ndarray, share: float, *identity: str) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of (what remains, what is held out): the same share of each class, at least one point."""
+    generator = generator_of(*identity)
+    held_out = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        held_out.append(generator.choice(members, max(1, round(share * len(members))), replace=False))
+    chosen = np.sort(np.concatenate(held_out))
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen

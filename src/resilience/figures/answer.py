@@ -1,0 +1,68 @@
+"""The answer in one picture: how much more robust Bayesian explanations are, and than what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resilience.catalog import entry
+from resilience.claims import INCONCLUSIVE
+from resilience.figures import drawing
+from resilience.figures.panels import Panel, Style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@entry()
+def answer(panels: list[Panel], style: Style, claims: pd.DataFrame) -> Figure:
+    """How much more robust Bayesian explanations are than those of other networks.
+
+    A dot is the mean LRP robustness of a Bayesian network minus that of the network named on the left, over test points and
+    seeds; the bar is its 95 % interval, which counts both. A filled dot is a finding after correction for the number of
+    claims: right of the line the claim holds, left of it it is reversed. A hollow dot is inconclusive.
+    """
+    wanted = claims[claims["claim"].isin(["more_robust", "above_adversarial", "not_only_controls"])]
+    lines = max(len(panel.trainings) for panel in panels)
+    figure, axes = drawing.canvas(1, len(panels), drawing.PAGE, 0.6 + 0.36 * lines, sharex=True)
+    shown: list[str] = []
+    for place, panel in zip(axes[0], panels, strict=True):
+        here = wanted[(wanted["dataset"] == panel.dataset) & (wanted["network"] == panel.network)]
+        here = here[here["attack"] == panel.attack]
+        references = [name for name in panel.trainings if (here["reference"] == name).any()]
+        models = [name for name in panel.trainings if (here["training"] == name).any()]
+        for line, reference in enumerate(reversed(references)):
+            for step, model in enumerate(models):
+                row = here[(here["reference"] == reference) & (here["training"] == model)].iloc[0]
+                height = line + 0.32 * ((len(models) - 1) / 2 - step)
+                colour = style.colour(model)
+                face = "white" if row["verdict"] == INCONCLUSIVE else colour
+                place.plot([row["low"], row["high"]], [height, height], color=colour, lw=1.2, solid_capstyle="butt")
+                place.plot(row["estimate"], height, "o", ms=4.5, mec=colour, mfc=face, mew=1.1)
+                if line == len(references) - 1:
+                    place.annotate(
+                        f"{style.name(model)}",
+                        (row["high"], height),
+                        xytext=(4, 0),
+                        textcoords="offset points",
+                        color=colour,
+                        va="center",
+                        fontsize=7.5,
+                    )
+        place.axvline(0, color=drawing.QUIET, lw=0.7, zorder=0)
+        place.set_yticks(range(len(references)), [f"minus {style.name(name)}" for name in reversed(references)])
+        place.set_ylim(-0.6, len(references) - 0.4)
+        place.tick_params(axis="y", length=0)
+        place.spines["left"].set_visible(False)
+        place.set_title(panel.title)
+        if place is not axes[0, 0] and references == shown:
+            place.set_yticklabels([])
+        shown = references
+        if len(here):
+            first = here.iloc[0]
+            place.set_xlabel(f"{int(first['points'])} points × {int(first['seeds'])} seeds")
+    top_k = f"{claims['top_k'].iloc[0]:g}" if len(claims) else ""
+    figure.supxlabel(
+        f"Bayesian network's LRP robustness (top {top_k} % of pixels, output) minus that of another", fontsize=8
+    )
+    return figure

@@ -1,0 +1,108 @@
+"""What all figures share: type sizes, colours of heat maps, and files that are the same at every run."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from resilience.artifacts import whole
+
+#: Width of a page of the paper in inches.
+PAGE = 7.2
+INK = "#222222"
+QUIET = "#8a8a8a"
+
+SETTINGS: Any = {
+    "font.size": 8,
+    "font.family": "DejaVu Sans",
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": QUIET,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "text.color": INK,
+    "axes.unicode_minus": True,
+    "pdf.fonttype": 42,
+    "figure.dpi": 100,
+    "savefig.dpi": 250,
+}
+
+
+def canvas(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes [rows, columns], sized in inches."""
+    pyplot.rcParams.update(SETTINGS)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **options)
+    return figure, axes
+
+
+def save(figure: Figure, paths: Iterable[str | Path]) -> None:
+    """Write a figure under each path; the suffix says the format. No file holds a date."""
+    for path in map(Path, paths):
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": "resilience"}
+        with whole(path) as partial:
+            figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
+
+
+def show_image(axes: Axes, image: np.ndarray, title: str = "") -> None:
+    """A grey or colour image [C, H, W] in [0, 1]."""
+    pixels = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+    axes.imshow(pixels, cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
+    frame(axes, title)
+
+
+def show_map(
+    axes: Axes, relevance: np.ndarray, largest: float, chosen: np.ndarray | None = None, title: str = ""
+) -> AxesImage:
+    """A heat map [C, H, W], red for positive and blue for negative relevance; others than the ``chosen`` stay blank."""
+    total = relevance.sum(0)
+    shown = total if chosen is None else np.where(chosen.any(0) & (total != 0), total, np.nan)
+    norm = TwoSlopeNorm(0, -largest, largest)
+    drawn = axes.imshow(shown, cmap="RdBu_r", norm=norm, interpolation="nearest")
+    frame(axes, title)
+    return drawn
+
+
+def frame(axes: Axes, title: str = "") -> None:
+    """A thin frame without ticks around a picture."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+        spine.set_color("#cccccc")
+    if title:
+        axes.set_title(title)
+
+
+def signed(value: float) -> str:
+    """A number with two digits and a real minus sign."""
+    return f"{value:.2f}".replace("-", "−")
+
+
+def stars(p: float) -> str:
+    """Significance in the paper's notation (Tab. V)."""
+    for limit, symbol in ((1e-4, "****"), (1e-3, "***"), (1e-2, "**"), (0.05, "*")):
+        if p <= limit:
+            return symbol
+    return "n.s."

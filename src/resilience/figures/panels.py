@@ -1,0 +1,104 @@
+"""What a figure is given to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Images or heat maps before and after an attack, each [N, C, H, W].
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One (dataset, network, attack) and its trainings; the others are compared with the first of them."""
+
+    dataset: str
+    network: str
+    attack: str
+    trainings: list[str]
+    layers: list[int]
+    epsilon: float | None
+
+    @property
+    def reference(self) -> str:
+        """The training that the others are compared with."""
+        return self.trainings[0]
+
+    def of(self, robustness: pd.DataFrame, training: str | None = None) -> pd.DataFrame:
+        """The rows of this panel; those of one training are the ones with most draws."""
+        here = (robustness["dataset"] == self.dataset) & (robustness["network"] == self.network)
+        here &= robustness["attack"] == self.attack
+        if training is None:
+            return robustness[here]
+        table = robustness[here & (robustness["training"] == training)]
+        return table[table["draws"] == table["draws"].max()]
+
+    def layer_name(self, layer: int) -> str:
+        """A layer as an axis names it."""
+        return f"layer {layer} (output)" if layer == self.layers[-1] else f"layer {layer}"
+
+    @property
+    def title(self) -> str:
+        """Dataset, network, attack and its strength."""
+        strength = "" if self.epsilon is None else f" ε = {self.epsilon:g}"
+        return f"{self.dataset}, {self.network}, {self.attack}{strength}"
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Images and heat maps of one panel for one seed: by training, and the maps by layer, too."""
+
+    seed: int
+    draws: dict[str, int]
+    images: dict[str, Pair]
+    layers: dict[tuple[str, int], Pair]
+
+
+#: Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLOURS = {
+    "deterministic": "#4d4d4d",
+    "adversarial": "#d55e00",
+    "maximum_a_posteriori": "#cc79a7",
+    "ensemble": "#b08c00",
+    "svi": "#009e73",
+    "hmc": "#0072b2",
+    "nuts": "#3f9fd8",
+}
+NAMES = {
+    "deterministic": "Deterministic",
+    "adversarial": "Adversarially trained",
+    "maximum_a_posteriori": "MAP",
+    "ensemble": "Ensemble",
+    "svi": "SVI",
+    "hmc": "HMC",
+    "nuts": "NUTS",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colours and names of trainings, as their methods have them unless the config says otherwise."""
+
+    methods: Mapping[str, str]
+    chosen: Mapping[str, str] = field(default_factory=dict)
+
+    def colour(self, training: str) -> str:
+        """Colour of a training."""
+        return self.chosen.get(training) or COLOURS.get(self.methods[training], "#56b4e9")
+
+    def name(self, training: str) -> str:
+        """Name of a training: that of its method, or its own where two trainings share a method."""
+        method = self.methods[training]
+        shared = sum(other == method for other in self.methods.values()) > 1
+        return training if shared else NAMES.get(method, training)
+
+    def short(self, training: str) -> str:
+        """The name, short enough for a narrow column."""
+        return self.name(training).replace("Adversarially", "Adv.")

@@ -1,0 +1,57 @@
+"""LRP robustness against softmax robustness (paper, Fig. 4 and 16)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resilience import comparisons
+from resilience.catalog import entry
+from resilience.figures import drawing
+from resilience.figures.panels import Panel, Style
+from resilience.parameters import Percent, RuleName
+from resilience.robustness import column
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@entry()
+def scatter(
+    panels: list[Panel], style: Style, robustness: pd.DataFrame, *, rule: RuleName = "epsilon", top_k: Percent = 20
+) -> Figure:
+    """LRP robustness against softmax robustness, by layer and model, with the correlation in every panel.
+
+    A dot is a test point under one seed: to the right its explanation survived the attack, at the top its prediction did. ρ is
+    Spearman's rank correlation, the mean over seeds, with a 95 % interval that counts points and seeds.
+    """
+    rows = [(panel, layer) for panel in panels for layer in panel.layers]
+    columns = max(len(panel.trainings) for panel in panels)
+    figure, axes = drawing.canvas(len(rows), columns, drawing.PAGE, 0.8 + 1.5 * len(rows), sharex=True, sharey=True)
+    for row, (panel, layer) in enumerate(rows):
+        for index, training in enumerate(panel.trainings):
+            place, table = axes[row, index], panel.of(robustness, training)
+            _cloud(place, table, column(rule, layer, top_k), style.colour(training))
+            if layer == panel.layers[0]:
+                draws = int(table["draws"].iloc[0])
+                place.set_title(
+                    f"{style.name(training)}{f', n = {draws}' if draws > 1 else ''}", color=style.colour(training)
+                )
+        axes[row, 0].set_ylabel(f"{panel.layer_name(layer)}\nsoftmax robustness")
+    table = panels[0].of(robustness, panels[0].reference)
+    count = f"{table['index'].nunique()} points × {table['seed'].nunique()} seeds"
+    figure.supxlabel(f"LRP robustness, top {top_k:g} %, {rule} rule", fontsize=8)
+    figure.suptitle(f"{'; '.join(panel.title for panel in panels)} — {count}", fontsize=8.5)
+    return figure
+
+
+def _cloud(axes: Axes, table: pd.DataFrame, name: str, colour: str) -> None:
+    axes.plot(table[name], table["softmax_robustness"], ".", color=colour, alpha=0.3, ms=3.5, mew=0)
+    pair = [table.pivot(index="seed", columns="index", values=key).to_numpy() for key in (name, "softmax_robustness")]
+    found = comparisons.interval(comparisons.correlation(*pair), 0.95)
+    text = f"ρ = {drawing.signed(found.estimate)} [{drawing.signed(found.low)}, {drawing.signed(found.high)}]"
+    axes.text(0.5, 1.1, text, ha="center", va="center", fontsize=7)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.18)
+    axes.set_yticks([0, 0.5, 1])

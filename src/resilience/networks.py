@@ -1,0 +1,113 @@
+"""The networks of the paper, as plain stacks of layers whose weights can be swapped.
+
+Layers are counted as in the stack, so layer 3 of ``conv`` is its second convolution. A learnable layer is one with
+weights; its explanation starts after the activation that follows it (paper, Sec. V-A: "after the first non-linear layer").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from resilience import catalog
+from resilience.catalog import entry
+from resilience.parameters import Count
+
+Weights = dict[str, Tensor]
+Shape = tuple[int, int, int]
+
+ACTIVATIONS = (nn.ReLU, nn.LeakyReLU)
+
+
+class NetworkError(ValueError):
+    """A network that cannot be built for images of that size."""
+
+
+@entry(layers=(0, 3, 7))
+def conv(shape: Shape, classes: int, *, width: Count = 512) -> nn.Sequential:
+    """The paper's convolutional network: two convolutions with LeakyReLU and max-pooling, one linear layer.
+
+    Kernels are 5 × 5 without padding, as in the paper, on images of at least 16 × 16 pixels; smaller images get
+    3 × 3 kernels with padding 1, so that an 8 × 8 image keeps 3 × 3 positions at the last layer.
+
+    Parameters
+    ----------
+    shape
+        (channels, height, width) of the images.
+    classes
+        Number of logits.
+    width
+        Channels of the second convolution (the paper's hidden size).
+
+    Raises
+    ------
+    NetworkError
+        If an image has fewer than 4 × 4 pixels.
+    """
+    channels, height, breadth = shape
+    if min(height, breadth) < 4:
+        raise NetworkError(f"conv needs images of at least 4 × 4 pixels, not {height} × {breadth}; use fc2")
+    kernel, padding = (5, 0) if min(height, breadth) >= 16 else (3, 1)
+    last = [(side + 2 * padding - kernel + 1) // 2 + 2 * padding - kernel for side in (height, breadth)]
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, kernel, padding=padding),
+        nn.LeakyReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, width, kernel, padding=padding),
+        nn.LeakyReLU(),
+        nn.MaxPool2d(2, stride=1),
+        nn.Flatten(),
+        nn.Linear(width * math.prod(last), classes),
+    )
+
+
+@entry(layers=(1, 3, 5))
+def fc2(shape: Shape, classes: int, *, width: Count = 512) -> nn.Sequential:
+    """The paper's fully connected network: two hidden layers with LeakyReLU.
+
+    Parameters
+    ----------
+    shape
+        (channels, height, width) of the images.
+    classes
+        Number of logits.
+    width
+        Units of each hidden layer (the paper's hidden size).
+    """
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(math.prod(shape), width),
+        nn.LeakyReLU(),
+        nn.Linear(width, width),
+        nn.LeakyReLU(),
+        nn.Linear(width, classes),
+    )
+
+
+def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: int = 0) -> nn.Sequential:
+    """The network that a config entry names, with PyTorch's initial weights drawn from ``seed``."""
+    architecture = catalog.load("networks", settings["architecture"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return architecture(tuple(shape), classes, **catalog.options("networks", settings)).eval()
+
+
+def learnable_layers(network: nn.Sequential) -> tuple[int, ...]:
+    """Indices of the layers that have weights, first to last."""
+    return tuple(index for index, layer in enumerate(network) if any(True for _ in layer.parameters()))
+
+
+def end_of(network: nn.Sequential, layer: int) -> int:
+    """Index after the activation that follows a learnable layer: the layers before it compute that representation."""
+    follows = layer + 1 < len(network) and isinstance(network[layer + 1], ACTIVATIONS)
+    return layer + 1 + follows
+
+
+def logits(network: nn.Sequential, weights: Weights, x: Tensor) -> Tensor:
+    """Output [N, classes] of the network with the given weights, by ``state_dict`` name."""
+    return functional_call(network, weights, (x,))

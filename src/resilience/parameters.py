@@ -1,0 +1,27 @@
+"""Types of the values that an entry of the config may take.
+
+A function that the config can name (see :mod:`resilience.catalog`) annotates its keyword-only parameters with these
+types. The second member of each is a JSON-schema fragment, so the signature is all that validation needs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+Fraction = Annotated[float, {"minimum": 0, "maximum": 1}]
+Positive = Annotated[float, {"exclusiveMinimum": 0}]
+NonNegative = Annotated[float, {"minimum": 0}]
+Percent = Annotated[float, {"exclusiveMinimum": 0, "maximum": 100}]
+Count = Annotated[int, {"minimum": 1}]
+NonNegativeCount = Annotated[int, {"minimum": 0}]
+Colour = Annotated[str, {"pattern": "^#[0-9a-fA-F]{6}$"}]
+Folder = Annotated[str, {"minLength": 1}]
+
+#: Names an entry of another section: ``start: map`` in a training.
+TrainingName = Annotated[str, {"name_in": "trainings"}]
+AttackName = Annotated[str, {"name_in": "attacks"}]
+RuleName = Annotated[str, {"name_in": "lrp"}]
+
+#: Holds an entry of another section: ``attack: {method: fgsm, epsilon: 0.1}`` in a training.
+AttackEntry = Annotated[dict[str, Any], {"entry_of": "attacks"}]
+TrainingEntry = Annotated[dict[str, Any], {"entry_of": "trainings"}]

@@ -1,0 +1,158 @@
+"""Weights of a network as a stack of draws: one draw for a point estimate, many for a posterior or an ensemble.
+
+Everything that a Bayesian network does is the mean over its draws: of the softmax for predictions (paper, Sec. II-C),
+of the heat maps for explanations (Sec. IV-A).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resilience import networks
+from resilience.artifacts import ArtifactError, read_about, read_tensors, write_tensors
+from resilience.networks import Weights
+from resilience.seeding import seed_of
+
+POINT, DRAWS, MEAN_FIELD = "point", "draws", "mean-field"
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A network and draws of its weights; every tensor of ``weights`` leads with the axis of draws."""
+
+    network: nn.Sequential
+    weights: Weights
+
+    def __len__(self) -> int:
+        return len(next(iter(self.weights.values())))
+
+    def __iter__(self) -> Iterator[Weights]:
+        """The draws, each by ``state_dict`` name."""
+        for index in range(len(self)):
+            yield {name: stack[index] for name, stack in self.weights.items()}
+
+    def to(self, device: torch.device | str) -> Posterior:
+        """The same draws on another device."""
+        return Posterior(self.network.to(device), {name: stack.to(device) for name, stack in self.weights.items()})
+
+
+def point(network: nn.Sequential) -> Posterior:
+    """A network with its present weights, as a posterior of one draw."""
+    return Posterior(network, {name: value[None] for name, value in network.state_dict().items()})
+
+
+@torch.no_grad()
+def predict(posterior: Posterior, x: Tensor) -> Tensor:
+    """Posterior predictive: the mean over draws of the softmax (paper, Sec. II-C).
+
+    Parameters
+    ----------
+    posterior
+        S draws.
+    x
+        Images [N, C, H, W] in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        Probabilities [N, classes].
+    """
+    total = sum(networks.logits(posterior.network, weights, x).softmax(1) for weights in posterior)
+    return torch.as_tensor(total) / len(posterior)
+
+
+def accuracy(posterior: Posterior, x: Tensor, y: Tensor, chunk: int = 1000) -> float:
+    """Share of points whose most probable class is the label."""
+    hits = [predict(posterior, part).argmax(1) == label for part, label in zip(x.split(chunk), y.split(chunk), strict=True)]
+    return float(torch.cat(hits).double().mean())
+
+
+def save(path: str | Path, weights: Mapping[str, Tensor], kind: str, network: Mapping[str, Any], seed: int) -> None:
+    """Write weights.
+
+    Parameters
+    ----------
+    path
+        A safetensors file.
+    weights
+        A point estimate has tensors of the parameters' shapes, draws lead with their axis, and a mean-field normal has
+        ``{name}.loc`` and ``{name}.scale``.
+    kind
+        ``point``, ``draws`` or ``mean-field``.
+    network
+        The config entry with ``shape`` and ``classes``, so that :func:`load` needs no config.
+    seed
+        Seed of the draws of a mean-field posterior.
+    """
+    arrays = {name: value.detach().cpu().numpy() for name, value in weights.items()}
+    write_tensors(path, arrays, {"kind": kind, "network": dict(network), "seed": seed})
+
+
+def load(path: str | Path, draws: int | None = None) -> Posterior:
+    """Read weights and rebuild their network.
+
+    Parameters
+    ----------
+    path
+        A file of :func:`save`.
+    draws
+        Number of draws; the first ``draws`` of a larger number are always the same. All of them if None, which a
+        mean-field posterior does not allow, since it has infinitely many.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is damaged, does not fit the network, or has fewer draws.
+    """
+    about, arrays = read_about(path), read_tensors(path)
+    if "network" not in about:
+        raise ArtifactError(f"{path}: its header does not say which network it belongs to")
+    settings = about["network"]
+    network = networks.build(settings, settings["shape"], settings["classes"])
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    weights = _stack(arrays, about["kind"], shapes, about["seed"], draws, path)
+    for name, shape in shapes.items():
+        if tuple(weights[name].shape[1:]) != shape:
+            raise ArtifactError(f"{path}: {name} has shape {tuple(weights[name].shape[1:])}, the network needs {shape}")
+    return Posterior(network, weights)
+
+
+def _stack(
+    arrays: Mapping[str, np.ndarray],
+    kind: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    seed: int,
+    draws: int | None,
+    path: str | Path,
+) -> Weights:
+    suffixes = (".loc", ".scale") if kind == MEAN_FIELD else ("",)
+    if missing := [name + suffix for name in shapes for suffix in suffixes if name + suffix not in arrays]:
+        raise ArtifactError(f"{path}: has no tensor {', '.join(missing)}")
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    if kind == MEAN_FIELD:
+        if draws is None:
+            raise ArtifactError(f"{path}: a mean-field posterior has no last draw; say how many to take")
+        return sample_mean_field(tensors, sorted(shapes), seed, draws)
+    stack = {name: tensors[name][None] if kind == POINT else tensors[name] for name in shapes}
+    available = len(next(iter(stack.values())))
+    if draws is not None and draws > available:
+        raise ArtifactError(f"{path}: has {available} draws, {draws} were asked for")
+    return {name: value[:draws] for name, value in stack.items()}
+
+
+def sample_mean_field(parameters: Mapping[str, Tensor], names: list[str], seed: int, draws: int) -> Weights:
+    """Draws [draws, …] of independent normals; draw i depends on the seed and on i only, so draws are nested."""
+    samples: dict[str, list[Tensor]] = {name: [] for name in names}
+    for index in range(draws):
+        generator = torch.Generator().manual_seed(seed_of(seed, index))
+        for name in names:
+            loc, scale = parameters[f"{name}.loc"], parameters[f"{name}.scale"]
+            samples[name].append(loc + scale * torch.randn(loc.shape, generator=generator, dtype=loc.dtype))
+    return {name: torch.stack(values) for name, values in samples.items()}

@@ -1,0 +1,148 @@
+"""Which code a job depends on, as a digest that changes when that code changes and at no other time.
+
+Snakemake tracks scripts by modification time and imported modules not at all. So each rule gets, among its parameters,
+the digest of its script and of every function, class and constant of the library that the script can reach. Comments,
+docstrings and layout do not count; nor do modules that cannot reach an artifact (:data:`SILENT`).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+LIBRARY = Path(__file__).parent
+#: Modules whose code never reaches an artifact: what they do is shown, logged or checked before a job starts.
+SILENT = frozenset(f"resilience.{name}" for name in ("catalog", "config", "parameters", "progress", "provenance"))
+
+
+def canonical(value: Any) -> str:
+    """One text for all ways to write the same settings: keys sorted, ``2.0`` as ``2``.
+
+    Snakemake compares the parameters of a job as a set of values and forgets their names, so a job gets one such text
+    with everything that it depends on.
+    """
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+@dataclass
+class Module:
+    """A module of the library as a table of definitions: name → source node, and what each imported name stands for."""
+
+    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    effects: list[ast.stmt] = field(default_factory=list)
+
+
+def code_digest(script: Path, functions: Iterable[tuple[str, str]] = ()) -> str:
+    """Digest of ``script`` and of all library code that it, or one of the ``(module, name)`` functions, can reach."""
+    start = _read(script.read_text(), package="")
+    pending = list(functions)
+    texts = [f"script:{_text(node)}" for node in [*start.effects, *_all_nodes(start)]]
+    for node in [*start.effects, *_all_nodes(start)]:
+        pending.extend(_references(node, start, here=""))
+    pending.extend((imported, "") for imported, _ in start.imports.values())
+    reached: set[tuple[str, str]] = set()
+    while pending:
+        module_name, name = pending.pop()
+        if (module_name, name) in reached or module_name in SILENT:
+            continue
+        module = _module(module_name)
+        if module is None:
+            continue
+        reached.add((module_name, name))
+        pending.append((module_name, ""))
+        nodes = module.effects if name == "" else module.definitions.get(name, [])
+        if name in module.imports:
+            target, attribute = module.imports[name]
+            pending.append((target, attribute or ""))
+        for node in nodes:
+            texts.append(f"{module_name}:{name}:{_text(node)}")
+            pending.extend(_references(node, module, here=module_name))
+    return hashlib.sha256("\x1e".join(sorted(texts)).encode()).hexdigest()[:16]
+
+
+@cache
+def _module(name: str) -> Module | None:
+    """The table of a library module, or None if ``name`` is not part of the library."""
+    if name.split(".")[0] != "resilience":
+        return None
+    place = LIBRARY.joinpath(*name.split(".")[1:])
+    for file in (place.with_suffix(".py"), place / "__init__.py"):
+        if file.exists():
+            return _read(file.read_text(), package=name)
+    return None
+
+
+def _read(source: str, package: str) -> Module:
+    module = Module()
+    for node in ast.parse(source).body:
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    bound = alias.asname or alias.name.split(".")[0]
+                    module.imports[bound] = (alias.name if alias.asname else bound, None)
+            case ast.ImportFrom(module=origin, names=names, level=0) if origin:
+                for alias in names:
+                    inner = f"{origin}.{alias.name}"
+                    target = (inner, None) if _is_module(inner) else (origin, alias.name)
+                    module.imports[alias.asname or alias.name] = target
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                module.definitions.setdefault(name, []).append(node)
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                module.definitions.setdefault(name, []).append(node)
+            case ast.Expr(value=ast.Constant()):
+                continue
+            case _:
+                module.effects.append(node)
+    return module
+
+
+def _is_module(name: str) -> bool:
+    place = LIBRARY.joinpath(*name.split(".")[1:])
+    return name.startswith("resilience.") and (place.with_suffix(".py").exists() or (place / "__init__.py").exists())
+
+
+def _all_nodes(module: Module) -> Iterator[ast.stmt]:
+    for nodes in module.definitions.values():
+        yield from nodes
+
+
+def _references(node: ast.stmt, module: Module, here: str) -> Iterator[tuple[str, str]]:
+    """The library definitions that a piece of code names, as ``(module, name)``."""
+    for child in ast.walk(node):
+        match child:
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in module.imports:
+                target, inner = module.imports[name]
+                yield (target, inner or attribute)
+            case ast.Name(id=name) if name in module.imports:
+                target, inner = module.imports[name]
+                if inner:
+                    yield (target, inner)
+            case ast.Name(id=name) if name in module.definitions and here:
+                yield (here, name)
+
+
+@cache
+def _text(node: ast.stmt) -> str:
+    """The code of a node without comments, docstrings and layout."""
+    bare = ast.parse(ast.unparse(node))
+    for child in ast.walk(bare):
+        if isinstance(child, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(child) is not None:
+            child.body = child.body[1:] or [ast.Pass()]
+    return ast.unparse(bare)

@@ -1,0 +1,190 @@
+"""Markov chains: draws from the posterior of all weights given the full training set (paper, Sec. VII-E)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pyro
+import torch
+from pyro.infer import HMC, MCMC, NUTS
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from resilience import networks, posterior
+from resilience.catalog import entry
+from resilience.networks import Weights
+from resilience.parameters import Count, Fraction, Positive, TrainingName
+from resilience.posterior import DRAWS, Posterior
+from resilience.progress import steps
+from resilience.seeding import seed_of
+from resilience.training import diagnostics
+from resilience.training import prior as priors
+from resilience.training.fit import Fit, Task, TrainingError
+
+
+@entry(at_most="draws", role="bayesian")
+def hmc(
+    task: Task,
+    *,
+    prior: Literal["unit", "he", "lecun"],
+    prior_scale: Positive = 1.0,
+    chains: Count,
+    draws: Count,
+    warmup: Count,
+    step_size: Positive,
+    leapfrog_steps: Count,
+    start: TrainingName,
+) -> Fit:
+    """Hamiltonian Monte Carlo with a fixed step size and number of leapfrog steps.
+
+    Parameters
+    ----------
+    prior, prior_scale
+        See :func:`resilience.training.prior.standard_deviations`.
+    chains
+        Number of independent chains.
+    draws
+        Draws of all chains together, a multiple of ``chains``; the file has them in turn, one of each chain.
+    warmup
+        Iterations of each chain that are thrown away.
+    step_size, leapfrog_steps
+        Of the integrator; see Neal 2011.
+    start
+        A training with the same prior: chain c starts at its draw c, so that R-hat compares chains from other modes.
+    """
+
+    def kernel(potential: Callable[[Weights], Tensor]) -> HMC:
+        return HMC(
+            potential_fn=potential,
+            step_size=step_size,
+            num_steps=leapfrog_steps,
+            adapt_step_size=False,
+            adapt_mass_matrix=False,
+        )
+
+    return _run(task, kernel, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
+
+
+@entry(at_most="draws", role="bayesian")
+def nuts(
+    task: Task,
+    *,
+    prior: Literal["unit", "he", "lecun"],
+    prior_scale: Positive = 1.0,
+    chains: Count,
+    draws: Count,
+    warmup: Count,
+    step_size: Positive,
+    max_tree_depth: Count = 6,
+    target_acceptance: Fraction = 0.8,
+    start: TrainingName,
+) -> Fit:
+    """The No-U-Turn sampler: HMC that chooses the length of its trajectories and adapts its step size while warming up.
+
+    Parameters
+    ----------
+    prior, prior_scale, chains, draws, warmup, start
+        See :func:`hmc`.
+    step_size
+        Initial step size.
+    max_tree_depth
+        A trajectory has at most 2 to this power leapfrog steps.
+    target_acceptance
+        Acceptance that the adaptation aims at.
+    """
+
+    def kernel(potential: Callable[[Weights], Tensor]) -> NUTS:
+        return NUTS(
+            potential_fn=potential,
+            step_size=step_size,
+            adapt_step_size=True,
+            adapt_mass_matrix=False,
+            max_tree_depth=max_tree_depth,
+            target_accept_prob=target_acceptance,
+        )
+
+    return _run(task, kernel, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
+
+
+def potential_energy(task: Task, deviations: dict[str, float]) -> Callable[[Weights], Tensor]:
+    """U(w) = −log p(D | w) − log p(w), up to a constant, of the full training set."""
+    network = task.network()
+
+    def potential(weights: Weights) -> Tensor:
+        misfit = cross_entropy(networks.logits(network, weights, task.x), task.y, reduction="sum")
+        return misfit + priors.energy(weights, deviations)
+
+    return potential
+
+
+def _run(
+    task: Task,
+    kernel: Callable[[Callable[[Weights], Tensor]], HMC],
+    deviations: dict[str, float],
+    chains: int,
+    draws: int,
+    warmup: int,
+) -> Fit:
+    if draws % chains:
+        raise TrainingError(f"{draws} draws cannot be shared by {chains} chains; use a multiple")
+    if task.start is None or len(task.start) < chains:
+        raise TrainingError(
+            f"{chains} chains need as many starts, and the training named by start has {len(task.start or ())}"
+        )
+    starts = list(task.start)[:chains]
+    potential = potential_energy(task, deviations)
+    found = [_chain(kernel(potential), starts[index], draws // chains, warmup, task.seed, index) for index in range(chains)]
+    # One draw of each chain in turn, so that the first n draws are of all chains.
+    weights = {name: torch.stack([chain[name] for chain, _ in found], dim=1).flatten(0, 1) for name in starts[0]}
+    network = task.network()
+    probabilities = torch.stack([_predictions(network, chain, task.validation_x) for chain, _ in found])
+    report = diagnostics.of_chains([facts for _, facts in found], probabilities)
+    # In the order of the file: the mean prediction of its first n draws.
+    predictions = probabilities.transpose(0, 1).flatten(0, 1)
+    history = [
+        {"draws": count, "validation_accuracy": _accuracy(predictions[:count], task.validation_y)}
+        for count in range(1, draws + 1)
+    ]
+    return Fit(weights, DRAWS, history, report, diagnostics.warnings(report))
+
+
+def _chain(kernel: HMC, start: Weights, draws: int, warmup: int, seed: int, index: int) -> tuple[Weights, dict[str, float]]:
+    """One chain: draws of each parameter [draws, …], acceptance rate and number of divergent iterations."""
+    facts: dict[str, Any] = {}
+    pyro.set_rng_seed(seed_of(seed, "chain", index) % 2**32)
+    with steps(warmup + draws, f"chain {index + 1}") as advance:
+
+        def hook(state: HMC, _samples: Any, stage: str, _iteration: int) -> None:
+            advance()
+            if stage.startswith("Sample"):
+                facts.update(state.diagnostics())
+
+        mcmc = MCMC(
+            kernel,
+            num_samples=draws,
+            warmup_steps=warmup,
+            initial_params={name: value.clone() for name, value in start.items()},
+            hook_fn=hook,
+            disable_progbar=True,
+        )
+        mcmc.run()
+    weights = {name: value.detach() for name, value in mcmc.get_samples().items()}
+    return weights, {"acceptance": float(facts["acceptance rate"]), "divergences": float(len(facts["divergences"]))}
+
+
+def _predictions(network: nn.Sequential, weights: Weights, x: Tensor) -> Tensor:
+    """Probabilities [draws, N, classes] of each draw."""
+    return torch.stack([posterior.predict(Posterior(network, _one(weights, i)), x) for i in range(_number(weights))])
+
+
+def _one(weights: Weights, index: int) -> Weights:
+    return {name: value[index : index + 1] for name, value in weights.items()}
+
+
+def _number(weights: Weights) -> int:
+    return len(next(iter(weights.values())))
+
+
+def _accuracy(predictions: Tensor, y: Tensor) -> float:
+    return float((predictions.mean(0).argmax(1) == y).double().mean())

@@ -1,0 +1,86 @@
+"""What a training gets and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resilience import networks
+from resilience.artifacts import Arrays
+from resilience.data import unit_interval
+from resilience.networks import Weights
+from resilience.posterior import Posterior
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot start or went wrong. The message says what happened and what to change."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A network to train: its config entry, the training and validation images, and the seed of everything random."""
+
+    settings: Mapping[str, Any]
+    x: Tensor
+    y: Tensor
+    validation_x: Tensor
+    validation_y: Tensor
+    classes: int
+    seed: int
+    start: Posterior | None = None
+
+    @staticmethod
+    def of(settings: Mapping[str, Any], arrays: Arrays, seed: int, start: Posterior | None, device: torch.device) -> Task:
+        """The task that a network's config entry and a dataset file make.
+
+        Parameters
+        ----------
+        settings
+            ``{architecture: …, width: …}``.
+        arrays
+            ``train.x``, ``train.y``, ``validation.x``, ``validation.y`` of :func:`resilience.data.split`.
+        seed
+            Seed of initial weights, batches and draws.
+        start
+            Weights that the training starts from, if it starts from another training.
+        device
+            Where to train.
+        """
+        parts = {
+            key: torch.from_numpy(unit_interval(array) if key.endswith(".x") else array).to(device)
+            for key, array in arrays.items()
+        }
+        return Task(
+            settings,
+            parts["train.x"],
+            parts["train.y"],
+            parts["validation.x"],
+            parts["validation.y"],
+            int(arrays["train.y"].max()) + 1,
+            seed,
+            start.to(device) if start else None,
+        )
+
+    def network(self, seed: int | None = None) -> nn.Sequential:
+        """The network with initial weights that follow from the seed."""
+        built = networks.build(dict(self.settings), self.x.shape[1:], self.classes, self.seed if seed is None else seed)
+        return built.to(self.x.device)
+
+    def about(self) -> dict[str, Any]:
+        """What a weights file needs so that the network can be rebuilt without the config."""
+        return {**self.settings, "shape": list(self.x.shape[1:]), "classes": self.classes}
+
+
+@dataclass
+class Fit:
+    """The outcome of a training: weights of a kind (see :mod:`resilience.posterior`), its course and its diagnostics."""
+
+    weights: Weights
+    kind: str
+    history: list[dict[str, float]]
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)

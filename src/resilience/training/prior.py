@@ -1,0 +1,37 @@
+"""Prior of the weights: independent normals with mean 0 and one standard deviation for each layer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from resilience.networks import Weights
+
+
+def standard_deviations(network: nn.Sequential, prior: str, scale: float = 1.0) -> dict[str, float]:
+    """Standard deviation of the prior of each parameter, by ``state_dict`` name.
+
+    Parameters
+    ----------
+    network
+        Its layers give the fan-in: the number of inputs of one unit.
+    prior
+        ``unit``: 1, as in the original code. ``he``: sqrt(2 / fan-in), under which activations keep their scale
+        (He et al. 2015). ``lecun``: sqrt(1 / fan-in). A bias has the deviation of its layer's weights.
+    scale
+        Factor of all deviations.
+    """
+    gain = {"unit": None, "he": 2.0, "lecun": 1.0}[prior]
+    deviations = {}
+    for index, layer in enumerate(network):
+        for name, _ in layer.named_parameters():
+            fan_in = math.prod(next(layer.parameters()).shape[1:])
+            deviations[f"{index}.{name}"] = scale * (1.0 if gain is None else math.sqrt(gain / fan_in))
+    return deviations
+
+
+def energy(weights: Weights, deviations: dict[str, float]) -> Tensor:
+    """−log p(w) without its constant: Σ (w / σ)² / 2."""
+    return torch.stack([(weights[name] / sigma).square().sum() for name, sigma in deviations.items()]).sum() / 2

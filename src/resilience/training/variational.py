@@ -1,0 +1,95 @@
+"""Variational inference: the nearest mean-field normal to the posterior (paper, Sec. VII-E)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.infer import SVI, TraceMeanField_ELBO
+from pyro.optim import Adam
+from torch import Tensor
+
+from resilience import networks, posterior
+from resilience.catalog import entry
+from resilience.networks import Weights
+from resilience.parameters import Count, Positive
+from resilience.posterior import MEAN_FIELD, Posterior
+from resilience.progress import track
+from resilience.seeding import seed_of
+from resilience.training import prior as priors
+from resilience.training.fit import Fit, Task, TrainingError
+
+#: Draws used to follow the accuracy while training.
+DRAWS_FOR_ACCURACY = 10
+
+
+@entry(role="bayesian")
+def svi(
+    task: Task,
+    *,
+    prior: Literal["unit", "he", "lecun"],
+    prior_scale: Positive = 1.0,
+    epochs: Count,
+    learning_rate: Positive = 0.01,
+    batch_size: Count = 128,
+    initial_scale: Positive = 0.1,
+) -> Fit:
+    """Stochastic variational inference with a mean-field normal; the likelihood is scaled to the whole training set.
+
+    Parameters
+    ----------
+    prior, prior_scale
+        See :func:`resilience.training.prior.standard_deviations`.
+    initial_scale
+        Initial standard deviation of the guide, as a share of the prior's. Means start at the network's initial weights.
+    """
+    network = task.network()
+    deviations = priors.standard_deviations(network, prior, prior_scale)
+    points = len(task.x)
+
+    def model(x: Tensor, y: Tensor) -> None:
+        weights = {name: pyro.sample(name, _normal(value * 0, deviations[name])) for name, value in initial.items()}
+        with pyro.plate("data", points, subsample=x):
+            pyro.sample("y", dist.Categorical(logits=networks.logits(network, weights, x)), obs=y)
+
+    def guide(x: Tensor, y: Tensor) -> None:
+        for name, value in initial.items():
+            loc = pyro.param(f"{name}.loc", value)
+            log_scale = pyro.param(f"{name}.log_scale", torch.full_like(value, math.log(initial_scale * deviations[name])))
+            pyro.sample(name, _normal(loc, log_scale.exp()))
+
+    initial = {name: value.clone() for name, value in network.state_dict().items()}
+    pyro.clear_param_store()
+    pyro.set_rng_seed(seed_of(task.seed, "guide") % 2**32)
+    inference = SVI(model, guide, Adam({"lr": learning_rate}), TraceMeanField_ELBO())
+    generator = torch.Generator().manual_seed(seed_of(task.seed, "batches"))
+    history: list[dict[str, Any]] = []
+    for epoch in track(range(1, epochs + 1), "SVI"):
+        total = 0.0
+        for batch in torch.randperm(points, generator=generator).to(task.x.device).split(batch_size):
+            total += inference.step(task.x[batch], task.y[batch]) * len(batch) / points
+        if not math.isfinite(total):
+            raise TrainingError(f"the ELBO is {total} in epoch {epoch}; a smaller learning_rate may help")
+        history.append({"epoch": epoch, "loss": total / points, "validation_accuracy": math.nan})
+        if epoch == epochs or epoch % max(1, epochs // 20) == 0:
+            history[-1]["validation_accuracy"] = _validate(task, network, _parameters(initial))
+    return Fit(_parameters(initial), MEAN_FIELD, history)
+
+
+def _normal(loc: Tensor, scale: Tensor | float) -> Any:
+    return dist.Normal(loc, scale).to_event(loc.dim())
+
+
+def _parameters(initial: Weights) -> Weights:
+    store = pyro.get_param_store()
+    locations = {f"{name}.loc": store[f"{name}.loc"].detach().clone() for name in initial}
+    return locations | {f"{name}.scale": store[f"{name}.log_scale"].detach().exp() for name in initial}
+
+
+def _validate(task: Task, network: torch.nn.Sequential, parameters: Weights) -> float:
+    names = sorted(network.state_dict())
+    draws = posterior.sample_mean_field(parameters, names, seed_of(task.seed, "validation"), DRAWS_FOR_ACCURACY)
+    return posterior.accuracy(Posterior(network, draws), task.validation_x, task.validation_y)

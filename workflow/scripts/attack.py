@@ -1,0 +1,32 @@
+"""Attack the test points through a network."""
+
+import json
+from typing import TYPE_CHECKING
+
+import torch
+
+from resilience import artifacts, attacks, catalog, computing, posterior, progress
+from resilience.seeding import seed_of
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+progress.start(snakemake.log[0])
+settings = json.loads(snakemake.params.recipe)["settings"]["attack"]
+place = snakemake.wildcards
+device = computing.prepare(snakemake.threads)
+network = posterior.load(snakemake.input.weights, int(place.draws)).to(device)
+points = artifacts.read_tensors(snakemake.input.points)
+x, y = torch.from_numpy(points["x"]).to(device), torch.from_numpy(points["y"]).to(device)
+
+attack = catalog.load("attacks", settings["method"])
+generator = torch.Generator().manual_seed(seed_of(*place))
+options = catalog.options("attacks", settings)
+attacked = attack(network, x, y, generator, **options)
+gradient = attacks.loss_gradient(network, x, y, options.get("objective", "likelihood"))
+artifacts.write_tensors(
+    snakemake.output[0],
+    {"x": attacked.cpu().numpy(), "zero_gradient": (gradient == 0).flatten(1).all(1).cpu().numpy()},
+    dict(place.items()),
+)
+progress.finish()

@@ -1,0 +1,15 @@
+"""Judge the claims."""
+
+import json
+from typing import TYPE_CHECKING
+
+from resilience import artifacts, claims, progress
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+progress.start(snakemake.log[0])
+settings = json.loads(snakemake.params.recipe)["settings"]
+table = claims.judge(artifacts.read_table(snakemake.input[0]), settings["lrp"], settings["top_k"], settings["confidence"])
+artifacts.write_table(snakemake.output[0], table)
+progress.finish()

@@ -1,0 +1,71 @@
+"""Draw a figure: read what its function has arguments for, call it, write PNG and PDF."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from resilience import artifacts, catalog, progress
+from resilience.figures import drawing
+from resilience.figures.panels import Maps, Panel, Style
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def read_pictures(paths: list[str], panels: list[Panel]) -> list[Maps]:
+    """Images and heat maps of each panel, before and after the attack."""
+    clean: dict[Any, Any] = {}
+    attacked: dict[Any, Any] = {}
+    maps: dict[Any, Any] = {}
+    draws: dict[Any, int] = {}
+    seed = 0
+    for path in paths:
+        about, arrays = artifacts.read_about(path), artifacts.read_tensors(path)
+        if "relevance" in arrays:
+            maps[about["dataset"], about["network"], about["training"], about["inputs"], about["layer"]] = arrays[
+                "relevance"
+            ]
+        elif "training" in about:
+            key = (about["dataset"], about["network"], about["attack"], about["training"])
+            attacked[key], draws[key], seed = arrays["x"], int(about["draws"]), int(about["seed"])
+        else:
+            clean[about["dataset"]] = arrays["x"]
+    found = []
+    for panel in panels:
+        here = (panel.dataset, panel.network)
+        found.append(
+            Maps(
+                seed,
+                {name: draws[*here, panel.attack, name] for name in panel.trainings},
+                {name: (clean[panel.dataset], attacked[*here, panel.attack, name]) for name in panel.trainings},
+                {
+                    (name, layer): (maps[*here, name, "clean", layer], maps[*here, name, panel.attack, layer])
+                    for name in panel.trainings
+                    for layer in panel.layers
+                },
+            )
+        )
+    return found
+
+
+progress.start(snakemake.log[0])
+settings = json.loads(snakemake.params.recipe)["settings"]
+entry = settings["figure"]
+panels = [
+    Panel(**panel, layers=settings["layers"][panel["network"]], epsilon=settings["epsilons"][panel["attack"]])
+    for panel in entry.get("panels", [])
+]
+readers = {
+    "panels": lambda: panels,
+    "style": lambda: Style(settings["methods"], entry.get("colours", {})),
+    "robustness": lambda: pd.concat(map(artifacts.read_table, snakemake.input.robustness), ignore_index=True),
+    "maps": lambda: read_pictures(snakemake.input.maps, panels),
+    "comparisons": lambda: artifacts.read_table(snakemake.input.comparisons[0]),
+    "claims": lambda: artifacts.read_table(snakemake.input.claims[0]),
+}
+wanted = catalog.functions("figures")[entry["figure"]].inputs
+draw = catalog.load("figures", entry["figure"])
+figure = draw(*(readers[name]() for name in wanted), **catalog.options("figures", entry))
+drawing.save(figure, snakemake.output)
+progress.finish()

@@ -1,0 +1,22 @@
+"""Choose the test points."""
+
+import json
+from typing import TYPE_CHECKING
+
+from resilience import artifacts, data, progress
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+progress.start(snakemake.log[0])
+settings = json.loads(snakemake.params.recipe)["settings"]
+name = snakemake.wildcards.dataset
+
+test = artifacts.read_tensors(snakemake.input[0], ["test.x", "test.y"])
+index = data.balanced_points(test["test.y"], settings["count"], name, "points")
+artifacts.write_tensors(
+    snakemake.output[0],
+    {"x": data.unit_interval(test["test.x"][index]), "y": test["test.y"][index], "index": index},
+    {"dataset": name},
+)
+progress.finish()

@@ -1,0 +1,33 @@
+"""Put verdicts, figures and the state of every network on one page."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from resilience import artifacts, progress, report
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+progress.start(snakemake.log[0])
+settings = json.loads(snakemake.params.recipe)["settings"]
+root = Path(settings["config"]["results"])
+
+figures = []
+for path in snakemake.input.figures:
+    summary, description = settings["captions"][Path(path).stem]
+    reading = " ".join(description.split("\n\n")[0].split())
+    figures.append({"name": Path(path).stem, "summary": summary, "reading": reading, "path": path})
+fits = {str(Path(path).parent.relative_to(root)): artifacts.read_json(path) for path in snakemake.input.fits}
+page = report.render(
+    settings["template"],
+    artifacts.read_table(snakemake.input.claims),
+    figures,
+    fits,
+    yaml.safe_dump(settings["config"], sort_keys=False, allow_unicode=True),
+)
+with artifacts.whole(snakemake.output[0]) as partial:
+    partial.write_text(page)
+progress.finish()

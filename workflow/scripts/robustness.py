@@ -1,0 +1,45 @@
+"""Measure what survives an attack, point by point."""
+
+import json
+from typing import TYPE_CHECKING
+
+from resilience import artifacts, progress, robustness
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def read_maps(paths: list[str]) -> tuple[dict, dict]:
+    """Heat maps by rule and layer, and the predictions that lie beside them."""
+    maps, probabilities = {}, {}
+    for path in paths:
+        about, arrays = artifacts.read_about(path), artifacts.read_tensors(path)
+        if "relevance" in arrays:
+            maps[about["rule"], about["layer"]] = arrays["relevance"]
+        else:
+            probabilities[about["rule"]] = arrays["probabilities"]
+    return maps, probabilities
+
+
+progress.start(snakemake.log[0])
+settings = json.loads(snakemake.params.recipe)["settings"]
+place = snakemake.wildcards
+clean, before = read_maps(snakemake.input.clean_maps)
+attacked, after = read_maps(snakemake.input.attacked_maps)
+table = robustness.table(
+    artifacts.read_tensors(snakemake.input.points, ["x", "y", "index"]),
+    artifacts.read_tensors(snakemake.input.attacked, ["x", "zero_gradient"]),
+    (next(iter(before.values())), next(iter(after.values()))),
+    {key: (clean[key], attacked[key]) for key in sorted(clean)},
+    settings["top_k"],
+    {
+        "dataset": place.dataset,
+        "network": place.network,
+        "training": place.training,
+        "seed": int(place.seed),
+        "attack": place.attack,
+        "draws": int(place.draws),
+    },
+)
+artifacts.write_table(snakemake.output[0], table)
+progress.finish()

@@ -1,0 +1,50 @@
+"""Train a network and measure its clean accuracy."""
+
+import json
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+
+from resilience import artifacts, catalog, computing, data, posterior, progress
+from resilience.seeding import seed_of
+from resilience.training.fit import Task
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+#: Draws that the test accuracy of a posterior without a last draw is measured with.
+DRAWS_FOR_ACCURACY = 100
+
+progress.start(snakemake.log[0])
+settings = json.loads(snakemake.params.recipe)["settings"]
+place = snakemake.wildcards
+device = computing.prepare(snakemake.threads)
+arrays = artifacts.read_tensors(snakemake.input.data)
+start = posterior.load(snakemake.input.start) if snakemake.input.start else None
+
+seed = seed_of(place.dataset, place.network, place.training, place.seed)
+learning = {name: array for name, array in arrays.items() if not name.startswith("test.")}
+task = Task.of(settings["network"], learning, seed, start, device)
+train = catalog.load("trainings", settings["training"]["method"])
+fit = train(task, **catalog.options("trainings", settings["training"]))
+
+with artifacts.whole(snakemake.output.weights) as partial:
+    posterior.save(partial, fit.weights, fit.kind, task.about(), seed)
+    trained = posterior.load(partial, DRAWS_FOR_ACCURACY if fit.kind == posterior.MEAN_FIELD else None).to(device)
+    test_x = torch.from_numpy(data.unit_interval(arrays["test.x"])).to(device)
+    accuracy = posterior.accuracy(trained, test_x, torch.from_numpy(arrays["test.y"]).to(device))
+for warning in fit.warnings:
+    progress.logger.warning("%s", warning)
+artifacts.write_table(snakemake.output.history, pd.DataFrame(fit.history))
+artifacts.write_json(
+    snakemake.output.fit,
+    {
+        "test_accuracy": accuracy,
+        "draws": len(trained),
+        "parameters": sum(value[0].numel() for value in trained.weights.values()),
+        "diagnostics": fit.diagnostics,
+        "warnings": fit.warnings,
+    },
+)
+progress.finish()

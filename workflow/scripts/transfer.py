@@ -1,0 +1,13 @@
+"""Take over the inputs that an attack made on another network."""
+
+from typing import TYPE_CHECKING
+
+from resilience import artifacts, progress
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+progress.start(snakemake.log[0])
+arrays = artifacts.read_tensors(snakemake.input[0], ["x", "zero_gradient"])
+artifacts.write_tensors(snakemake.output[0], arrays, dict(snakemake.wildcards.items()))
+progress.finish()
