@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from resilience import networks
 from resilience.catalog import entry
+from resilience.computing import in_chunks
+from resilience.networks import Shape, image_shape
 from resilience.parameters import AttackName, Count, Fraction, TrainingName
 from resilience.posterior import Posterior
 from resilience.progress import track
+from resilience.stacks import chunk_of, input_gradient, stacks_of, trace
 
 Objective = Literal["likelihood", "margin"]
 
@@ -44,14 +46,15 @@ def fgsm(
     epsilon
         Largest change of a pixel.
     objective
-        The loss; see :func:`loss_gradient`.
+        The loss; see :class:`LossGradient`.
 
     Returns
     -------
     Tensor
         Attacked images [N, C, H, W] in [0, 1].
     """
-    return (x + epsilon * loss_gradient(posterior, x, y, objective).sign()).clamp(0, 1)
+    gradient = LossGradient(posterior, image_shape(x), objective)
+    return (x + epsilon * gradient(x, y).sign()).clamp(0, 1)
 
 
 @entry()
@@ -83,7 +86,7 @@ def pgd(
     step_size
         Size of a step; 2.5 · epsilon / steps if None (Madry et al. 2018).
     objective
-        The loss; see :func:`loss_gradient`.
+        The loss; see :class:`LossGradient`.
 
     Returns
     -------
@@ -94,8 +97,9 @@ def pgd(
     start = 2 * torch.rand(x.shape, generator=generator, dtype=x.dtype).to(x.device) - 1
     low, high = (x - epsilon).clamp(0, 1), (x + epsilon).clamp(0, 1)
     attacked = (x + epsilon * start).clamp(low, high)
+    gradient = LossGradient(posterior, image_shape(x), objective)
     for _ in track(range(steps), "PGD"):
-        attacked = (attacked + size * loss_gradient(posterior, attacked, y, objective).sign()).clamp(low, high)
+        attacked = (attacked + size * gradient(attacked, y).sign()).clamp(low, high)
     return attacked
 
 
@@ -108,7 +112,7 @@ def transfer(*, attack: AttackName, source: TrainingName) -> None:
     raise TypeError("a transferred attack is a copy of another network's attacked inputs, not a computation")
 
 
-def loss_gradient(posterior: Posterior, x: Tensor, y: Tensor, objective: Objective) -> Tensor:
+class LossGradient:
     """Direction of ∇ₓ L(E_w[p(x, w)], y), the gradient of the loss of the posterior predictive.
 
     With u_s the value of the objective in draw s, the gradient is Σ_s c_s ∇u_s, where
@@ -123,46 +127,55 @@ def loss_gradient(posterior: Posterior, x: Tensor, y: Tensor, objective: Objecti
     ----------
     posterior
         S draws.
-    x, y
-        Images [N, C, H, W] and labels [N].
-
-    Returns
-    -------
-    Tensor
-        [N, C, H, W].
+    shape
+        (channels, height, width) of the images.
+    objective
+        ``likelihood`` or ``margin``.
     """
-    measure = {"likelihood": _likelihood, "margin": _margin}[objective]
-    total = torch.zeros_like(x)
-    largest = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
-    for weights in posterior:
-        variable = x.detach().requires_grad_()
-        value, log_weight = measure(networks.logits(posterior.network, weights, variable), y)
-        (gradient,) = torch.autograd.grad(value.sum(), variable)
-        # The weights span hundreds of orders of magnitude, so they are kept relative to the largest one so far.
-        present = torch.maximum(largest, log_weight)
-        total = total * _per_image(torch.exp(largest - present)) + gradient * _per_image(torch.exp(log_weight - present))
-        largest = present
-    return total
+
+    def __init__(self, posterior: Posterior, shape: Shape, objective: Objective):
+        self._stacks = stacks_of(posterior, shape)
+        self._chunk = chunk_of(posterior.network, shape)
+        self._measure = {"likelihood": _likelihood, "margin": _margin}[objective]
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """The gradient [N, C, H, W] at images [N, C, H, W] with labels [N]."""
+        total = torch.zeros_like(x)
+
+        def work(part: slice) -> None:
+            total[part] = self._sum_over_draws(x[part], y[part])
+
+        in_chunks(work, len(x), self._chunk)
+        return total
+
+    def _sum_over_draws(self, x: Tensor, y: Tensor) -> Tensor:
+        total = torch.zeros_like(x, memory_format=torch.channels_last)
+        largest = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+        for stack in self._stacks:
+            steps = trace(stack, x)
+            slope, log_weight = self._measure(steps[-1].z, y)
+            gradient = input_gradient(steps, slope)
+            # The weights span hundreds of orders of magnitude, so they are kept relative to the largest one so far.
+            present = torch.maximum(largest, log_weight)
+            total *= _per_image(torch.exp(largest - present))
+            total += gradient * _per_image(torch.exp(log_weight - present))
+            largest = present
+        return total
 
 
 def _likelihood(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Value u = log Σ_{j≠y} exp(z_j − z_y) [N], and the log of its weight σ(u) σ(−u) [N]."""
-    value = _others(logits, y).logsumexp(1) - _own(logits, y)
-    return value, (logsigmoid(value) + logsigmoid(-value)).detach()
+    """∂u/∂z [N, classes] for u = log Σ_{j≠y} exp(z_j − z_y), and the log of the weight σ(u) σ(−u) [N]."""
+    others = logits.scatter(1, y[:, None], -torch.inf)
+    value = others.logsumexp(1) - logits.gather(1, y[:, None])[:, 0]
+    return others.softmax(1).scatter(1, y[:, None], -1.0), logsigmoid(value) + logsigmoid(-value)
 
 
 def _margin(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Value u = max_{j≠y} z_j − z_y [N], and the log of its weight, 0 [N]."""
-    value = _others(logits, y).amax(1) - _own(logits, y)
-    return value, torch.zeros_like(value).detach()
-
-
-def _own(logits: Tensor, y: Tensor) -> Tensor:
-    return logits.gather(1, y[:, None])[:, 0]
-
-
-def _others(logits: Tensor, y: Tensor) -> Tensor:
-    return logits.scatter(1, y[:, None], -torch.inf)
+    """∂u/∂z [N, classes] for u = max_{j≠y} z_j − z_y, and the log of the weight, 0 [N]."""
+    runner_up = logits.scatter(1, y[:, None], -torch.inf).argmax(1, keepdim=True)
+    slope = torch.zeros_like(logits).scatter(1, runner_up, 1.0).scatter(1, y[:, None], -1.0)
+    return slope, torch.zeros_like(slope[:, 0])
 
 
 def _per_image(factor: Tensor) -> Tensor:

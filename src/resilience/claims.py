@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 HOLDS, REVERSED, INCONCLUSIVE = "holds", "reversed", "inconclusive"
 
 
-COLUMNS = """
-claim sentence source dataset network attack training draws reference reference_draws measure rule layer top_k subset
-mean mean_reference estimate low high low_points high_points seed_sd effect_size seeds points
-p p_corrected p_wilcoxon p_mann_whitney verdict
-""".split()
+COLUMNS = [
+    *("claim", "sentence", "source", "dataset", "network", "attack", "training", "draws", "reference", "reference_draws"),
+    *("measure", "rule", "layer", "top_k", "subset", "mean", "mean_reference", "estimate", "low", "high"),
+    *("low_points", "high_points", "seed_sd", "effect_size", "seeds", "points"),
+    *("p", "p_corrected", "p_wilcoxon", "p_mann_whitney", "verdict"),
+]
 
 
 @dataclass(frozen=True)

@@ -16,23 +16,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from resilience import networks
 from resilience.catalog import entry
-from resilience.networks import Weights
+from resilience.computing import in_chunks
+from resilience.networks import image_shape
 from resilience.parameters import NonNegative, Positive
 from resilience.posterior import Posterior, predict
-from resilience.progress import track
+from resilience.progress import steps as progress_steps
+from resilience.stacks import Activation, Affine, Layer, Step, chunk_of, pass_down, stacks_of, trace
 
 Explained = Literal["predicted", "clean", "own"]
 #: One summand of z = Σ a_j ρ(w_jk): an input, a weight and a bias.
 Term = tuple[Tensor, Tensor, Tensor | None]
-
-
-class LayerError(TypeError):
-    """A layer that relevance cannot be propagated through. The message names it."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,6 @@ def heat_maps(
     layers: Sequence[int],
     unit: Literal["strongest", "all"] = "strongest",
     start: Literal["one", "value"] = "one",
-    chunk: int = 128,
 ) -> dict[int, Tensor]:
     """Mean over draws of the heat maps that explain each layer at the input (paper, Sec. IV-A: E_w[R(x, w)]).
 
@@ -121,14 +117,12 @@ def heat_maps(
     rule
         How relevance is shared.
     layers
-        Indices of the layers to explain. The last layer of the stack stands for the output; a map of an inner layer
-        explains that layer after its activation, in each draw.
+        Indices of the learnable layers to explain. The last layer stands for the output; a map of an inner layer explains
+        that layer after its activation, in each draw.
     unit
         What a map of an inner layer explains: its strongest unit, or all of its activations.
     start
         Relevance that propagation starts from at the explained unit: one, or the unit's value.
-    chunk
-        Number of images that are held in memory at a time.
 
     Returns
     -------
@@ -138,16 +132,21 @@ def heat_maps(
     Raises
     ------
     LayerError
-        If the stack has a layer that relevance cannot be propagated through.
+        If the network has a layer that relevance cannot pass.
     """
-    refuse_unknown_layers(posterior.network)
+    stacks = stacks_of(posterior, image_shape(x))
     classes = explained.expand(len(posterior), len(x))
     total = torch.zeros(len(layers), *x.shape, dtype=x.dtype, device=x.device)
-    for index, weights in enumerate(track(posterior, "heat maps", total=len(posterior))):
-        for first in range(0, len(x), chunk):
-            part = slice(first, first + chunk)
-            starts = Starts(layers, classes[index, part], unit, start)
-            total[:, part] += sweep(posterior.network, weights, x[part], rule, starts)
+    chunk = chunk_of(posterior.network, image_shape(x))
+    with progress_steps(len(stacks) * -(-len(x) // chunk), "heat maps") as advance:
+
+        def work(part: slice) -> None:
+            for stack, classes_of_draw in zip(stacks, classes, strict=True):
+                starts = Starts(layers, classes_of_draw[part], unit, start)
+                total[:, part] += sweep(stack, x[part], rule, starts)
+                advance()
+
+        in_chunks(work, len(x), chunk)
     return dict(zip(layers, total / len(posterior), strict=True))
 
 
@@ -160,146 +159,107 @@ class Starts:
     unit: Literal["strongest", "all"]
     start: Literal["one", "value"]
 
-    def at(self, activation: Tensor, is_output: bool) -> Tensor:
-        """Relevance of the same shape [N, …] as the activation of a layer."""
-        flat = activation.flatten(1)
-        if not is_output and self.unit == "all":
-            return activation
-        chosen = (self.explained if is_output else flat.argmax(1))[:, None]
-        value = flat.gather(1, chosen) if self.start == "value" else torch.ones_like(chosen, dtype=flat.dtype)
-        return torch.zeros_like(flat).scatter(1, chosen, value).view_as(activation)
 
+def sweep(stack: Sequence[Layer], x: Tensor, rule: Rule, starts: Starts) -> Tensor:
+    """Relevance [len(starts.layers), N, C, H, W] of the input in one draw, for all layers in one pass down the stack.
 
-def sweep(network: nn.Sequential, weights: Weights, x: Tensor, rule: Rule, starts: Starts) -> Tensor:
-    """Relevance [len(starts.layers), N, C, H, W] of the input in one draw, all layers in one pass down the stack.
-
-    Propagation is linear in the relevance, so the relevance of every layer that is explained joins the pass where that
-    layer ends, as one more row of a stack.
+    Propagation is linear in the relevance, so the layers that are explained share the pass: each joins it where it ends. A
+    single unit is first shared among its own inputs, which in a convolution are few.
     """
-    activations = [x]
-    for index, layer in enumerate(network):
-        activations.append(_forward(layer, _of_layer(weights, index), activations[-1]))
-    ends = {networks.end_of(network, layer): layer for layer in starts.layers}
-    order: list[int] = []
-    relevance = x.new_zeros(0, *activations[-1].shape)
-    for index in reversed(range(len(network))):
-        if index + 1 in ends:
-            order.append(ends[index + 1])
-            begin = starts.at(activations[index + 1], is_output=index + 1 == len(network))
-            relevance = torch.cat([relevance, begin[None]])
-        relevance = propagate(network[index], _of_layer(weights, index), activations[index], relevance, rule)
-    return relevance[[order.index(layer) for layer in starts.layers]]
+    passed = trace(stack, x)
+    relevance: dict[int, Tensor] = {}
+    for index in reversed(range(len(stack))):
+        if index in starts.layers and starts.unit == "all" and not _is_output(passed, index):
+            relevance[index] = _activation(passed, index)
+        if relevance:
+            share = sharing(passed[index], rule)
+            relevance = {layer: share(outputs) for layer, outputs in relevance.items()}
+        if index in starts.layers and index not in relevance:
+            unit = starts.explained if _is_output(passed, index) else strongest(_activation(passed, index))
+            relevance[index] = share_of_unit(passed[index], unit, _value(passed, index, unit, starts.start), rule)
+    return torch.stack([relevance[layer] for layer in starts.layers])
 
 
-def propagate(layer: nn.Module, parameters: Weights, a: Tensor, relevance: Tensor, rule: Rule) -> Tensor:
-    """Relevance [T, N, …] of the inputs of one layer from that of its outputs.
+def sharing(step: Step, rule: Rule) -> Callable[[Tensor], Tensor]:
+    """How one layer shares the relevance of its outputs among its inputs, as a function of that relevance.
+
+    This is the formula at the head of the module: z, then R / z, then back through the weights, then times a.
+    """
+    layer, a = step.layer, step.a
+    if isinstance(layer, Activation):
+        return lambda relevance: relevance
+    if not isinstance(layer, Affine):
+        return lambda relevance: pass_down(step, relevance)
+    terms = rule.terms(a, layer.weight, layer.bias)
+    # A rule that leaves inputs and weights alone needs the z that the pass up has already computed.
+    unchanged = len(terms) == 1 and terms[0][0] is a and terms[0][1] is layer.weight
+    z = step.z if unchanged else sum((layer.product(*term) for term in terms[1:]), layer.product(*terms[0]))
+    stabilised = _stabilise(z, rule)
+
+    def share(relevance: Tensor) -> Tensor:
+        ratio = relevance / stabilised
+        parts = [inputs * layer.transposed(ratio, weight, a) for inputs, weight, _ in terms]
+        return sum(parts[1:], parts[0])
+
+    return share
+
+
+def share_of_unit(step: Step, unit: Tensor, value: Tensor, rule: Rule) -> Tensor:
+    """The same for a single unit of each image that has all the relevance.
 
     Parameters
     ----------
-    layer
-        A layer of the stack.
-    parameters
-        Its ``weight`` and ``bias``, if it has any.
-    a
-        Its input [N, …].
-    relevance
-        T rows of relevance of its output.
+    step
+        A linear layer or convolution.
+    unit
+        Index [N] of the unit in the flattened output, channels last.
+    value
+        Its relevance [N].
     rule
         How relevance is shared.
     """
-    rows = len(relevance)
-    match layer:
-        case nn.ReLU() | nn.LeakyReLU():
-            return relevance
-        case nn.Flatten():
-            return relevance.view(rows, *a.shape)
-        case nn.MaxPool2d():
-            return _to_winners(layer, a, relevance)
-    product = Product.of(layer, parameters, a)
-    terms = rule.terms(a, product.weight, product.bias)
-    z = sum((product.forward(*term) for term in terms[1:]), product.forward(*terms[0]))
-    ratio = (relevance / (z + rule.stabiliser * _sign(z))).flatten(0, 1)
-    return sum(
-        (term_a * product.backward(ratio, w, a.shape[1:]).view(rows, *a.shape) for term_a, w, _ in terms),
-        torch.zeros((), dtype=a.dtype, device=a.device),
+    layer, a = step.layer, step.a
+    assert isinstance(layer, Affine)
+    channel = unit % step.z.shape[1]
+    terms = rule.terms(a, layer.weight, layer.bias)
+    parts = [inputs * layer.row(unit, weight, step.z, a) for inputs, weight, _ in terms]
+    contributions = sum(parts[1:], parts[0])
+    z = contributions.flatten(1).sum(1) + sum(
+        (bias[channel] for *_, bias in terms if bias is not None), torch.zeros_like(value)
     )
+    factor = value / _stabilise(z, rule)
+    return contributions * factor.view(-1, *[1] * (a.dim() - 1))
 
 
-@dataclass(frozen=True)
-class Product:
-    """A linear layer as a product with its weights, forwards and backwards, so that a rule can change the weights."""
-
-    weight: Tensor
-    bias: Tensor | None
-    convolution: dict[str, object] | None
-
-    @staticmethod
-    def of(layer: nn.Module, parameters: Weights, a: Tensor) -> Product:
-        """The product that a layer computes. Average-pooling is a convolution of each channel with constant weights."""
-        match layer:
-            case nn.Linear():
-                return Product(parameters["weight"], parameters.get("bias"), None)
-            case nn.Conv2d():
-                keys = ("stride", "padding", "dilation", "groups")
-                return Product(parameters["weight"], parameters.get("bias"), {key: getattr(layer, key) for key in keys})
-            case nn.AvgPool2d():
-                height, width = _pair(layer.kernel_size)
-                weight = a.new_full((a.shape[1], 1, height, width), 1 / (height * width))
-                shape = {"stride": layer.stride, "padding": layer.padding, "dilation": 1, "groups": a.shape[1]}
-                return Product(weight, None, shape)
-        raise LayerError(f"relevance cannot be propagated through {type(layer).__name__}")
-
-    def forward(self, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """z_k = Σ_j a_j w_jk + b_k, for a [N, …]."""
-        if self.convolution is None:
-            return functional.linear(a, weight, bias)
-        return functional.conv2d(a, weight, bias, **self.convolution)  # type: ignore[arg-type]
-
-    def backward(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
-        """c_j = Σ_k w_jk s_k, for s [N, …] and inputs of ``shape`` without the axis of images."""
-        if self.convolution is None:
-            return s @ weight
-        return nn.grad.conv2d_input((len(s), *shape), weight, s, **self.convolution)  # type: ignore[arg-type]
+def strongest(activation: Tensor) -> Tensor:
+    """Index [N] of the largest activation of each image in the flattened output, channels last."""
+    if activation.dim() == 2:
+        return activation.argmax(1)
+    places = activation.permute(0, 2, 3, 1).flatten(1, 2)
+    # First the place, then the channel there: two short searches are faster than a long one.
+    place = places.amax(2).argmax(1)
+    channel = places[torch.arange(len(places), device=places.device), place].argmax(1)
+    return place * places.shape[2] + channel
 
 
-def refuse_unknown_layers(network: nn.Module) -> None:
-    """Raise a :class:`LayerError` that names the first layer that no rule knows."""
-    if not isinstance(network, nn.Sequential):
-        raise LayerError(f"relevance is propagated through stacks of layers, not through {type(network).__name__}")
-    for index, layer in enumerate(network):
-        known = (nn.Linear, nn.Conv2d, nn.ReLU, nn.LeakyReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten)
-        if type(layer) not in known:
-            names = ", ".join(kind.__name__ for kind in known)
-            raise LayerError(f"layer {index} is {type(layer).__name__}; relevance is propagated through {names} only")
-        if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
-            raise LayerError(f"layer {index}: Conv2d is supported with padding in numbers and zeros around the image")
-        if isinstance(layer, nn.AvgPool2d) and (layer.ceil_mode or not layer.count_include_pad or layer.divisor_override):
-            raise LayerError(f"layer {index}: AvgPool2d is supported without ceil_mode and divisors of its own")
-        if isinstance(layer, nn.MaxPool2d) and layer.return_indices:
-            raise LayerError(f"layer {index}: MaxPool2d with return_indices has two outputs")
+def _activation(passed: Sequence[Step], index: int) -> Tensor:
+    """Output of a layer after the activation that follows it, if one does."""
+    follows = index + 1 < len(passed) and isinstance(passed[index + 1].layer, Activation)
+    return passed[index + follows].z
 
 
-def _forward(layer: nn.Module, parameters: Weights, a: Tensor) -> Tensor:
-    return torch.func.functional_call(layer, parameters, (a,)) if parameters else layer(a)
+def _is_output(passed: Sequence[Step], index: int) -> bool:
+    return _activation(passed, index) is passed[-1].z
 
 
-def _of_layer(weights: Weights, index: int) -> Weights:
-    prefix = f"{index}."
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+def _value(passed: Sequence[Step], index: int, unit: Tensor, start: Literal["one", "value"]) -> Tensor:
+    if start == "one":
+        return torch.ones_like(unit, dtype=passed[index].z.dtype)
+    activation = _activation(passed, index)
+    flat = activation if activation.dim() == 2 else activation.permute(0, 2, 3, 1).flatten(1)
+    return flat.gather(1, unit[:, None])[:, 0]
 
 
-def _to_winners(layer: nn.MaxPool2d, a: Tensor, relevance: Tensor) -> Tensor:
-    """Max-pooling gives all relevance to the largest input of each window."""
-    window = [_pair(size) for size in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)]
-    _, winners = functional.max_pool2d_with_indices(a, *window, layer.ceil_mode)
-    to_winners = torch.ops.aten.max_pool2d_with_indices_backward
-    return torch.stack([to_winners(row, a, *window, layer.ceil_mode, winners) for row in relevance])
-
-
-def _sign(z: Tensor) -> Tensor:
-    """Sign of z, +1 at 0, so that the stabiliser never cancels."""
-    return torch.where(z < 0, -1.0, 1.0).to(z.dtype)
-
-
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def _stabilise(z: Tensor, rule: Rule) -> Tensor:
+    """Value z moved away from zero by the stabiliser; its sign counts as +1 at 0."""
+    return z + torch.copysign(torch.tensor(rule.stabiliser, dtype=z.dtype, device=z.device), z)

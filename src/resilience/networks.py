@@ -108,6 +108,12 @@ def end_of(network: nn.Sequential, layer: int) -> int:
     return layer + 1 + follows
 
 
+def image_shape(x: Tensor) -> Shape:
+    """(channels, height, width) of images [N, C, H, W]."""
+    _, channels, height, breadth = x.shape
+    return channels, height, breadth
+
+
 def logits(network: nn.Sequential, weights: Weights, x: Tensor) -> Tensor:
     """Output [N, classes] of the network with the given weights, by ``state_dict`` name."""
     return functional_call(network, weights, (x,))

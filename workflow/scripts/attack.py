@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from resilience import artifacts, attacks, catalog, computing, posterior, progress
+from resilience.networks import image_shape
 from resilience.seeding import seed_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ attack = catalog.load("attacks", settings["method"])
 generator = torch.Generator().manual_seed(seed_of(*place))
 options = catalog.options("attacks", settings)
 attacked = attack(network, x, y, generator, **options)
-gradient = attacks.loss_gradient(network, x, y, options.get("objective", "likelihood"))
+gradient = attacks.LossGradient(network, image_shape(x), options.get("objective", "likelihood"))(x, y)
 artifacts.write_tensors(
     snakemake.output[0],
     {"x": attacked.cpu().numpy(), "zero_gradient": (gradient == 0).flatten(1).all(1).cpu().numpy()},

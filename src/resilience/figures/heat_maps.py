@@ -32,8 +32,8 @@ def layers(
     """Heat maps of every layer before and after an attack that succeeded, on one image.
 
     Only the top pixels of each map are coloured, red for positive and blue for negative relevance; pixels without any
-    relevance stay blank, and each map has its own scale. Below stands how many of the top pixels survive the attack. The image
-    is the one whose LRP robustness at the output is the median of those whose attack succeeded.
+    relevance stay blank, and each map has its own scale. Below stands how many of the top pixels survive the attack. The
+    image is the one whose LRP robustness at the output is the median of those whose attack succeeded.
     """
     panel, of_panel = panels[0], maps[0]
     training = panel.reference
@@ -73,8 +73,8 @@ def overlap(
 ) -> Figure:
     """How LRP robustness is counted: the top pixels of two heat maps, and those that they share.
 
-    Outlined are the k % of pixels with the largest absolute relevance before and after the attack. The robustness is the share
-    that both have. The image has the median LRP robustness of the test points.
+    Outlined are the k % of pixels with the largest absolute relevance before and after the attack. The robustness is the
+    share that both have. The image has the median LRP robustness of the test points.
     """
     panel, of_panel = panels[0], maps[0]
     training, layer = panel.reference, panel.layers[-1]

@@ -23,8 +23,8 @@ def scatter(
 ) -> Figure:
     """LRP robustness against softmax robustness, by layer and model, with the correlation in every panel.
 
-    A dot is a test point under one seed: to the right its explanation survived the attack, at the top its prediction did. ρ is
-    Spearman's rank correlation, the mean over seeds, with a 95 % interval that counts points and seeds.
+    A dot is a test point under one seed: to the right its explanation survived the attack, at the top its prediction did.
+    ρ is Spearman's rank correlation, the mean over seeds, with a 95 % interval that counts points and seeds.
     """
     rows = [(panel, layer) for panel in panels for layer in panel.layers]
     columns = max(len(panel.trainings) for panel in panels)

@@ -134,7 +134,9 @@ def _run(
         )
     starts = list(task.start)[:chains]
     potential = potential_energy(task, deviations)
-    found = [_chain(kernel(potential), starts[index], draws // chains, warmup, task.seed, index) for index in range(chains)]
+    found = [
+        sample_chain(kernel(potential), starts[index], draws // chains, warmup, task.seed, index) for index in range(chains)
+    ]
     # One draw of each chain in turn, so that the first n draws are of all chains.
     weights = {name: torch.stack([chain[name] for chain, _ in found], dim=1).flatten(0, 1) for name in starts[0]}
     network = task.network()
@@ -149,7 +151,9 @@ def _run(
     return Fit(weights, DRAWS, history, report, diagnostics.warnings(report))
 
 
-def _chain(kernel: HMC, start: Weights, draws: int, warmup: int, seed: int, index: int) -> tuple[Weights, dict[str, float]]:
+def sample_chain(
+    kernel: HMC, start: Weights, draws: int, warmup: int, seed: int, index: int
+) -> tuple[Weights, dict[str, float]]:
     """One chain: draws of each parameter [draws, …], acceptance rate and number of divergent iterations."""
     facts: dict[str, Any] = {}
     pyro.set_rng_seed(seed_of(seed, "chain", index) % 2**32)

@@ -1,0 +1,282 @@
+"""A network as a stack of layers with the weights of one draw: one pass up, and what passes down need.
+
+Gradients and relevance both run down the same stack, layer by layer. Everything is kept in the order in which a CPU reads
+it fastest: images with their channels last, so that convolutions, poolings and flattening never copy. The weights of the
+linear layer behind a flattening are put into that order once, when the stack is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resilience.networks import Shape, Weights
+from resilience.posterior import Posterior
+
+#: How much a chunk of images may take up at its widest layer, so that passes over it stay in the cache.
+CHUNK_BYTES = 4 * 2**20
+LARGEST_CHUNK = 512
+
+
+class LayerError(TypeError):
+    """A layer that no gradient and no relevance can pass. The message names it."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A linear layer or a convolution: z = W a + b. The weights can be exchanged, which LRP rules need."""
+
+    weight: Tensor
+    bias: Tensor | None
+    convolution: dict[str, Any] | None = None
+
+    def product(self, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """z_k = Σ_j w_kj a_j + b_k, for a [N, …]."""
+        if self.convolution is None:
+            return functional.linear(a, weight, bias)
+        return functional.conv2d(a, weight, bias, **self.convolution).contiguous(memory_format=torch.channels_last)
+
+    def transposed(self, s: Tensor, weight: Tensor, a: Tensor) -> Tensor:
+        """c_j = Σ_k w_kj s_k, of the shape of a."""
+        if self.convolution is None:
+            return s @ weight
+        down = torch.ops.aten.convolution_backward.default
+        keys = ("stride", "padding", "dilation")
+        shape = [list(_pair(self.convolution[key])) for key in keys]
+        mask = [True, False, False]
+        c, _, _ = down(s, a, weight, None, *shape, False, [0, 0], self.convolution["groups"], mask)
+        return c.contiguous(memory_format=torch.channels_last)
+
+    def row(self, unit: Tensor, weight: Tensor, z: Tensor, a: Tensor) -> Tensor:
+        """The weights that connect one unit of each image to its inputs, of the shape of a and 0 elsewhere.
+
+        A unit of a convolution sees a few pixels only, so this costs far less than :meth:`transposed`.
+
+        Parameters
+        ----------
+        unit
+            Index [N] of a unit in the flattened output, channels last.
+        weight
+            The weights to use.
+        z
+            The output, for its shape.
+        a
+            The input, for its shape.
+        """
+        if self.convolution is None:
+            return weight[unit]
+        if self.convolution["groups"] != 1:
+            one_hot = torch.zeros_like(z.permute(0, 2, 3, 1)).flatten(1).scatter(1, unit[:, None], 1.0)
+            return self.transposed(one_hot.view(z.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2), weight, a)
+        (height, width), columns = a.shape[2:], z.shape[3]
+        place, channel = unit // z.shape[1], unit % z.shape[1]
+        stride, padding, dilation = (_pair(self.convolution[key]) for key in ("stride", "padding", "dilation"))
+        canvas = a.new_zeros(len(a), height + 2 * padding[0], width + 2 * padding[1], a.shape[1])
+        starts = (place // columns * stride[0], place % columns * stride[1])
+        rows, cols = (
+            start[:, None] + torch.arange(size, device=a.device) * step
+            for start, size, step in zip(starts, weight.shape[2:], dilation, strict=True)
+        )
+        image = torch.arange(len(a), device=a.device)[:, None, None]
+        canvas[image, rows[:, :, None], cols[:, None, :]] = weight[channel].permute(0, 2, 3, 1)
+        inside = canvas[:, padding[0] : padding[0] + height, padding[1] : padding[1] + width]
+        return inside.permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """ReLU (slope 0) or LeakyReLU."""
+
+    slope: float
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Max-pooling with its kernel size, stride, padding and dilation."""
+
+    window: tuple[tuple[int, int], ...]
+    ceil: bool
+
+    def forward(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest input of each window, and which one that is."""
+        return torch.ops.aten.max_pool2d_with_indices(a, *self.window, self.ceil)
+
+    def backward(self, r: Tensor, a: Tensor, winners: Tensor) -> Tensor:
+        """What the outputs have, given to the winners."""
+        return torch.ops.aten.max_pool2d_with_indices_backward(r, a, *self.window, self.ceil, winners)
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """Flattening of images, channels last."""
+
+    def forward(self, a: Tensor) -> Tensor:
+        """[N, H · W · C] from [N, C, H, W]."""
+        return a.permute(0, 2, 3, 1).flatten(1) if a.dim() == 4 else a
+
+    def backward(self, r: Tensor, a: Tensor) -> Tensor:
+        """The inverse, of the shape of a."""
+        return r.view(a.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2) if a.dim() == 4 else r
+
+
+Layer = Affine | Activation | MaxPool | Flatten
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one layer did to a batch: its input a, its output z, and for max-pooling which input won."""
+
+    layer: Layer
+    a: Tensor
+    z: Tensor
+    winners: Tensor | None = None
+
+
+def stack_of(network: nn.Sequential, weights: Weights, shapes: list[tuple[int, ...]]) -> list[Layer]:
+    """The layers of a network with the weights of one draw.
+
+    Parameters
+    ----------
+    network
+        A stack that :func:`refuse_unknown_layers` accepts.
+    weights
+        By ``state_dict`` name.
+    shapes
+        Shape of the input of each layer; see :func:`input_shapes`.
+    """
+    stack: list[Layer] = []
+    flattened: tuple[int, ...] = ()
+    for index, layer in enumerate(network):
+        weight, bias = weights.get(f"{index}.weight"), weights.get(f"{index}.bias")
+        match layer:
+            case nn.Linear():
+                assert weight is not None
+                if len(flattened) == 3:
+                    weight = weight.view(-1, *flattened).permute(0, 2, 3, 1).flatten(1).contiguous()
+                flattened = ()
+                stack.append(Affine(weight, bias))
+            case nn.Conv2d():
+                assert weight is not None
+                convolution = {key: getattr(layer, key) for key in ("stride", "padding", "dilation", "groups")}
+                stack.append(Affine(weight.contiguous(memory_format=torch.channels_last), bias, convolution))
+            case nn.AvgPool2d():
+                channels = shapes[index][0]
+                height, width = _pair(layer.kernel_size)
+                weight = next(iter(weights.values())).new_full((channels, 1, height, width), 1 / (height * width))
+                convolution = {"stride": layer.stride, "padding": layer.padding, "dilation": 1, "groups": channels}
+                stack.append(Affine(weight, None, convolution))
+            case nn.MaxPool2d():
+                window = tuple(_pair(value) for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation))
+                stack.append(MaxPool(window, layer.ceil_mode))
+            case nn.Flatten():
+                flattened = shapes[index]
+                stack.append(Flatten())
+            case nn.LeakyReLU():
+                stack.append(Activation(layer.negative_slope))
+            case nn.ReLU():
+                stack.append(Activation(0.0))
+    return stack
+
+
+def stacks_of(posterior: Posterior, shape: Shape) -> list[list[Layer]]:
+    """The stack of every draw, for images of a shape.
+
+    Raises
+    ------
+    LayerError
+        If the network has a layer that no gradient and no relevance can pass.
+    """
+    shapes = input_shapes(posterior.network, shape)
+    return [stack_of(posterior.network, weights, shapes) for weights in posterior]
+
+
+def input_shapes(network: nn.Sequential, shape: Shape) -> list[tuple[int, ...]]:
+    """Shape of the input of each layer of a network, without the axis of images; the last one is that of the output."""
+    refuse_unknown_layers(network)
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    dtype = next((parameter.dtype for parameter in network.parameters()), torch.float32)
+    a = torch.zeros(1, *shape, device=device, dtype=dtype)
+    shapes = [tuple(shape)]
+    for layer in network:
+        a = layer(a).detach()
+        shapes.append(tuple(a.shape[1:]))
+    return shapes
+
+
+def chunk_of(network: nn.Sequential, shape: Shape) -> int:
+    """How many images to pass through a network at a time."""
+    widest = 4 * max(math.prod(part) for part in input_shapes(network, shape))
+    return min(max(CHUNK_BYTES // widest, 1), LARGEST_CHUNK)
+
+
+def trace(stack: Iterable[Layer], x: Tensor) -> list[Step]:
+    """One pass up: what each layer did to images [N, C, H, W]."""
+    steps: list[Step] = []
+    a = x.contiguous(memory_format=torch.channels_last)
+    for layer in stack:
+        winners = None
+        match layer:
+            case Affine():
+                z = layer.product(a, layer.weight, layer.bias)
+            case Activation():
+                z = functional.leaky_relu(a, layer.slope) if layer.slope else functional.relu(a)
+            case MaxPool():
+                z, winners = layer.forward(a)
+            case Flatten():
+                z = layer.forward(a)
+        steps.append(Step(layer, a, z, winners))
+        a = z
+    return steps
+
+
+def input_gradient(steps: list[Step], gradient: Tensor) -> Tensor:
+    """One pass down: the gradient [N, C, H, W] with respect to the images, from that with respect to the output."""
+    for step in reversed(steps):
+        match step.layer:
+            case Affine() as layer:
+                gradient = layer.transposed(gradient, layer.weight, step.a)
+            case Activation() as layer:
+                gradient = torch.ops.aten.leaky_relu_backward(gradient, step.a, layer.slope, False)
+            case _:
+                gradient = pass_down(step, gradient)
+    return gradient
+
+
+def pass_down(step: Step, r: Tensor) -> Tensor:
+    """Gradient or relevance through a layer that only moves it: pooling and flattening."""
+    match step.layer:
+        case MaxPool() as layer:
+            assert step.winners is not None
+            return layer.backward(r, step.a, step.winners)
+        case Flatten() as layer:
+            return layer.backward(r, step.a)
+    raise TypeError(f"{type(step.layer).__name__} does more than move what passes it")
+
+
+def refuse_unknown_layers(network: nn.Module) -> None:
+    """Raise a :class:`LayerError` that names the first layer that no gradient and no relevance can pass."""
+    if not isinstance(network, nn.Sequential):
+        raise LayerError(f"a stack of layers is needed (torch.nn.Sequential), not {type(network).__name__}")
+    known = (nn.Linear, nn.Conv2d, nn.ReLU, nn.LeakyReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten)
+    for index, layer in enumerate(network):
+        if type(layer) not in known:
+            names = ", ".join(kind.__name__ for kind in known)
+            raise LayerError(f"layer {index} is {type(layer).__name__}; it must be one of {names}")
+        if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
+            raise LayerError(f"layer {index}: the padding of Conv2d must be numbers, with zeros around the image")
+        if isinstance(layer, nn.AvgPool2d) and (layer.ceil_mode or not layer.count_include_pad or layer.divisor_override):
+            raise LayerError(f"layer {index}: AvgPool2d must not have ceil_mode or a divisor of its own")
+        if isinstance(layer, nn.MaxPool2d) and layer.return_indices:
+            raise LayerError(f"layer {index}: MaxPool2d must not return indices")
+        if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1):
+            raise LayerError(f"layer {index}: Flatten must flatten everything but the axis of images")
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])

@@ -1,0 +1,39 @@
+"""What the tests share: small networks in double precision, and the folder of the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from resilience import computing
+from resilience.posterior import Posterior
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    computing.prepare(1)
+
+
+def double_network(layers: list[nn.Module], seed: int) -> nn.Sequential:
+    """Layers as a network in double precision whose weights follow from the seed."""
+    network = nn.Sequential(*layers).double().eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.4)
+    return network
+
+
+def noisy_posterior(network: nn.Sequential, draws: int, seed: int = 0, noise: float = 0.1) -> Posterior:
+    """Draws that scatter around the weights of a network."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def scatter(value: torch.Tensor) -> torch.Tensor:
+        return value + noise * torch.randn((draws, *value.shape), generator=generator, dtype=value.dtype)
+
+    return Posterior(network, {name: scatter(value) for name, value in network.state_dict().items()})

@@ -1,0 +1,339 @@
+"""LRP against a slow dense-matrix version and against zennit, in double precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from zennit.attribution import Gradient
+from zennit.composites import LayerMapComposite
+from zennit.core import BasicHook, Stabilizer
+from zennit.rules import AlphaBeta, Epsilon, Gamma, Pass
+from zennit.types import Activation, AvgPool, Convolution, Linear
+
+from resilience import lrp, networks, stacks
+from resilience.posterior import Posterior, point
+from tests.conftest import double_network, noisy_posterior
+
+#: Large enough that no denominator is so near zero that rounding errors grow beyond the bound of the comparison.
+STABILISER = 1e-2
+
+
+def conv_stack(bias: bool) -> list[nn.Module]:
+    return [
+        nn.Conv2d(1, 3, 3, bias=bias),
+        nn.LeakyReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(3, 4, 2, bias=bias),
+        nn.LeakyReLU(),
+        nn.MaxPool2d(2, stride=1),
+        nn.Flatten(),
+        nn.Linear(4, 3, bias=bias),
+    ]
+
+
+def strided_stack(bias: bool) -> list[nn.Module]:
+    return [
+        nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=bias),
+        nn.ReLU(),
+        nn.AvgPool2d(2, stride=1),
+        nn.Conv2d(4, 4, (2, 1), padding=(1, 0), groups=2, bias=bias),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(4 * 4 * 3, 5, bias=bias),
+        nn.LeakyReLU(0.2),
+        nn.Linear(5, 4, bias=bias),
+    ]
+
+
+def dilated_stack(bias: bool) -> list[nn.Module]:
+    return [
+        nn.Conv2d(1, 2, 2, dilation=2, padding=1, bias=bias),
+        nn.LeakyReLU(),
+        nn.MaxPool2d(3, stride=2, padding=1),
+        nn.AvgPool2d(2, padding=1),
+        nn.Flatten(),
+        nn.Linear(2 * 3 * 3, 3, bias=bias),
+    ]
+
+
+def linear_stack(bias: bool) -> list[nn.Module]:
+    return [
+        nn.Flatten(),
+        nn.Linear(12, 6, bias=bias),
+        nn.LeakyReLU(),
+        nn.Linear(6, 5, bias=bias),
+        nn.ReLU(),
+        nn.Linear(5, 3, bias=bias),
+    ]
+
+
+STACKS = {
+    "conv": (conv_stack, (1, 8, 8)),
+    "strided": (strided_stack, (2, 7, 7)),
+    "dilated": (dilated_stack, (1, 8, 8)),
+    "linear": (linear_stack, (1, 3, 4)),
+}
+RULES = {
+    "epsilon": lrp.epsilon(epsilon=0.1),
+    "gamma": lrp.gamma(gamma=0.3, stabiliser=STABILISER),
+    "alpha1beta0": lrp.alpha1beta0(stabiliser=STABILISER),
+}
+
+
+def images(shape: tuple[int, ...], seed: int, count: int = 4) -> torch.Tensor:
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# ---------------------------------------------------------------- the slow version
+
+
+def dense(layer: nn.Module, shape: torch.Size) -> tuple[torch.Tensor, torch.Tensor]:
+    """A linear layer as a matrix [outputs, inputs] and a bias [outputs], one basis vector at a time."""
+    size = shape.numel()
+    bias = layer(torch.zeros(1, *shape, dtype=torch.float64)).flatten()
+    columns = [layer(row.view(1, *shape)).flatten() - bias for row in torch.eye(size, dtype=torch.float64)]
+    return torch.stack(columns, 1), bias
+
+
+def stabilised(z: torch.Tensor, amount: float) -> torch.Tensor:
+    return torch.tensor([value + amount if value >= 0 else value - amount for value in z], dtype=torch.float64)
+
+
+def shares(rule: str, a: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """How much of the relevance of output k goes to input j: [outputs, inputs]."""
+    if rule == "epsilon":
+        parts = a * w
+        return parts / stabilised(parts.sum(1) + b, 0.1)[:, None]
+    if rule == "gamma":
+        parts, bias = a * (w + 0.3 * w.clamp(min=0)), b + 0.3 * b.clamp(min=0)
+        return parts / stabilised(parts.sum(1) + bias, STABILISER)[:, None]
+    parts = (a * w).clamp(min=0)
+    return parts / stabilised(parts.sum(1) + b.clamp(min=0), STABILISER)[:, None]
+
+
+def slow_relevance(network: nn.Sequential, x: torch.Tensor, end: int, relevance: torch.Tensor, rule: str) -> torch.Tensor:
+    """Relevance of one image from that of the output of ``network[:end]``."""
+    inputs = [x]
+    for layer in network[:end]:
+        inputs.append(layer(inputs[-1]))
+    for layer, a in zip(reversed(network[:end]), reversed(inputs[:-1]), strict=True):
+        if isinstance(layer, nn.ReLU | nn.LeakyReLU | nn.Flatten):
+            relevance = relevance.view(a.shape)
+        elif isinstance(layer, nn.MaxPool2d):
+            z = layer(a)
+            _, winners = nn.functional.max_pool2d(
+                a, layer.kernel_size, layer.stride, layer.padding, layer.dilation, return_indices=True
+            )
+            moved = torch.zeros_like(a).flatten(2)
+            for channel in range(z.shape[1]):
+                for winner, value in zip(winners[0, channel].flatten(), relevance[0, channel].flatten(), strict=True):
+                    moved[0, channel, winner] += value
+            relevance = moved.view(a.shape)
+        else:
+            w, b = dense(layer, a.shape[1:])
+            relevance = (relevance.flatten() @ shares(rule, a.flatten(), w, b)).view(a.shape)
+    return relevance
+
+
+def slow_maps(
+    network: nn.Sequential,
+    x: torch.Tensor,
+    explained: torch.Tensor,
+    layers: tuple[int, ...],
+    rule: str,
+    unit: str,
+    start: str,
+):
+    found = {}
+    with torch.no_grad():
+        for layer in layers:
+            end = networks.end_of(network, layer)
+            maps = []
+            for image, label in zip(x, explained, strict=True):
+                activation = network[:end](image[None])
+                flat = activation.flatten()
+                if end < len(network) and unit == "all":
+                    begin = flat
+                else:
+                    chosen = label if end == len(network) else flat.argmax()
+                    begin = torch.zeros_like(flat)
+                    begin[chosen] = flat[chosen] if start == "value" else 1.0
+                maps.append(slow_relevance(network, image[None], end, begin.view(activation.shape), rule)[0])
+            found[layer] = torch.stack(maps)
+    return found
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("stack", STACKS)
+def test_every_rule_equals_its_formula(stack, rule, bias, seed):
+    build, shape = STACKS[stack]
+    network, x = double_network(build(bias), seed), images(shape, seed)
+    layers = networks.learnable_layers(network)
+    explained = torch.arange(len(x)) % network(x).shape[1]
+    fast = lrp.heat_maps(point(network), x, explained, RULES[rule], layers)
+    slow = slow_maps(network, x, explained, layers, rule, "strongest", "one")
+    for layer in layers:
+        torch.testing.assert_close(fast[layer], slow[layer], rtol=0, atol=1e-12 * max(1, float(slow[layer].abs().max())))
+
+
+@pytest.mark.parametrize("unit", ["strongest", "all"])
+@pytest.mark.parametrize("start", ["one", "value"])
+@pytest.mark.parametrize("stack", STACKS)
+def test_every_start_equals_its_definition(stack, start, unit):
+    build, shape = STACKS[stack]
+    network, x = double_network(build(True), 3), images(shape, 3)
+    layers = networks.learnable_layers(network)
+    explained = torch.zeros(len(x), dtype=torch.int64)
+    fast = lrp.heat_maps(point(network), x, explained, RULES["epsilon"], layers, unit, start)
+    slow = slow_maps(network, x, explained, layers, "epsilon", unit, start)
+    for layer in layers:
+        torch.testing.assert_close(fast[layer], slow[layer], rtol=0, atol=1e-12 * max(1, float(slow[layer].abs().max())))
+
+
+# ---------------------------------------------------------------- zennit
+
+
+class TextbookGamma(BasicHook):
+    """The gamma rule of Montavon et al. 2019 on zennit's machinery; its own Gamma is a generalisation."""
+
+    def __init__(self, gamma: float, stabiliser: float):
+        stabilise = Stabilizer.ensure(stabiliser)
+        super().__init__(
+            input_modifiers=[lambda a: a],
+            param_modifiers=[lambda p, _: p + gamma * p.clamp(min=0)],
+            output_modifiers=[lambda z: z],
+            gradient_mapper=lambda gradient, outputs: [gradient / stabilise(output) for output in outputs],
+            reducer=lambda inputs, gradients: inputs[0] * gradients[0],
+        )
+
+
+ZENNIT = {
+    "epsilon": Epsilon(epsilon=0.1),
+    "gamma": TextbookGamma(0.3, STABILISER),
+    "alpha1beta0": AlphaBeta(alpha=1, beta=0, stabilizer=STABILISER),
+}
+#: zennit sees no weights in an average-pooling, so its gamma rule lacks the factor 1.3 of z before the stabiliser is added.
+ZENNIT_POOLING = ZENNIT | {"gamma": Epsilon(epsilon=STABILISER / 1.3)}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("stack", ["conv", "strided", "linear"])
+def test_every_rule_equals_zennit(stack, rule, bias, seed):
+    build, shape = STACKS[stack]
+    network, x = double_network(build(bias), seed), images(shape, seed)
+    layers = networks.learnable_layers(network)
+    explained = torch.arange(len(x)) % network(x).shape[1]
+    fast = lrp.heat_maps(point(network), x, explained, RULES[rule], layers)
+    rules = [(Activation, Pass()), ((Linear, Convolution), ZENNIT[rule]), (AvgPool, ZENNIT_POOLING[rule])]
+    composite = LayerMapComposite(rules)
+    for layer in layers:
+        truncated = network[: networks.end_of(network, layer)]
+        flat = truncated(x).flatten(1)
+        chosen = explained if len(truncated) == len(network) else flat.argmax(1)
+        begin = torch.zeros_like(flat).scatter(1, chosen[:, None], 1.0).view(truncated(x).shape)
+        with Gradient(truncated, composite) as attributor:
+            _, peer = attributor(x.clone(), begin)
+        torch.testing.assert_close(fast[layer], peer, rtol=0, atol=1e-12 * max(1, float(peer.abs().max())))
+
+
+def test_gamma_equals_zennits_own_where_it_is_the_textbooks():
+    """For inputs that are not negative and an output that is positive, the generalised gamma rule is the textbook's."""
+    network = double_network([nn.Flatten(), nn.Linear(12, 6)], 0)
+    x = images((1, 3, 4), 0, count=20)
+    x = x[network(x).amax(1) > 0]
+    assert len(x) > 5
+    explained = network(x).argmax(1)
+    fast = lrp.heat_maps(point(network), x, explained, lrp.gamma(gamma=0.3, stabiliser=STABILISER), (1,))[1]
+    composite = LayerMapComposite([(Linear, Gamma(gamma=0.3, stabilizer=STABILISER))])
+    with Gradient(network, composite) as attributor:
+        _, peer = attributor(x.clone(), nn.functional.one_hot(explained, 6).double())
+    torch.testing.assert_close(fast, peer, rtol=0, atol=1e-12)
+
+
+# ---------------------------------------------------------------- properties
+
+
+def test_epsilon_conserves_relevance_without_biases():
+    network, x = double_network(conv_stack(False), 0), images((1, 8, 8), 0)
+    explained = network(x).argmax(1)
+    maps = lrp.heat_maps(point(network), x, explained, lrp.epsilon(epsilon=1e-12), networks.learnable_layers(network))
+    for relevance in maps.values():
+        torch.testing.assert_close(relevance.flatten(1).sum(1), torch.ones(len(x), dtype=torch.float64), rtol=1e-8, atol=0)
+
+
+def test_alpha1beta0_gives_no_negative_relevance():
+    network, x = double_network(conv_stack(True), 1), images((1, 8, 8), 1)
+    maps = lrp.heat_maps(point(network), x, network(x).argmax(1), RULES["alpha1beta0"], networks.learnable_layers(network))
+    assert all(bool((relevance >= 0).all()) for relevance in maps.values())
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_map_of_a_posterior_is_the_mean_of_the_maps_of_its_draws(rule):
+    network, x = double_network(conv_stack(True), 0), images((1, 8, 8), 0)
+    posterior = noisy_posterior(network, draws=5)
+    explained = torch.arange(len(x)) % 3
+    together = lrp.heat_maps(posterior, x, explained, RULES[rule], (0, 3, 7))
+    alone = [
+        lrp.heat_maps(
+            Posterior(network, {name: value[None] for name, value in draw.items()}), x, explained, RULES[rule], (0, 3, 7)
+        )
+        for draw in posterior
+    ]
+    for layer, relevance in together.items():
+        torch.testing.assert_close(relevance, sum(maps[layer] for maps in alone) / 5, rtol=0, atol=1e-12)
+
+
+def test_chunks_and_threads_change_nothing(monkeypatch):
+    from resilience import computing
+
+    network, x = double_network(conv_stack(True), 0), images((1, 8, 8), 0, count=23)
+    posterior = noisy_posterior(network, draws=3)
+    explained = torch.zeros(len(x), dtype=torch.int64)
+    whole = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], (0, 3, 7))
+    monkeypatch.setattr(stacks, "LARGEST_CHUNK", 5)
+    alone = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], (0, 3, 7))
+    computing.prepare(3)
+    threaded = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], (0, 3, 7))
+    for layer in whole:
+        torch.testing.assert_close(alone[layer], whole[layer], rtol=0, atol=1e-13)
+        assert torch.equal(alone[layer], threaded[layer])
+
+
+def test_explained_classes():
+    network, x = double_network(linear_stack(False), 0), images((1, 3, 4), 0, count=30) - 0.5
+    posterior = noisy_posterior(network, draws=4, noise=0.5)
+    attacked = x + 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+    probabilities = {
+        key: torch.stack([networks.logits(network, draw, value).softmax(1) for draw in posterior])
+        for key, value in {"x": x, "attacked": attacked}.items()
+    }
+    predicted, clean, own = (lrp.explained_classes(name, posterior, attacked, x) for name in ("predicted", "clean", "own"))
+    assert torch.equal(predicted, probabilities["attacked"].mean(0).argmax(1))
+    assert torch.equal(clean, probabilities["x"].mean(0).argmax(1))
+    assert torch.equal(own, probabilities["attacked"].argmax(2))
+    assert not torch.equal(predicted, clean)
+
+
+@pytest.mark.parametrize(
+    ("layers", "name"),
+    [
+        ([nn.Flatten(), nn.Linear(4, 2), nn.Tanh()], "layer 2 is Tanh"),
+        ([nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)], "layer 1 is BatchNorm2d"),
+        ([nn.AvgPool2d(2, ceil_mode=True)], "layer 0: AvgPool2d"),
+        ([nn.Conv2d(1, 1, 1, padding_mode="circular")], "layer 0: the padding of Conv2d"),
+        ([nn.Flatten(2)], "layer 0: Flatten"),
+    ],
+)
+def test_unknown_layers_are_refused_by_name(layers, name):
+    with pytest.raises(stacks.LayerError, match=name):
+        stacks.refuse_unknown_layers(nn.Sequential(*layers))
+
+
+def test_networks_that_are_no_stack_are_refused():
+    with pytest.raises(stacks.LayerError, match="not Bilinear"):
+        stacks.refuse_unknown_layers(nn.Bilinear(1, 1, 1))
