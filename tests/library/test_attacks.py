@@ -1,0 +1,139 @@
+"""Attacks against autograd and an independent loop, in double precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from resilience import attacks, catalog, networks
+from resilience.attacks import LossGradient
+from resilience.posterior import Posterior, point, predict
+from tests.conftest import double_network, noisy_posterior
+from tests.library.test_lrp import STACKS, images
+
+
+def labels(count: int, classes: int = 3) -> torch.Tensor:
+    return torch.arange(count) % classes
+
+
+def plain_loss(posterior: Posterior, x: torch.Tensor, y: torch.Tensor, objective: str) -> torch.Tensor:
+    """The loss by its definition, through autograd: −log of the mean probability, or the mean margin."""
+    logits = torch.stack([networks.logits(posterior.network, draw, x) for draw in posterior])
+    if objective == "likelihood":
+        return -logits.softmax(2).mean(0)[torch.arange(len(y)), y].log()
+    own = logits[:, torch.arange(len(y)), y]
+    others = logits.masked_fill(nn.functional.one_hot(y, logits.shape[2]).bool(), -torch.inf)
+    return (others.amax(2) - own).mean(0)
+
+
+def direction(gradient: torch.Tensor) -> torch.Tensor:
+    # Units of ReLU that are all dead leave no gradient; it stays zero.
+    return gradient / gradient.flatten(1).norm(dim=1).clamp(min=1e-300)[:, None, None, None]
+
+
+@pytest.mark.parametrize("draws", [1, 7])
+@pytest.mark.parametrize("objective", ["likelihood", "margin"])
+@pytest.mark.parametrize("stack", STACKS)
+def test_gradient_points_where_autograd_says(stack, objective, draws):
+    build, shape = STACKS[stack]
+    network, x = double_network(build(True), 0), images(shape, 0, count=6)
+    posterior, y = noisy_posterior(network, draws), labels(6)
+    variable = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(plain_loss(posterior, variable, y, objective).sum(), variable)
+    found = LossGradient(posterior, shape, objective)(x, y)
+    torch.testing.assert_close(direction(found), direction(expected), rtol=0, atol=1e-12)
+
+
+def test_gradient_does_not_vanish_when_the_softmax_saturates():
+    build, shape = STACKS["linear"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=6)
+    network[-1].weight.data *= 1e4
+    network = network.float()
+    posterior, y = noisy_posterior(network, 3, noise=0.01), network(x.float()).argmax(1)
+    variable = x.float().requires_grad_()
+    (plain,) = torch.autograd.grad(plain_loss(posterior, variable, y, "likelihood").sum(), variable)
+    assert bool((plain == 0).flatten(1).all(1).any())
+    found = LossGradient(posterior, shape, "likelihood")(x.float(), y)
+    assert not bool((found == 0).flatten(1).all(1).any())
+    assert bool(torch.isfinite(found).all())
+
+
+def test_gradient_is_the_same_for_any_order_of_draws():
+    """The running sum is rescaled when a larger weight turns up; that must not depend on when it does."""
+    build, shape = STACKS["linear"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=6)
+    network[-1].weight.data *= 300
+    posterior, y = noisy_posterior(network, 6, noise=0.5), labels(6)
+    backwards = Posterior(network, {name: value.flip(0) for name, value in posterior.weights.items()})
+    first, second = (LossGradient(p, shape, "likelihood")(x, y) for p in (posterior, backwards))
+    torch.testing.assert_close(direction(first), direction(second), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("objective", ["likelihood", "margin"])
+def test_fgsm_is_one_clamped_step(objective):
+    build, shape = STACKS["conv"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=6)
+    posterior, y = noisy_posterior(network, 4), labels(6)
+    variable = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(plain_loss(posterior, variable, y, objective).sum(), variable)
+    found = attacks.fgsm(posterior, x, y, torch.Generator(), epsilon=0.2, objective=objective)
+    torch.testing.assert_close(found, (x + 0.2 * gradient.sign()).clamp(0, 1), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("objective", ["likelihood", "margin"])
+def test_pgd_is_an_independent_loop(objective):
+    build, shape = STACKS["conv"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=6)
+    posterior, y = noisy_posterior(network, 4), labels(6)
+    found = attacks.pgd(
+        posterior, x, y, torch.Generator().manual_seed(5), epsilon=0.1, steps=7, step_size=0.03, objective=objective
+    )
+    start = torch.rand(x.shape, generator=torch.Generator().manual_seed(5), dtype=x.dtype)
+    attacked = torch.clamp(x + (2 * start - 1) * 0.1, 0, 1)
+    for _ in range(7):
+        variable = attacked.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(plain_loss(posterior, variable, y, objective).sum(), variable)
+        moved = attacked + 0.03 * torch.sign(gradient)
+        attacked = torch.clamp(x + torch.clamp(moved - x, -0.1, 0.1), 0, 1)
+    torch.testing.assert_close(found, attacked, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd"])
+@pytest.mark.parametrize("epsilon", [0.0, 0.05, 1.0])
+def test_attacks_stay_in_the_ball_and_in_the_unit_interval(name, epsilon):
+    build, shape = STACKS["conv"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=6)
+    attack = catalog.load("attacks", name)
+    found = attack(noisy_posterior(network, 3), x, labels(6), torch.Generator().manual_seed(0), epsilon=epsilon)
+    assert float((found - x).abs().max()) <= epsilon + 1e-12
+    assert float(found.min()) >= 0
+    assert float(found.max()) <= 1
+
+
+def test_pgd_raises_the_loss_more_than_a_random_change_does():
+    build, shape = STACKS["conv"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=30)
+    posterior, y = noisy_posterior(network, 4), network(x).argmax(1)
+    attacked = attacks.pgd(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1)
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+    changed = (x + 0.1 * (2 * noise - 1).sign()).clamp(0, 1)
+    own = [predict(posterior, images)[torch.arange(30), y].mean() for images in (x, changed, attacked)]
+    assert own[2] < own[1] - 0.5 * (own[0] - own[1]).abs()
+    assert own[2] < own[0]
+
+
+def test_same_generator_same_attack():
+    build, shape = STACKS["conv"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=6)
+    first, second, other = (
+        attacks.pgd(point(network), x, labels(6), torch.Generator().manual_seed(seed), epsilon=0.1, steps=2, step_size=0.001)
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_transferred_attack_is_no_computation():
+    with pytest.raises(TypeError, match="copy of another network's"):
+        attacks.transfer(attack="pgd", source="det")
