@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from resilience import computing
 from resilience.posterior import Posterior
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    computing.prepare(1)
+    torch.set_num_threads(1)
 
 
 def double_network(layers: list[nn.Module], seed: int) -> nn.Sequential:

@@ -106,7 +106,7 @@ def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read as a CSV table ({error})") from error
     if missing := [column for column in columns if column not in table]:

@@ -26,7 +26,8 @@ def entry(**traits: Any) -> Callable[[F], F]:
 
     Known traits: ``layers`` of a network (indices of its learnable layers), ``draws`` of a training (their number, or the
     parameter that holds it), ``at_most`` of a training (the parameter that bounds the number of draws), ``role`` of a
-    training (deterministic, adversarial, control or bayesian).
+    training (deterministic, adversarial, control or bayesian), ``panels`` and ``trainings`` of a figure (the most panels,
+    and the fewest trainings in each, that it draws).
     """
 
     def mark(function: F) -> F:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -59,9 +60,19 @@ def nearest(value: object, known: Iterable[str]) -> str:
 def _structure(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
     from jsonschema import Draft202012Validator
 
+    yield from _infinite(config, ())
     errors = Draft202012Validator(schema).iter_errors(config)
     for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
         yield _sentence(error, ())
+
+
+def _infinite(value: Any, path: tuple[str, ...]) -> Iterator[str]:
+    """Numbers that JSON, and so a recipe, has no word for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{'.'.join(path)}: {value!r} is not a finite number"
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from _infinite(item, (*path, str(key)))
 
 
 def _entries(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
@@ -82,7 +93,7 @@ def _entry(
     if key not in settings:
         yield f"{'.'.join(path)}: the key {key!r} is missing; {nearest('', known)}"
         return
-    if settings[key] not in known:
+    if not isinstance(settings[key], str) or settings[key] not in known:
         yield f"{'.'.join(path)}.{key}: {settings[key]!r} is unknown; {nearest(settings[key], known)}"
         return
     function = known[settings[key]]
@@ -160,6 +171,8 @@ def _sentence(error: Any, prefix: tuple[str, ...], also: Iterable[str] = ()) -> 
             return f"{path}: {value!r} names something twice"
         case "not":
             return f"{path}: the name {value!r} is taken; choose another"
+        case "const":
+            return f"{path}: {value!r} must be {error.validator_value!r}"
         case "minItems" | "minProperties":
             return f"{path}: must not be empty"
         case "anyOf":

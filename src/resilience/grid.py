@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -34,13 +35,25 @@ class Grid:
     Raises
     ------
     GridError
-        If an experiment asks for more draws than a training yields, or a figure for a cell that no experiment has.
+        If an experiment asks for more draws than a training yields, a figure for something that no experiment has, or a
+        training or an attack rests on what cannot carry it.
     """
 
     def __init__(self, config: dict[str, Any]):
         self.config = config
         self.seeds: list[int] = sorted(config["seeds"])
+        self._top_k: list[float] = config["robustness"]["top_k"]
+        for attack in config["attacks"]:
+            self._check_transfer(attack)
+        for training in config["trainings"]:
+            self._check_start(training)
         self.cells = frozenset(self._cells())
+        self._draws: dict[tuple[str, str, str, str], set[int]] = defaultdict(set)
+        self._rules: dict[tuple[str, str, str, str, int], set[str]] = defaultdict(set)
+        for cell in self.cells:
+            place = (cell.dataset, cell.network, cell.training, cell.attack)
+            self._draws[place].add(cell.draws)
+            self._rules[*place, cell.draws].add(cell.rule)
         for name, figure in config["figures"].items():
             self._check_figure(name, figure)
 
@@ -98,30 +111,67 @@ class Grid:
         """Every (dataset, network, training) that is needed, those that others start from included."""
         needed = {(cell.dataset, cell.network, cell.training) for cell in self.cells}
         for dataset, network, training in sorted(needed):
-            while (training := self.start(training) or "") and (dataset, network, training) not in needed:
-                needed.add((dataset, network, training))
+            while start := self.start(training):
+                needed.add((dataset, network, start))
+                training = start
         return sorted(needed)
 
     def attacked(self) -> list[tuple[str, str, str, str, int]]:
         """Every (dataset, network, training, attack, draws)."""
-        return sorted({(c.dataset, c.network, c.training, c.attack, c.draws) for c in self.cells})
+        return sorted(self._rules)
 
     def rules(self, dataset: str, network: str, training: str, attack: str, draws: int) -> list[str]:
         """The LRP rules by which one attacked model is explained."""
-        here = (dataset, network, training, attack, draws)
-        return sorted(c.rule for c in self.cells if (c.dataset, c.network, c.training, c.attack, c.draws) == here)
+        return sorted(self._rules.get((dataset, network, training, attack, draws), ()))
 
     def draws_of(self, dataset: str, network: str, training: str, attack: str) -> list[int]:
         """The numbers of draws with which one model is attacked."""
-        here = (dataset, network, training, attack)
-        return sorted({c.draws for c in self.cells if (c.dataset, c.network, c.training, c.attack) == here})
+        return sorted(self._draws.get((dataset, network, training, attack), ()))
+
+    def _check_transfer(self, attack: str) -> None:
+        if (source := self.source(attack)) is None:
+            return
+        place, inner = f"attacks.{attack}", self.config["attacks"][attack]["attack"]
+        if self.source(inner):
+            raise GridError(f"{place}.attack: {inner} is itself transferred; name an attack on a network")
+        if self.function("trainings", source).traits.get("draws") != 1:
+            raise GridError(f"{place}.source: {source} is no point estimate; attacks are transferred from a single network")
+
+    def _check_start(self, training: str) -> None:
+        seen = [training]
+        while start := self.start(seen[-1]):
+            if start in seen:
+                raise GridError(
+                    f"trainings.{training}.start: {' starts from '.join([*seen, start])}, which has no beginning"
+                )
+            seen.append(start)
 
     def _check_figure(self, name: str, figure: dict[str, Any]) -> None:
-        for number, panel in enumerate(figure.get("panels", [])):
-            for training in panel["trainings"]:
-                if not self.draws_of(panel["dataset"], panel["network"], training, panel["attack"]):
-                    where = f"{panel['dataset']}, {panel['network']}, {training}, {panel['attack']}"
-                    raise GridError(f"figures.{name}.panels[{number}]: no experiment has {where}; add it to experiments")
+        function = functions("figures")[figure["figure"]]
+        panels, place = figure.get("panels", []), f"figures.{name}"
+        if "panels" in function.inputs and not panels:
+            raise GridError(f"{place}: the key 'panels' is missing")
+        if len(panels) > function.traits.get("panels", len(panels)):
+            raise GridError(f"{place}.panels: {figure['figure']} draws {function.traits['panels']} panel, not {len(panels)}")
+        wanted = {key: figure.get(key, default(function, key)) for key in ("rule", "top_k") if key in function.parameters}
+        if wanted.get("top_k", self._top_k[0]) not in self._top_k:
+            raise GridError(f"{place}.top_k: {wanted['top_k']} is not measured; robustness.top_k has {self._top_k}")
+        for number, panel in enumerate(panels):
+            self._check_panel(f"{place}.panels[{number}]", panel, function, wanted.get("rule"))
+
+    def _check_panel(self, place: str, panel: dict[str, Any], function: Function, rule: str | None) -> None:
+        least = function.traits.get("trainings", 1)
+        if len(panel["trainings"]) < least:
+            raise GridError(f"{place}.trainings: {function.name} needs at least {least} trainings, the reference first")
+        for training in panel["trainings"]:
+            here = (panel["dataset"], panel["network"], training, panel["attack"])
+            draws = self.draws_of(*here)
+            if not draws:
+                raise GridError(f"{place}: no experiment has {', '.join(here)}; add it to experiments")
+            if rule and rule not in self.rules(*here, draws[-1]):
+                raise GridError(
+                    f"{place}: no experiment explains {', '.join(here)} by the rule {rule}; add it to experiments"
+                )
 
 
 def _value(function: Function, settings: dict[str, Any], parameter: str) -> int:

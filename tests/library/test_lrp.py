@@ -297,7 +297,7 @@ def test_chunks_and_threads_change_nothing(monkeypatch):
     whole = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], (0, 3, 7))
     monkeypatch.setattr(stacks, "LARGEST_CHUNK", 5)
     alone = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], (0, 3, 7))
-    computing.prepare(3)
+    monkeypatch.setattr(computing, "_workers", 3)
     threaded = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], (0, 3, 7))
     for layer in whole:
         torch.testing.assert_close(alone[layer], whole[layer], rtol=0, atol=1e-13)

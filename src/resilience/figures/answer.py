@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@entry()
+@entry(trainings=2)
 def answer(panels: list[Panel], style: Style, claims: pd.DataFrame) -> Figure:
     """How much more robust Bayesian explanations are than those of other networks.
 

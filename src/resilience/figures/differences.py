@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@entry()
+@entry(trainings=2)
 def differences(
     panels: list[Panel], style: Style, robustness: pd.DataFrame, *, rule: RuleName = "epsilon", top_k: Percent = 20
 ) -> Figure:

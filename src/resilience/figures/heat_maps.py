@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@entry()
+@entry(panels=1)
 def layers(
     panels: list[Panel],
     style: Style,
@@ -61,7 +61,7 @@ def layers(
     return figure
 
 
-@entry()
+@entry(panels=1)
 def overlap(
     panels: list[Panel],
     style: Style,
@@ -102,7 +102,7 @@ def overlap(
     return figure
 
 
-@entry()
+@entry(panels=1, trainings=2)
 def failed_attack(
     panels: list[Panel],
     style: Style,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RULE_NAMES = {"epsilon": "ε", "gamma": "γ", "alpha1beta0": "α1β0"}
 
 
-@entry()
+@entry(trainings=2)
 def rules(panels: list[Panel], style: Style, robustness: pd.DataFrame, *, top_k: Percent = 20) -> Figure:
     """Differences of LRP robustness by LRP rule and layer, with significance marks.
 

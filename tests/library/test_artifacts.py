@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from resilience import artifacts
+from resilience.artifacts import ArtifactError
+
+ARRAYS = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.array([1, 2]), "flag": np.array([True, False])}
+
+
+def test_tensors_survive(tmp_path):
+    artifacts.write_tensors(tmp_path / "a" / "t.safetensors", ARRAYS, {"rule": "epsilon", "layer": 3})
+    found = artifacts.read_tensors(tmp_path / "a" / "t.safetensors")
+    assert set(found) == set(ARRAYS)
+    assert all(np.array_equal(found[name], ARRAYS[name]) and found[name].dtype == ARRAYS[name].dtype for name in ARRAYS)
+    assert artifacts.read_about(tmp_path / "a" / "t.safetensors") == {"rule": "epsilon", "layer": 3}
+
+
+def test_strides_do_not_matter(tmp_path):
+    transposed = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    artifacts.write_tensors(tmp_path / "t.safetensors", {"x": transposed})
+    assert np.array_equal(artifacts.read_tensors(tmp_path / "t.safetensors")["x"], transposed)
+
+
+def test_same_content_same_bytes(tmp_path):
+    about = {str(number): number for number in range(20)}
+    digests = set()
+    for number in range(5):
+        path = tmp_path / f"{number}.safetensors"
+        artifacts.write_tensors(path, dict(reversed(ARRAYS.items())) if number % 2 else ARRAYS, about)
+        digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_not_written(tmp_path, value):
+    with pytest.raises(ArtifactError, match=r"t\.safetensors: x has values that are not finite; nothing was written"):
+        artifacts.write_tensors(tmp_path / "t.safetensors", {"x": np.array([1, value], dtype=np.float32)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_finite_is_not_read(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"x": np.array([np.nan], dtype=np.float32)}, tmp_path / "t.safetensors")
+    with pytest.raises(ArtifactError, match="x has values that are not finite"):
+        artifacts.read_tensors(tmp_path / "t.safetensors")
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "garbage"])
+def test_damaged_tensors_are_refused_by_name(tmp_path, damage):
+    path = tmp_path / "t.safetensors"
+    artifacts.write_tensors(path, ARRAYS)
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes({"empty": b"", "truncated": content[:-8], "garbage": b"x" * 200}[damage])
+    for read in (artifacts.read_tensors, artifacts.read_about):
+        with pytest.raises(ArtifactError, match=r"t\.safetensors: cannot be read as safetensors"):
+            read(path)
+
+
+def test_missing_tensor_is_named(tmp_path):
+    artifacts.write_tensors(tmp_path / "t.safetensors", ARRAYS)
+    with pytest.raises(ArtifactError, match="has no tensor relevance"):
+        artifacts.read_tensors(tmp_path / "t.safetensors", ["relevance"])
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "f.json"
+    artifacts.write_json(path, {"a": 1})
+    with pytest.raises(UnicodeEncodeError), artifacts.whole(path) as partial:
+        partial.write_text("half, then a letter that cannot be written: \ud800")
+    assert artifacts.read_json(path) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["f.json"]
+
+
+def test_tables_survive_to_the_last_digit(tmp_path):
+    table = pd.DataFrame({"index": [1, 2], "value": [1 / 3, 1e-17], "name": ["a", "b"], "flag": [True, False]})
+    artifacts.write_table(tmp_path / "t.csv", table)
+    pd.testing.assert_frame_equal(artifacts.read_table(tmp_path / "t.csv", ["value"]), table, check_exact=True)
+
+
+def test_damaged_tables_are_refused_by_name(tmp_path):
+    with pytest.raises(ArtifactError, match=r"t\.csv: cannot be read"):
+        artifacts.read_table(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("")
+    with pytest.raises(ArtifactError, match=r"t\.csv: cannot be read"):
+        artifacts.read_table(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    with pytest.raises(ArtifactError, match=r"t\.csv: has no column b"):
+        artifacts.read_table(tmp_path / "t.csv", ["a", "b"])
+
+
+def test_json_is_sorted_and_has_no_nan(tmp_path):
+    artifacts.write_json(tmp_path / "f.json", {"b": 1, "a": 2})
+    assert (tmp_path / "f.json").read_text() == '{\n  "a": 2,\n  "b": 1\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        artifacts.write_json(tmp_path / "g.json", {"a": float("nan")})
+    (tmp_path / "f.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"f\.json: cannot be read as JSON"):
+        artifacts.read_json(tmp_path / "f.json")

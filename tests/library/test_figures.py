@@ -1,0 +1,182 @@
+"""The figures' data: what is drawn is what the tables say."""
+
+from __future__ import annotations
+
+import hashlib
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from scipy import stats
+
+from resilience import claims, comparisons, robustness
+from resilience.figures import answer, differences, drawing, heat_maps, rules, scatter
+from resilience.figures.panels import Maps, Panel, Style
+from tests.library.test_comparisons import ROLES, robustness_tables
+
+PANEL = Panel("digits", "fc2", "pgd", ["det", "adv", "map", "hmc"], [1, 3], 0.1)
+STYLE = Style({"det": "deterministic", "adv": "adversarial", "map": "maximum_a_posteriori", "hmc": "hmc"})
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return robustness_tables(0.1, seeds=3)
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    pyplot.close("all")
+
+
+def axes_by_title(figure):
+    return {place.get_title(): place for place in figure.axes}
+
+
+def test_differences_show_the_mean_of_each_difference(tables):
+    figure = differences.differences([PANEL], STYLE, tables, top_k=20)
+    place = axes_by_title(figure)["layer 3 (output)"]
+    labels = [tick.get_text() for tick in place.get_yticklabels()]
+    assert labels == ["HMC, n = 50", "HMC, n = 10", "MAP", "Adversarially trained"]
+    dots = [line.get_xdata()[0] for line in place.get_lines() if line.get_marker() == "o"]
+    name = robustness.column("epsilon", 3, 20)
+    keys = ["seed", "index"]
+    det = tables[tables.training == "det"].set_index(keys)[name]
+    for (training, draws), dot in zip([("hmc", 50), ("hmc", 10), ("map", 1), ("adv", 1)], dots, strict=True):
+        model = tables[(tables.training == training) & (tables.draws == draws)].set_index(keys)[name]
+        assert dot == pytest.approx((model - det).mean())
+    assert "60 points × 3 seeds" in place.get_xlabel()
+
+
+def test_boxes_are_the_quartiles_and_stars_the_corrected_tests(tables):
+    figure = rules.rules([PANEL], STYLE, tables, top_k=20)
+    place = figure.axes[5]
+    name = robustness.column("gamma", 3, 20)
+    keys = ["seed", "index"]
+    hmc = tables[(tables.training == "hmc") & (tables.draws == 50)].set_index(keys)[name]
+    difference = hmc - tables[tables.training == "det"].set_index(keys)[name]
+    box = place.patches[1].get_path().vertices[:, 1]
+    assert (box.min(), box.max()) == pytest.approx(tuple(np.quantile(difference, [0.25, 0.75])))
+    assert {text.get_text() for text in place.texts} == {"****"}
+    assert [tick.get_text() for tick in place.get_xticklabels()] == ["ε", "γ"]
+
+
+def test_scatter_shows_every_point_and_its_correlation(tables):
+    figure = scatter.scatter([PANEL], STYLE, tables, top_k=20)
+    place = figure.axes[7]
+    (cloud,) = [line for line in place.get_lines() if line.get_marker() == "."]
+    assert len(cloud.get_xdata()) == 3 * 60
+    table = tables[(tables.training == "hmc") & (tables.draws == 50)]
+    name = robustness.column("epsilon", 3, 20)
+    expected = np.mean(
+        [stats.spearmanr(part[name], part["softmax_robustness"]).statistic for _, part in table.groupby("seed")]
+    )
+    assert place.texts[0].get_text().startswith(f"ρ = {drawing.signed(expected)} [")
+
+
+def test_answer_fills_findings_and_leaves_the_rest_hollow(tables):
+    compared = comparisons.compare(robustness_tables(0.1), ROLES, {"fc2": (1, 3)}, 20, 0.95)
+    table = claims.judge(compared, "epsilon", 20, 0.95)
+    figure = answer.answer([PANEL], STYLE, table)
+    place = figure.axes[0]
+    assert [tick.get_text() for tick in place.get_yticklabels()] == [
+        "minus MAP",
+        "minus Adversarially trained",
+        "minus Deterministic",
+    ]
+    dots = {
+        round(line.get_ydata()[0]): line
+        for line in place.get_lines()
+        if line.get_marker() == "o" and line.get_xdata()[0] != 0
+    }
+    for height, reference in enumerate(["map", "adv", "det"]):
+        claim = {"map": "not_only_controls", "adv": "above_adversarial", "det": "more_robust"}[reference]
+        row = table[(table.claim == claim) & (table.reference == reference)].iloc[0]
+        assert dots[height].get_xdata()[0] == pytest.approx(row["estimate"])
+        assert (dots[height].get_markerfacecolor() == "white") == (row["verdict"] == claims.INCONCLUSIVE)
+
+
+@pytest.fixture(scope="module")
+def pictures(tables):
+    generator = np.random.default_rng(0)
+    pair = tuple(generator.uniform(0, 1, (2, 60, 1, 4, 4)).astype(np.float32))
+    maps = {(name, layer): tuple(generator.normal(size=(2, 60, 1, 4, 4))) for name in ("det", "hmc") for layer in (1, 3)}
+    return Maps(0, {"det": 1, "hmc": 50}, {"det": pair, "hmc": pair}, maps)
+
+
+def test_overlap_counts_what_it_shows(tables, pictures):
+    figure = heat_maps.overlap([PANEL], STYLE, tables, [pictures], top_k=20)
+    table = tables[(tables.training == "det") & (tables.seed == 0)].reset_index(drop=True)
+    name = robustness.column("epsilon", 3, 20)
+    point = int(table.sort_values([name, "index"], kind="stable").index[30])
+    clean, attacked = (part[point : point + 1] for part in pictures.layers["det", 3])
+    expected = robustness.lrp_robustness(clean, attacked, 20)[0]
+    assert f"= {expected:.2f}" in figure.axes[2].get_xlabel()
+    outlined = [patch for patch in figure.axes[0].patches if not patch.get_fill()]
+    assert len(outlined) == robustness.number_of_top_pixels(16, 20)
+
+
+def test_failed_attack_is_one_that_failed_on_both(tables, pictures):
+    panel = Panel("digits", "fc2", "pgd", ["det", "hmc"], [1, 3], 0.1)
+    for choice in ("median", "largest"):
+        figure = heat_maps.failed_attack([panel], STYLE, tables, [pictures], top_k=20, choice=choice)
+        assert f"{choice} difference of 20 such images" in figure.get_suptitle()
+
+
+def test_layers_show_the_attack_that_succeeded(tables, pictures):
+    figure = heat_maps.layers([PANEL], STYLE, tables, [pictures], top_k=20)
+    titles = [place.get_title() for place in figure.axes]
+    assert "Image x\nclassified as 1" in titles
+    assert "Attacked x̃\nclassified as 0" in titles
+    table = tables[(tables.training == "det") & (tables.seed == 0) & (tables.prediction_attacked == 0)].reset_index(
+        drop=True
+    )
+    output = robustness.column("epsilon", 3, 20)
+    row = table.sort_values([output, "index"], kind="stable").iloc[len(table) // 2]
+    shares = [f"{100 * row[robustness.column('epsilon', layer, 20)]:.0f} % survive" for layer in (1, 3)]
+    assert [place.get_xlabel() for place in figure.axes[4:6]] == shares
+
+
+def test_only_chosen_pixels_with_relevance_are_coloured():
+    _, axes = drawing.canvas(1, 1, 2, 2)
+    relevance = np.array([[[0.0, 1.0], [-2.0, 3.0]]])
+    chosen = np.array([[[True, True], [False, True]]])
+    drawn = drawing.show_map(axes[0, 0], relevance, 3.0, chosen)
+    assert np.array_equal(drawn.get_array().mask, [[True, False], [True, False]])
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf"])
+def test_same_figure_same_bytes(tables, tmp_path, suffix):
+    digests = set()
+    for number in range(2):
+        path = tmp_path / f"{number}.{suffix}"
+        drawing.save(scatter.scatter([PANEL], STYLE, tables, top_k=20), [path])
+        digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(("p", "mark"), [(0.2, "n.s."), (0.05, "*"), (0.01, "**"), (0.001, "***"), (1e-5, "****")])
+def test_stars_are_the_papers(p, mark):
+    assert drawing.stars(p) == mark
+
+
+def test_names_and_colours():
+    style = Style({"a": "hmc", "b": "hmc", "c": "svi"}, {"c": "#123456"})
+    assert (style.name("a"), style.name("c")) == ("a", "SVI")
+    assert (style.colour("a"), style.colour("c")) == ("#0072b2", "#123456")
+
+
+def test_no_figure_imports_torch():
+    import subprocess
+    import sys
+
+    from resilience import catalog
+    from tests.conftest import ROOT
+
+    modules = sorted({function.module for function in catalog.functions("figures").values()})
+    program = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

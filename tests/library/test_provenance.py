@@ -1,0 +1,193 @@
+"""The digest of a job's code changes when code that the job can reach changes, and at no other time."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from resilience import provenance
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A copy of the library and of the scripts that a test may edit."""
+    shutil.copytree(ROOT / "src/resilience", tmp_path / "resilience", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "workflow/scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "LIBRARY", tmp_path / "resilience")
+
+    def edit(file: str, old: str, new: str) -> None:
+        path = tmp_path / file
+        text = path.read_text()
+        assert text.count(old) >= 1, f"{old!r} is not in {file}"
+        path.write_text(text.replace(old, new))
+        provenance._module.cache_clear()
+
+    provenance._module.cache_clear()
+    yield tmp_path / "scripts", edit
+    provenance._module.cache_clear()
+
+
+JOBS = {
+    "dataset": ("dataset.py", [("resilience.data", "digits")]),
+    "points": ("points.py", []),
+    "train det": ("train.py", [("resilience.training.point", "deterministic"), ("resilience.networks", "fc2")]),
+    "train svi": ("train.py", [("resilience.training.variational", "svi"), ("resilience.networks", "fc2")]),
+    "train conv": ("train.py", [("resilience.training.point", "deterministic"), ("resilience.networks", "conv")]),
+    "train adv": (
+        "train.py",
+        [("resilience.training.point", "adversarial"), ("resilience.attacks", "fgsm"), ("resilience.networks", "fc2")],
+    ),
+    "attack fgsm": ("attack.py", [("resilience.attacks", "fgsm"), ("resilience.networks", "fc2")]),
+    "attack pgd": ("attack.py", [("resilience.attacks", "pgd"), ("resilience.networks", "fc2")]),
+    "transfer": ("transfer.py", []),
+    "explain epsilon": ("explain.py", [("resilience.lrp", "epsilon"), ("resilience.networks", "fc2")]),
+    "explain gamma": ("explain.py", [("resilience.lrp", "gamma"), ("resilience.networks", "fc2")]),
+    "robustness": ("robustness.py", []),
+    "comparisons": ("comparisons.py", []),
+    "claims": ("claims.py", []),
+    "figure scatter": ("figure.py", [("resilience.figures.scatter", "scatter")]),
+    "figure rules": ("figure.py", [("resilience.figures.rules", "rules")]),
+    "report": ("report.py", []),
+}
+TORCH = {name for name in JOBS if name.split()[0] in ("train", "attack", "explain")}
+FIGURES = {"figure scatter", "figure rules"}
+
+EDITS = {
+    "a comment": (
+        "resilience/attacks.py",
+        "    start = 2 * torch.rand",
+        "    # chosen at random\n    start = 2 * torch.rand",
+        set(),
+    ),
+    "a docstring": ("resilience/lrp.py", '"""Epsilon rule:', '"""The epsilon rule:', set()),
+    "the layout": (
+        "resilience/claims.py",
+        "if seeds < 2 or p >= level:",
+        "if (seeds < 2\n            or p >= level):",
+        set(),
+    ),
+    "what is only shown": ("resilience/progress.py", "mininterval=0.5", "mininterval=0.7", set()),
+    "one dataset": ("resilience/data.py", "bunch.images / 16", "bunch.images / 17", {"dataset"}),
+    "the choice of points": (
+        "resilience/data.py",
+        "divmod(count, len(classes))",
+        "divmod(count + 0, len(classes))",
+        {"dataset", "points"},
+    ),
+    "one training": (
+        "resilience/training/variational.py",
+        "points = len(task.x)",
+        "points = 1 + len(task.x)",
+        {"train svi"},
+    ),
+    "what point estimates share": (
+        "resilience/training/point.py",
+        "optimiser.zero_grad()",
+        "optimiser.zero_grad(set_to_none=True)",
+        {"train det", "train conv", "train adv"},
+    ),
+    "one network": (
+        "resilience/networks.py",
+        "nn.Linear(math.prod(shape), width)",
+        "nn.Linear(math.prod(shape), width, True)",
+        TORCH - {"train conv"},
+    ),
+    "one attack": ("resilience/attacks.py", "size = 2.5 * epsilon", "size = 2.6 * epsilon", {"attack pgd"}),
+    "another attack": (
+        "resilience/attacks.py",
+        "(x + epsilon * gradient(x, y).sign())",
+        "(x + 1.0 * epsilon * gradient(x, y).sign())",
+        {"attack fgsm", "train adv"},
+    ),
+    "what attacks share": (
+        "resilience/attacks.py",
+        "present = torch.maximum(largest, log_weight)",
+        "present = log_weight",
+        {"attack fgsm", "attack pgd", "train adv"},
+    ),
+    "one rule": ("resilience/lrp.py", "w + gamma * w.clamp(min=0)", "w + gamma * w.clamp(min=0.0)", {"explain gamma"}),
+    "what rules share": (
+        "resilience/lrp.py",
+        "ratio = relevance / stabilised",
+        "ratio = relevance / (stabilised)  * 1",
+        {"explain epsilon", "explain gamma"},
+    ),
+    "the stack": (
+        "resilience/stacks.py",
+        "return s @ weight",
+        "return torch.matmul(s, weight)",
+        {"attack fgsm", "attack pgd", "train adv", "explain epsilon", "explain gamma"},
+    ),
+    "the measure": ("resilience/robustness.py", "return 1 - np.abs(", "return 1.0 - np.abs(", {"robustness"}),
+    "the statistics": (
+        "resilience/comparisons.py",
+        "RESAMPLES = 1000",
+        "RESAMPLES = 1001",
+        {"comparisons", "figure scatter"},
+    ),
+    "the verdict": ("resilience/claims.py", "if low > 0:", "if low > 0.01:", {"claims"}),
+    "one figure": ("resilience/figures/scatter.py", "alpha=0.3", "alpha=0.4", {"figure scatter"}),
+    "what figures share": ("resilience/figures/drawing.py", '"savefig.dpi": 250', '"savefig.dpi": 251', FIGURES),
+    "one script": (
+        "scripts/explain.py",
+        "probabilities = posterior",
+        "probabilities = 1 * posterior",
+        {"explain epsilon", "explain gamma"},
+    ),
+    "the page": ("resilience/report.py", "autoescape=True", "autoescape=bool(1)", {"report"}),
+}
+
+
+def digests(scripts) -> dict[str, str]:
+    return {name: provenance.code_digest(scripts / script, functions) for name, (script, functions) in JOBS.items()}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_reaches_the_jobs_that_use_it_and_no_others(name, library):
+    scripts, edit = library
+    file, old, new, expected = EDITS[name]
+    before = digests(scripts)
+    edit(file, old, new)
+    after = digests(scripts)
+    assert {job for job in JOBS if before[job] != after[job]} == expected
+
+
+def test_digest_does_not_depend_on_where_the_library_lies(library):
+    scripts, _ = library
+    here = digests(scripts)
+    provenance.LIBRARY = ROOT / "src/resilience"
+    provenance._module.cache_clear()
+    assert digests(ROOT / "workflow/scripts") == here
+
+
+def test_no_module_hides_imports_of_the_library_inside_functions():
+    """The digest follows imports at the head of a module only."""
+    import ast
+
+    for path in [*(ROOT / "src/resilience").rglob("*.py"), *(ROOT / "workflow/scripts").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                inner = [
+                    n for n in ast.walk(node) if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("resilience")
+                ]
+                assert not inner, f"{path}: {node.name} imports {inner[0].module}"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}, True),
+        ({"a": 2}, {"a": 2.0}, True),
+        ({"a": [1, 2.0]}, {"a": (1.0, 2)}, True),
+        ({"epochs": 5, "kernel": 10}, {"epochs": 10, "kernel": 5}, False),
+        ({"a": 2}, {"a": 2.5}, False),
+        ({"a": "2"}, {"a": 2}, False),
+        ({"a": True}, {"a": 1}, False),
+        ({"a": None}, {}, False),
+        ({"a": [1, 2]}, {"a": [2, 1]}, False),
+    ],
+)
+def test_canonical_text(first, second, same):
+    assert (provenance.canonical(first) == provenance.canonical(second)) == same

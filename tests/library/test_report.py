@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import base64
+from html.parser import HTMLParser
+
+import pytest
+
+from resilience import claims, comparisons, report
+from tests.conftest import ROOT
+from tests.library.test_comparisons import ROLES, robustness_tables
+
+TEMPLATE = (ROOT / "workflow/report/report.html.j2").read_text()
+FIT = {"test_accuracy": 0.95, "draws": 1, "parameters": 100, "diagnostics": {}, "warnings": []}
+CHAIN = FIT | {
+    "diagnostics": {"acceptance": [0.8, 0.4], "divergences": [0, 2], "r_hat_95": 1.3, "ess_median": None},
+    "warnings": ["a chain accepts 40% of its proposals"],
+}
+
+
+class Reader(HTMLParser):
+    """Collects text, addresses and whether every element is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.text, self.addresses, self.open = "", [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.addresses += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def table():
+    return claims.judge(comparisons.compare(robustness_tables(0.1), ROLES, {"fc2": (1, 3)}, 20, 0.95), "epsilon", 20, 0.95)
+
+
+def page(table, tmp_path, label: str = "fig01") -> Reader:
+    (tmp_path / "f.png").write_bytes(b"picture")
+    figures = [{"name": label, "summary": "A summary.", "reading": "How to read it.", "path": str(tmp_path / "f.png")}]
+    reader = Reader()
+    reader.feed(
+        report.render(TEMPLATE, table, figures, {"digits/fc2/det/seed0": FIT, "digits/fc2/hmc/seed0": CHAIN}, "seeds: [0]")
+    )
+    assert reader.open == []
+    return reader
+
+
+def test_page_holds_verdicts_figures_networks_and_settings(table, tmp_path):
+    reader = page(table, tmp_path)
+    for sentence in table["sentence"].unique():
+        assert sentence in reader.text
+    for part in ("A summary.", "How to read it.", "digits/fc2/hmc/seed0", "0.950", "0.8, 0.4", "1.30", "seeds: [0]"):
+        assert part in reader.text
+
+
+def test_page_warns_of_poor_chains(table, tmp_path):
+    assert "digits/fc2/hmc/seed0: a chain accepts 40% of its proposals" in page(table, tmp_path).text
+
+
+def test_page_needs_no_other_file(table, tmp_path):
+    addresses = page(table, tmp_path).addresses
+    assert addresses == ["data:image/png;base64," + base64.b64encode(b"picture").decode()]
+
+
+def test_labels_are_text_and_never_code(table, tmp_path):
+    reader = page(table, tmp_path, label="<script>alert(1)</script>")
+    assert "<script>alert(1)</script>" in reader.text
+
+
+def test_summary_counts_every_row(table):
+    counted = report.summarise(table)
+    assert sum(row["holds"] + row["reversed"] + row["inconclusive"] for row in counted) == len(table)
