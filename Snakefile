@@ -30,6 +30,11 @@ rule all:
     localrule: True
 
 
+onstart:
+    if workflow.local_exec:
+        warm.offer()
+
+
 onsuccess:
     announce_results()
 

@@ -75,13 +75,15 @@ def panels_of(name):
 
 
 def robustness_tables(name):
-    """The robustness tables of all models in the panels of a figure."""
+    """The robustness tables of the panels of a figure; beside heat maps only those of the models that are shown."""
+    shows_one = "maps" in figure_function(name).inputs
     for panel in panels_of(name):
-        place = (panel["dataset"], panel["network"])
+        place, attack = (panel["dataset"], panel["network"]), panel["attack"]
         for training in panel["trainings"]:
-            for draws in GRID.draws_of(*place, training, panel["attack"]):
-                for seed in GRID.seeds:
-                    yield f"{model_path(*place, training, seed)}/{panel['attack']}/n{draws}/robustness.csv"
+            draws = GRID.draws_of(*place, training, attack)
+            for seed in GRID.seeds[:1] if shows_one else GRID.seeds:
+                for number in draws[-1:] if shows_one else draws:
+                    yield f"{model_path(*place, training, seed)}/{attack}/n{number}/robustness.csv"
 
 
 def pictures(name):

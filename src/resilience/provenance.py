@@ -18,7 +18,7 @@ from typing import Any
 
 LIBRARY = Path(__file__).parent
 #: Modules whose code never reaches an artifact: what they do is shown, logged or checked before a job starts.
-SILENT = frozenset(f"resilience.{name}" for name in ("catalog", "config", "parameters", "progress", "provenance"))
+SILENT = frozenset(f"resilience.{name}" for name in ("catalog", "config", "parameters", "progress", "provenance", "warm"))
 
 
 def canonical(value: Any) -> str:

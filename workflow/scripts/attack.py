@@ -1,5 +1,9 @@
 """Attack the test points through a network."""
 
+from resilience import warm
+
+warm.hand_over()
+
 import json
 from typing import TYPE_CHECKING
 

@@ -1,5 +1,9 @@
 """Explain inputs by one LRP rule, every layer in one sweep."""
 
+from resilience import warm
+
+warm.hand_over()
+
 import json
 from typing import TYPE_CHECKING
 

@@ -1,5 +1,9 @@
 """Measure what survives an attack, point by point."""
 
+from resilience import warm
+
+warm.hand_over()
+
 import json
 from typing import TYPE_CHECKING
 

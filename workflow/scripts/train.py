@@ -1,5 +1,9 @@
 """Train a network and measure its clean accuracy."""
 
+from resilience import warm
+
+warm.hand_over()
+
 import json
 from typing import TYPE_CHECKING
 

@@ -1,0 +1,162 @@
+"""Runs short jobs in forks of one process that has imported torch once.
+
+Importing torch takes longer than most jobs of a small run. So the first job of a run starts a server that imports what jobs
+import; each job then hands itself over: the server forks, and the fork runs the job's script with the job's own arguments,
+folder, environment and streams, and reports its status. A job whose server is gone, or was never wanted, runs as it is.
+The server ends with the run that it belongs to, and a fork ends when the job that waits for it does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+#: Holds the folder of the server's socket and the number of the process that the server belongs to.
+VARIABLE = "RESILIENCE_WARM"
+#: What jobs import, none of it ours: code that is edited during a run counts from the next job on.
+MODULES = ("torch", "torch.func", "safetensors.numpy", "pandas", "pyro.infer", "pyro.optim", "tqdm", "snakemake.script")
+SECONDS_TO_START = 60.0
+
+
+def let_jobs_import_from(folder: Path) -> None:
+    """Make the jobs of this process import the library from a folder, even where another copy is installed."""
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(folder), *filter(None, known)]))
+
+
+def offer() -> None:
+    """Let the jobs of this process start a server and hand themselves over."""
+    if hasattr(os, "fork") and hasattr(socket, "send_fds"):
+        os.environ[VARIABLE] = f"{tempfile.mkdtemp(prefix='resilience-')}:{os.getpid()}"
+
+
+def hand_over() -> None:
+    """Run the calling script in a fork of the server and end with its status; return if there is no server."""
+    if VARIABLE not in os.environ:
+        return
+    folder, _, owner = os.environ.pop(VARIABLE).rpartition(":")
+    address = str(Path(folder, sha256(sys.executable.encode()).hexdigest()[:8]))
+    connection = _connect(address, owner)
+    if connection is None:
+        return
+    job = json.dumps({"argv": sys.argv, "path": sys.path, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
+    socket.send_fds(connection, [len(job).to_bytes(8, "big")], [0, 1, 2])
+    connection.sendall(job)
+    status = connection.recv(1)
+    if not status:
+        print(
+            "The process of this job ended without a word; it may have been killed, for lack of memory, say.",
+            file=sys.stderr,
+        )
+    os._exit(status[0] if status else 1)
+
+
+def _connect(address: str, owner: str) -> socket.socket | None:
+    """A connection to the server at an address, which is started if it does not run yet."""
+    if not Path(address).parent.is_dir():
+        return None
+    connection = socket.socket(socket.AF_UNIX)
+    deadline = time.monotonic() + SECONDS_TO_START
+    started = False
+    while time.monotonic() < deadline:
+        try:
+            connection.connect(address)
+        except OSError:
+            if not started:
+                command = [sys.executable, __file__, address, owner]
+                quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+                subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
+                started = True
+            time.sleep(0.05)
+        else:
+            return connection
+    return None
+
+
+def serve(address: str, owner: int) -> None:
+    """Fork for every job that hands itself over, until the owner is gone."""
+    listener = socket.socket(socket.AF_UNIX)
+    # Two first jobs may start two servers: the one that binds stays.
+    listener.bind(address)
+    listener.listen(64)
+    listener.settimeout(1.0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    for module in MODULES:
+        # A job's environment holds what that job imports, not what all of them do.
+        with suppress(ImportError):
+            import_module(module)
+    try:
+        while _is_alive(owner):
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            if os.fork() == 0:
+                listener.close()
+                _work(connection)
+            connection.close()
+    finally:
+        shutil.rmtree(Path(address).parent, ignore_errors=True)
+
+
+def _work(connection: socket.socket) -> NoReturn:
+    """Be the job at the other end of a connection, and report its status."""
+    connection.settimeout(None)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    header, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    with connection.makefile("rb") as reader:
+        job = json.loads(reader.read(int.from_bytes(header, "big")))
+    for own, stream in enumerate(streams):
+        os.dup2(stream, own)
+    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    os.chdir(job["folder"])
+    sys.argv, sys.path[:] = job["argv"], job["path"]
+    status = 0
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    connection.sendall(bytes([status]))
+    os._exit(status)
+
+
+def _end_with(connection: socket.socket) -> None:
+    """End this process when the job that waits for it is gone."""
+    if connection.recv(1) == b"":
+        os._exit(1)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]))

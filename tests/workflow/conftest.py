@@ -1,0 +1,96 @@
+"""A finished run of the tiny config in a folder of its own, and what can be asked of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+PARTS = ("Snakefile", "rules", "workflow", "src", "config", "profiles", "envs", "tests/config.yaml")
+
+
+def pytest_collection_modifyitems(items):
+    """The tests of the workflow share a finished run, so they stay together on one process."""
+    for item in items:
+        if "tests/workflow" in str(item.path):
+            item.add_marker(pytest.mark.workflow)
+            item.add_marker(pytest.mark.xdist_group("workflow"))
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project in a folder, with whatever has been built there."""
+
+    folder: Path
+
+    def config(self) -> dict[str, Any]:
+        return yaml.safe_load((self.folder / "tests/config.yaml").read_text())
+
+    def write_config(self, config: dict[str, Any], name: str = "tests/config.yaml") -> None:
+        (self.folder / name).write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run snakemake here with the tiny config."""
+        command = [sys.executable, "-m", "snakemake", "--configfile", "tests/config.yaml", *arguments]
+        clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RESILIENCE_WARM")}
+        done = subprocess.run(
+            command, cwd=self.folder, env=clean | environment, capture_output=True, text=True, check=False, timeout=500
+        )
+        assert not check or done.returncode == 0, done.stderr[-3000:]
+        return done
+
+    def planned(self, *arguments: str) -> set[str]:
+        """The outputs of the jobs that a run would execute."""
+        said = self.snakemake("-n", "--", *arguments).stdout
+        lines = re.findall(r"^    output: (.*)$", said, flags=re.M)
+        return {output for line in lines for output in line.split(", ")}
+
+    def digests(self) -> dict[str, str]:
+        """The digest of every file under results/."""
+        files = sorted(path for path in (self.folder / "results").rglob("*") if path.is_file())
+        return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def copy_project(folder: Path) -> Project:
+    """The sources of the project in an empty folder."""
+    for part in PARTS:
+        source, target = ROOT / part, folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy2(source, target)
+    return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """A finished run of the tiny config on two cores. Tests must not change it; see :func:`again`."""
+    project = copy_project(tmp_path_factory.mktemp("finished"))
+    project.snakemake("--cores", "2")
+    return project
+
+
+@pytest.fixture
+def again(finished, tmp_path) -> Project:
+    """A copy of the finished run that a test may change."""
+    folder = tmp_path / "again"
+    shutil.copytree(finished.folder, folder, symlinks=True)
+    return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def everything(finished, tmp_path_factory) -> set[str]:
+    """The outputs of all jobs."""
+    return copy_project(tmp_path_factory.mktemp("nothing")).planned()

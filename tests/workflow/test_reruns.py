@@ -1,0 +1,232 @@
+"""A change reruns the jobs that it affects and no others."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import Project, copy_project
+
+#: Everything that follows from a change of any robustness table: the claims, the figure that shows them, and the report.
+CLAIMS = [r"comparisons\.csv", r"claims\.csv", r"figures/answer\.", r"report\.html"]
+
+
+def figures(*names: str) -> list[str]:
+    return [rf"figures/{name}\." for name in names]
+
+
+def under(model: str, *inputs: str) -> list[str]:
+    """Everything that is made of some attacked inputs of a model, and the inputs themselves."""
+    return [rf"{model}/seed\d/{name}/" for name in inputs]
+
+
+Change = Callable[[Project], None]
+
+
+def setting(path: str, value: object) -> Change:
+    """Set one value of the config."""
+
+    def change(project: Project) -> None:
+        config = project.config()
+        *parents, last = path.split("/")
+        inner = config
+        for key in parents:
+            inner = inner[key]
+        inner[last] = value
+        project.write_config(config)
+
+    return change
+
+
+def edit(file: str, old: str, new: str) -> Change:
+    """Replace a piece of source text."""
+
+    def change(project: Project) -> None:
+        text = (project.folder / file).read_text()
+        assert text.count(old) == 1, f"{old!r} is in {file} {text.count(old)} times"
+        (project.folder / file).write_text(text.replace(old, new))
+
+    return change
+
+
+def reorder(project: Project) -> None:
+    def turned(value: object) -> object:
+        return {key: turned(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+    project.write_config(turned(project.config()))  # type: ignore[arg-type]
+
+
+def swap(project: Project) -> None:
+    config = project.config()
+    hmc = config["trainings"]["hmc"]
+    hmc["warmup"], hmc["leapfrog_steps"] = hmc["leapfrog_steps"], hmc["warmup"]
+    project.write_config(config)
+
+
+def touch(project: Project) -> None:
+    for part in ("Snakefile", "rules", "workflow", "src", "config", "profiles", "envs"):
+        place = project.folder / part
+        for path in [place, *place.rglob("*")]:
+            os.utime(path)
+
+
+def new_dataset(project: Project) -> None:
+    config = project.config()
+    config["datasets"]["moons"] = {"source": "half_moons", "test_points": 20, "points": 200}
+    block = dict(config["experiments"]["rules"], datasets=["moons"], attacks=["fgsm"], lrp=["epsilon"])
+    config["experiments"]["moons"] = block
+    project.write_config(config)
+
+
+ALL_FC2 = r"digits/fc2/"
+CHANGES: dict[str, tuple[Change, list[str]]] = {
+    "nothing": (lambda project: None, []),
+    "strength of one attack": (
+        setting("attacks/margin/epsilon", 0.2),
+        [*under("fc2/(map|nuts)", "margin"), *CLAIMS],
+    ),
+    "strength of an attack that is transferred": (
+        setting("attacks/pgd/epsilon", 0.2),
+        [*under("fc2/(det|hmc)", "pgd"), *under("fc2/(map|nuts)", "transfer"), *CLAIMS, *figures("fig03")],
+    ),
+    "one LRP parameter": (
+        setting("lrp/gamma/gamma", 0.2),
+        [r"lrp/gamma/", r"fc2/(det|hmc)/seed\d/pgd/n\d/robustness", *CLAIMS, *figures("fig03")],
+    ),
+    "a figure's colour": (
+        setting("figures/fig03/colours", {"hmc": "#112233"}),
+        [*figures("fig03"), r"report\.html"],
+    ),
+    "a training's epochs": (
+        setting("trainings/map/epochs", 9),
+        [
+            r"fc2/map/seed\d/(weights|history|fit)\.",
+            *under("fc2/map", "clean", "margin"),
+            r"fc2/map/seed\d/transfer/n1/(lrp|rob)",
+            *CLAIMS,
+        ],
+    ),
+    "epochs of the members of an ensemble, where chains start": (
+        setting("trainings/ensemble/of/epochs", 9),
+        [
+            r"fc2/(ensemble|hmc|nuts)/seed\d/(weights|history|fit)\.",
+            *under("fc2/(ensemble|hmc|nuts)", "clean", "fgsm", "pgd", "margin"),
+            r"fc2/nuts/seed\d/transfer/n4/(lrp|rob)",
+            *CLAIMS,
+            *figures("fig02", "fig03", "fig06"),
+        ],
+    ),
+    "number of draws": (
+        setting("experiments/posteriors/draws", [2, 3, 4]),
+        [*(rf"fc2/(svi|hmc)/seed\d/{inputs}/n3/" for inputs in ("clean", "fgsm")), *CLAIMS, *figures("fig02", "fig04")],
+    ),
+    "a new seed": (
+        setting("seeds", [0, 1, 2]),
+        [r"/seed2/", *CLAIMS, *figures("fig02", "fig03", "fig04")],
+    ),
+    "a new dataset": (new_dataset, [r"results/moons/", *CLAIMS]),
+    "number of test points": (
+        setting("datasets/digits/test_points", 30),
+        [r"points\.", r"/seed\d/(clean|fgsm|pgd|margin|transfer)/", *CLAIMS, *figures("fig0.")],
+    ),
+    "k": (
+        setting("robustness/top_k", [10, 20, 30]),
+        [r"robustness\.csv", *CLAIMS, *figures("fig0.")],
+    ),
+    "k of the claims": (setting("claims/top_k", 30), CLAIMS),
+    "order of the keys": (reorder, []),
+    "2 written as 2.0": (setting("attacks/pgd/steps", 3.0), []),
+    "two values swapped between two keys": (
+        swap,
+        [
+            r"fc2/hmc/seed\d/(weights|history|fit)\.",
+            *under("fc2/hmc", "clean", "fgsm", "pgd"),
+            *CLAIMS,
+            *figures("fig02", "fig03", "fig06"),
+        ],
+    ),
+    "a function of the library that one stage uses": (
+        edit("src/resilience/training/variational.py", "points = len(task.x)", "points = int(len(task.x))"),
+        [
+            r"/svi/seed\d/(weights|history|fit)\.",
+            *under("(fc2|conv)/svi", "clean", "fgsm"),
+            *CLAIMS,
+            *figures("fig02", "fig04"),
+        ],
+    ),
+    "a script": (
+        edit("workflow/scripts/claims.py", 'settings["confidence"]', 'float(settings["confidence"])'),
+        [r"claims\.csv", *figures("answer"), r"report\.html"],
+    ),
+    "a figure's function": (
+        edit("src/resilience/figures/scatter.py", "alpha=0.3", "alpha=0.4"),
+        [*figures("fig04"), r"report\.html"],
+    ),
+    "only a comment": (edit("src/resilience/attacks.py", "    size = 2.5", "    # A comment.\n    size = 2.5"), []),
+    "only a docstring": (edit("src/resilience/lrp.py", '"""Epsilon rule:', '"""The epsilon rule:'), []),
+    "touch of every source file": (touch, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_reruns_what_it_affects_and_nothing_else(name, again, everything):
+    change, patterns = CHANGES[name]
+    change(again)
+    planned = again.planned()
+    known = everything if name not in ("a new seed", "a new dataset", "number of draws") else everything | planned
+    expected = {output for output in known if any(re.search(pattern, output) for pattern in patterns)}
+    assert planned - expected == set(), "reruns too much"
+    assert expected - planned == set(), "reruns too little"
+    for pattern in patterns:
+        assert any(re.search(pattern, output) for output in planned), f"{pattern} matches nothing"
+
+
+@pytest.mark.parametrize("name", ["a figure's colour", "two values swapped between two keys"])
+def test_after_the_rerun_nothing_is_left_to_do(name, again):
+    CHANGES[name][0](again)
+    again.snakemake("--cores", "2", "--quiet", "rules")
+    assert again.planned() == set()
+
+
+def test_going_back_gives_the_same_files(again, finished):
+    """A change and its undoing: the rebuilt files are the old ones, byte for byte."""
+    before = again.config()
+    setting("trainings/map/epochs", 9)(again)
+    target = "results/digits/fc2/map/seed0/margin/n1/lrp/epsilon/layer5.safetensors"
+    again.snakemake("--cores", "2", "--quiet", "rules", "--", target)
+    assert again.digests()[target] != finished.digests()[target]
+    again.write_config(before)
+    again.snakemake("--cores", "2", "--quiet", "rules", "--", target)
+    assert again.digests() == finished.digests()
+    assert again.planned() == set()
+
+
+def copy_keeping_times(source: Path, target: Path) -> None:
+    shutil.copytree(source, target)
+
+
+def copy_plainly(source: Path, target: Path) -> None:
+    """As ``cp -r`` does: every file is as old as its copy, in no particular order."""
+    subprocess.run(["cp", "-r", str(source), str(target)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("copy", "parts"),
+    [
+        (copy_keeping_times, ["results", ".snakemake"]),
+        (copy_plainly, ["results", ".snakemake"]),
+        (copy_keeping_times, ["results"]),
+    ],
+    ids=["all, times kept", "all, times lost", "results only, times kept"],
+)
+def test_a_fresh_clone_beside_copied_results_reruns_nothing(copy, parts, finished, tmp_path):
+    clone = copy_project(tmp_path / "clone")
+    for part in parts:
+        copy(finished.folder / part, clone.folder / part)
+    assert clone.planned() == set()

@@ -1,0 +1,108 @@
+"""The run itself: byte-identical files, named targets, single files, and what is said when it ends."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.workflow.conftest import copy_project
+
+
+def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
+    other = copy_project(tmp_path / "other")
+    other.snakemake("--cores", "1", "--quiet", "rules")
+    assert len(finished.digests()) > 300
+    assert other.digests() == finished.digests()
+
+
+def test_jobs_on_their_own_give_the_same_bytes_as_forks_of_a_warm_process(finished, tmp_path):
+    other = copy_project(tmp_path / "other")
+    common = other.folder / "Snakefile"
+    common.write_text(common.read_text().replace("if workflow.local_exec:", "if False:"))
+    targets = [
+        "results/digits/fc2/hmc/seed0/pgd/n4/robustness.csv",
+        "results/digits/conv/svi/seed1/fgsm/n4/lrp/epsilon/layer3.safetensors",
+    ]
+    other.snakemake("--cores", "2", "--quiet", "rules", "--", *targets)
+    found = other.digests()
+    assert set(targets) < set(found)
+    assert found.items() <= finished.digests().items()
+
+
+def test_any_single_file_can_be_asked_for(tmp_path):
+    project = copy_project(tmp_path / "project")
+    target = "results/digits/fc2/det/seed1/clean/n1/lrp/gamma/layer3.safetensors"
+    planned = project.planned(target)
+    assert target in planned
+    assert {re.sub(r"seed\d/", "", path) for path in planned if "/fc2/" not in path} == {
+        "results/digits/data.safetensors",
+        "results/digits/points.safetensors",
+    }
+    assert all("fc2/det/seed1" in path for path in planned if "/fc2/" in path)
+
+
+@pytest.mark.parametrize(
+    ("target", "pattern"),
+    [
+        ("weights", r"weights\.safetensors|history\.csv|fit\.json"),
+        ("attacks", r"inputs\.safetensors"),
+        ("lrp", r"lrp/\w+/layer\d\.safetensors"),
+        ("figures", r"figures/\w+\.(png|pdf)"),
+        ("claims", r"claims\.csv"),
+        ("report", r"report\.html"),
+        ("fig03", r"figures/fig03\.(png|pdf)"),
+    ],
+)
+def test_named_targets(target, pattern, tmp_path, everything):
+    planned = copy_project(tmp_path / "project").planned(target)
+    wanted = {path for path in everything if re.search(pattern, path)}
+    assert wanted
+    assert wanted <= planned
+
+
+def test_list_reads_as_a_table_of_contents(finished):
+    said = finished.snakemake("--list").stdout
+    listed = dict(re.findall(r"^(\w+) \((.+)\)$", said, flags=re.M))
+    assert len(listed) == len(said.strip().splitlines())
+    for name in ("weights", "attacks", "lrp", "figures", "claims", "report", "fig01", "train", "explain_conv"):
+        assert listed[name].endswith(".")
+    assert "layer" in listed["fig01"]
+
+
+def test_the_end_of_a_run_says_where_things_lie(finished):
+    (finished.folder / "results/report.html").touch()
+    said = finished.snakemake("--cores", "1", "--forcerun", "report", "--quiet", "rules", "--", "report").stderr
+    for line in ("Figures: results/figures", "Claims:  results/claims.csv", "Report:  results/report.html"):
+        assert line in said
+
+
+def test_a_failed_job_ends_with_its_cause_and_names_its_log(again):
+    config = again.config()
+    config["trainings"]["det"]["learning_rate"] = 1e30
+    again.write_config(config)
+    target = "results/digits/fc2/det/seed0/weights.safetensors"
+    done = again.snakemake("--cores", "1", "--quiet", "rules", "--", target, check=False)
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-2:]
+    assert last[0].startswith("Failed: TrainingError: the loss is nan in epoch")
+    assert last[1] == "  Log: logs/digits/fc2/det/seed0/train.log"
+    assert "Traceback" in (again.folder / "logs/digits/fc2/det/seed0/train.log").read_text()
+    assert not (again.folder / target).exists()
+
+
+def test_poor_chains_are_warned_of_in_log_and_report(finished):
+    log = (finished.folder / "logs/digits/fc2/hmc/seed0/train.log").read_text()
+    assert "WARNING" in log
+    assert "Read with care" in (finished.folder / "results/report.html").read_text()
+
+
+def test_results_can_lie_elsewhere(finished, tmp_path):
+    project = copy_project(tmp_path / "project")
+    config = project.config()
+    config["results"] = "results/small"
+    project.write_config(config)
+    project.snakemake("--cores", "1", "--quiet", "rules", "--", "results/small/digits/points.safetensors")
+    same = finished.digests()["results/digits/points.safetensors"]
+    assert project.digests()["results/small/digits/points.safetensors"] == same
+    assert (project.folder / "logs/small/digits/points.log").exists()

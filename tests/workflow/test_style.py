@@ -1,0 +1,126 @@
+"""Lint, formatting, types, and what every rule must declare."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+RULES = [
+    (path.name, block)
+    for path in sorted((ROOT / "rules").glob("*.smk"))
+    for block in re.split(r"^ *rule ?\w*:\n", path.read_text(), flags=re.M)[1:]
+]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("mypy",),
+        ("snakefmt", "--check", "."),
+        ("snakemake", "--lint"),
+    ],
+    ids=" ".join,
+)
+def test_checkers_are_silent(command):
+    done = run(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("file", "block"), RULES, ids=lambda part: part if len(part) < 20 else "")
+def test_every_rule_declares_what_a_cluster_needs(file, block):
+    assert block.lstrip().startswith('"""'), "a rule without a docstring"
+    if "script:" not in block:
+        assert "localrule: True" in block
+        return
+    for key in ("threads:", "log:", "benchmark:", "conda:", "params:", "resources:"):
+        assert key in block, f"{file}: {key} is missing"
+    for resource in ("gpu=", "mem_mb=", "runtime="):
+        assert resource in block, f"{file}: {resource} is missing"
+
+
+def test_every_wildcard_is_constrained():
+    wildcards = set(re.findall(r"\{(\w+)\}", "".join(block for _, block in RULES)))
+    constrained = set(
+        re.findall(r"^    (\w+)=", (ROOT / "rules/common.smk").read_text().split("wildcard_constraints:")[1], flags=re.M)
+    )
+    assert wildcards - {"model", "file", "attack", "NETWORK"} <= constrained
+
+
+def test_names_of_targets_cannot_be_figures():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    taken = set(schema["properties"]["figures"]["propertyNames"]["not"]["enum"])
+    named = set(
+        re.findall(
+            r"^rule (\w+):",
+            "".join(path.read_text() for path in [*(ROOT / "rules").glob("*.smk"), ROOT / "Snakefile"]),
+            flags=re.M,
+        )
+    )
+    assert named == taken
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().split()
+    return {name.lower(): version for name, version in (line.split("==") for line in lines)}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_environments_have_the_pins_of_the_project(path):
+    environment = yaml.safe_load(path.read_text())
+    *conda, last = environment["dependencies"]
+    assert any(part.startswith("python") for part in conda)
+    for requirement in last["pip"]:
+        name, _, version = requirement.partition("==")
+        assert pins()[name.lower()] == version, f"{path.name}: {requirement}"
+
+
+def test_environments_hold_what_their_scripts_import():
+    """Each script runs with the packages of its environment and those they bring along."""
+    brings = {"torch": {"numpy"}, "pandas": {"numpy"}, "pyro-ppl": {"torch", "tqdm"}, "scikit-learn": {"scipy"}}
+    names = {"pyro": "pyro-ppl", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    for file, block in RULES:
+        if "script:" not in block:
+            continue
+        environment = yaml.safe_load((ROOT / "envs" / re.search(r"envs/(\w+\.yaml)", block)[1]).read_text())
+        there = {requirement.split("==")[0].lower() for requirement in environment["dependencies"][-1]["pip"]}
+        there |= {extra for name in there for extra in brings.get(name, ())}
+        script = re.search(r"scripts/(\w+\.py)", block)[1]
+        wanted = imported(ROOT / "workflow/scripts" / script)
+        missing = {names.get(name, name) for name in wanted} - there
+        assert not missing, f"{file}: {script} imports {missing}, which its environment lacks"
+
+
+def imported(path, seen=None) -> set[str]:
+    """Packages that a script imports, at its head or through the library."""
+    import ast
+
+    seen = seen if seen is not None else set()
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.split(".")[0] != "resilience":
+                found.add(name.split(".")[0])
+                continue
+            place = ROOT.joinpath("src", *name.split("."))
+            for file in (place.with_suffix(".py"), place / "__init__.py"):
+                if file.exists() and file not in seen:
+                    seen.add(file)
+                    found |= imported(file, seen)
+    return found - set(sys.stdlib_module_names)
