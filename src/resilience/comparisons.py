@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
-from resilience.robustness import column
+from resilience.robustness import column, rules_in
 from resilience.seeding import generator_of
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Model:
 
     def __init__(self, training: str, role: str, draws: int, table: pd.DataFrame):
         self.training, self.role, self.draws = training, role, draws
-        self._table = table.dropna(axis=1, how="all")
+        self._table = table
         self._correlations: dict[str, Resampled] = {}
 
     def values(self, name: str) -> np.ndarray:
@@ -156,12 +156,7 @@ class Model:
 
     def rules(self, layer: int, top_k: float) -> set[str]:
         """The rules by which this model was explained."""
-        start, end = column("|", layer, top_k).split("|")
-        return {
-            name.removeprefix(start).removesuffix(end)
-            for name in map(str, self._table.columns)
-            if name.startswith(start) and name.endswith(end)
-        }
+        return set(rules_in(self._table, layer, top_k))
 
     def _pivot(self, values: pd.Series) -> np.ndarray:
         seeds = self._table["seed"].nunique()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 Fraction = Annotated[float, {"minimum": 0, "maximum": 1}]
+Share = Annotated[float, {"exclusiveMinimum": 0, "maximum": 1}]
 Positive = Annotated[float, {"exclusiveMinimum": 0}]
 NonNegative = Annotated[float, {"minimum": 0}]
 Percent = Annotated[float, {"exclusiveMinimum": 0, "maximum": 100}]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import seaborn
+from scipy import stats
 
 from resilience.catalog import entry
 from resilience.comparisons import holm
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
 from resilience.parameters import Percent
-from resilience.robustness import column
+from resilience.robustness import column, rules_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,35 +57,31 @@ def _boxes(
     axes: Axes, robustness: pd.DataFrame, panel: Panel, training: str, layer: int, top_k: float, style: Style
 ) -> list[tuple[Axes, int, float]]:
     """Draw a box for each rule; where they stand, and their p-values."""
-    from scipy import stats
-
     keys = ["seed", "index"]
     model, reference = (panel.of(robustness, name).set_index(keys) for name in (training, panel.reference))
-    end = column("|", layer, top_k).split("|")[1]
-    present = {str(name)[4 : -len(end)] for name in model if str(name).startswith("lrp_") and str(name).endswith(end)}
+    present = set(rules_in(model, layer, top_k)) & set(rules_in(reference, layer, top_k))
     ordered = [rule for rule in RULE_NAMES if rule in present] + sorted(present - set(RULE_NAMES))
-    drawn = []
-    for position, rule in enumerate(ordered):
-        difference = (model[column(rule, layer, top_k)] - reference[column(rule, layer, top_k)]).dropna()
-        if difference.empty:
-            continue
-        colour = style.colour(training)
-        axes.boxplot(
-            difference,
-            positions=[position],
-            widths=0.55,
-            patch_artist=True,
-            showmeans=True,
-            boxprops={"facecolor": colour + "55", "edgecolor": colour, "linewidth": 0.8},
-            medianprops={"color": colour, "linewidth": 1.6},
-            meanprops={"marker": "o", "markersize": 3, "markerfacecolor": "white", "markeredgecolor": colour},
-            whiskerprops={"color": colour, "linewidth": 0.8},
-            capprops={"color": colour, "linewidth": 0.8},
-            flierprops={"marker": ".", "markersize": 2, "markeredgecolor": colour, "alpha": 0.4},
-        )
-        of_points = difference.groupby("index").mean()
-        drawn.append((axes, position, float(stats.wilcoxon(of_points).pvalue) if of_points.any() else 1.0))
+    columns = {rule: column(rule, layer, top_k) for rule in ordered}
+    differences = (model[columns.values()] - reference[columns.values()]).set_axis(list(columns), axis=1)
+    colour = style.colour(training)
+    seaborn.boxplot(
+        differences,
+        ax=axes,
+        color=colour + "55",
+        linecolor=colour,
+        width=0.55,
+        linewidth=0.8,
+        fliersize=1.5,
+        showmeans=True,
+        medianprops={"linewidth": 1.6},
+        meanprops={"marker": "o", "markersize": 3, "markerfacecolor": "white", "markeredgecolor": colour},
+        flierprops={"marker": ".", "alpha": 0.4},
+    )
     axes.axhline(0, color=drawing.QUIET, lw=0.7, zorder=0)
     axes.set_xticks(range(len(ordered)), [RULE_NAMES.get(rule, rule) for rule in ordered])
     axes.set_ylim(-1.15, 1.0)
-    return drawn
+    of_points = differences.groupby("index").mean()
+    return [
+        (axes, place, float(stats.wilcoxon(of_points[rule]).pvalue) if of_points[rule].any() else 1.0)
+        for place, rule in enumerate(ordered)
+    ]

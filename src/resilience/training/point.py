@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from resilience import catalog, posterior
 from resilience.catalog import entry
-from resilience.parameters import AttackEntry, Count, Positive
+from resilience.parameters import AttackEntry, Count, Positive, Share
 from resilience.posterior import POINT
 from resilience.progress import track
 from resilience.seeding import seed_of
@@ -23,14 +23,22 @@ Loss = Callable[[nn.Sequential, Tensor, Tensor], Tensor]
 
 
 @entry(draws=1, role="deterministic")
-def deterministic(task: Task, *, epochs: Count, learning_rate: Positive = 0.001, batch_size: Count = 128) -> Fit:
-    """Adam on the cross-entropy."""
-    return descend(task, _cross_entropy, epochs, learning_rate, batch_size)
+def deterministic(
+    task: Task, *, epochs: Count, learning_rate: Positive = 0.001, decay: Share = 1.0, batch_size: Count = 128
+) -> Fit:
+    """Adam on the cross-entropy; see :func:`descend` for the parameters."""
+    return descend(task, _cross_entropy, epochs, learning_rate, decay, batch_size)
 
 
 @entry(draws=1, role="adversarial")
 def adversarial(
-    task: Task, *, attack: AttackEntry, epochs: Count, learning_rate: Positive = 0.001, batch_size: Count = 128
+    task: Task,
+    *,
+    attack: AttackEntry,
+    epochs: Count,
+    learning_rate: Positive = 0.001,
+    decay: Share = 1.0,
+    batch_size: Count = 128,
 ) -> Fit:
     """Adam on the cross-entropy of attacked images only; each batch is attacked with the weights of the moment."""
     make = catalog.load("attacks", attack["method"])
@@ -40,7 +48,7 @@ def adversarial(
     def loss(network: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
         return _cross_entropy(network, make(posterior.point(network), x, y, generator, **options), y)
 
-    return descend(task, loss, epochs, learning_rate, batch_size)
+    return descend(task, loss, epochs, learning_rate, decay, batch_size)
 
 
 @entry(draws=1, role="control")
@@ -51,6 +59,7 @@ def maximum_a_posteriori(
     prior_scale: Positive = 1.0,
     epochs: Count,
     learning_rate: Positive = 0.001,
+    decay: Share = 1.0,
     batch_size: Count = 128,
 ) -> Fit:
     """Adam on −log p(w | D): the cross-entropy of the training set plus the energy of the posterior's own prior."""
@@ -60,11 +69,26 @@ def maximum_a_posteriori(
         energy = priors.energy(dict(network.named_parameters()), deviations)
         return _cross_entropy(network, x, y) + energy / len(task.x)
 
-    return descend(task, loss, epochs, learning_rate, batch_size)
+    return descend(task, loss, epochs, learning_rate, decay, batch_size)
 
 
-def descend(task: Task, loss: Loss, epochs: int, learning_rate: float, batch_size: int) -> Fit:
+def descend(task: Task, loss: Loss, epochs: int, learning_rate: float, decay: float, batch_size: int) -> Fit:
     """Minimise a loss with Adam over shuffled batches.
+
+    Parameters
+    ----------
+    task
+        What to train.
+    loss
+        Of the network on a batch.
+    epochs
+        Passes over the training set.
+    learning_rate
+        Of the first epoch.
+    decay
+        What is left of the learning rate at the end; it falls exponentially. 1 keeps it constant, as the paper does.
+    batch_size
+        Images in a batch.
 
     Raises
     ------
@@ -73,6 +97,7 @@ def descend(task: Task, loss: Loss, epochs: int, learning_rate: float, batch_siz
     """
     network = task.network()
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, decay ** (1 / epochs))
     generator = torch.Generator().manual_seed(seed_of(task.seed, "batches"))
     history: list[dict[str, Any]] = []
     for epoch in track(range(1, epochs + 1), "training"):
@@ -83,6 +108,7 @@ def descend(task: Task, loss: Loss, epochs: int, learning_rate: float, batch_siz
             value.backward()
             optimiser.step()
             total += value.detach() * len(batch)
+        schedule.step()
         mean = float(total) / len(task.x)
         if not torch.isfinite(total):
             raise TrainingError(f"the loss is {mean} in epoch {epoch}; a smaller learning_rate may help")

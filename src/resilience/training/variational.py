@@ -9,13 +9,13 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.infer import SVI, TraceMeanField_ELBO
-from pyro.optim import Adam  # type: ignore[attr-defined]
+from pyro.optim import ClippedAdam  # type: ignore[attr-defined]
 from torch import Tensor
 
 from resilience import networks, posterior
 from resilience.catalog import entry
 from resilience.networks import Weights
-from resilience.parameters import Count, Positive
+from resilience.parameters import Count, Positive, Share
 from resilience.posterior import MEAN_FIELD, Posterior
 from resilience.progress import track
 from resilience.seeding import seed_of
@@ -34,6 +34,7 @@ def svi(
     prior_scale: Positive = 1.0,
     epochs: Count,
     learning_rate: Positive = 0.01,
+    decay: Share = 1.0,
     batch_size: Count = 128,
     initial_scale: Positive = 0.1,
 ) -> Fit:
@@ -43,12 +44,15 @@ def svi(
     ----------
     prior, prior_scale
         See :func:`resilience.training.prior.standard_deviations`.
+    decay
+        What is left of the learning rate at the end; it falls exponentially. 1 keeps it constant, as the paper does.
     initial_scale
         Initial standard deviation of the guide, as a share of the prior's. Means start at the network's initial weights.
     """
     network = task.network()
     deviations = priors.standard_deviations(network, prior, prior_scale)
     points = len(task.x)
+    steps = epochs * -(-points // batch_size)
 
     def model(x: Tensor, y: Tensor) -> None:
         weights = {name: pyro.sample(name, _normal(value * 0, deviations[name])) for name, value in initial.items()}
@@ -64,7 +68,7 @@ def svi(
     initial = {name: value.clone() for name, value in network.state_dict().items()}
     pyro.clear_param_store()
     pyro.set_rng_seed(seed_of(task.seed, "guide") % 2**32)
-    inference = SVI(model, guide, Adam({"lr": learning_rate}), TraceMeanField_ELBO())
+    inference = SVI(model, guide, ClippedAdam({"lr": learning_rate, "lrd": decay ** (1 / steps)}), TraceMeanField_ELBO())
     generator = torch.Generator().manual_seed(seed_of(task.seed, "batches"))
     history: list[dict[str, Any]] = []
     for epoch in track(range(1, epochs + 1), "SVI"):
