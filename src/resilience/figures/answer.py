@@ -11,6 +11,7 @@ from resilience.figures.panels import Panel, Style
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -23,46 +24,44 @@ def answer(panels: list[Panel], style: Style, claims: pd.DataFrame) -> Figure:
     claims: right of the line the claim holds, left of it it is reversed. A hollow dot is inconclusive.
     """
     wanted = claims[claims["claim"].isin(["more_robust", "above_adversarial", "not_only_controls"])]
-    lines = max(len(panel.trainings) for panel in panels)
-    figure, axes = drawing.canvas(1, len(panels), drawing.PAGE, 0.6 + 0.36 * lines, sharex=True)
-    shown: list[str] = []
+    references = [name for name in _trainings(panels) if (wanted["reference"] == name).any()]
+    figure, axes = drawing.canvas(1, len(panels), drawing.PAGE, 0.9 + 0.5 * len(references), sharex=True, sharey=True)
     for place, panel in zip(axes[0], panels, strict=True):
         here = wanted[(wanted["dataset"] == panel.dataset) & (wanted["network"] == panel.network)]
         here = here[here["attack"] == panel.attack]
-        references = [name for name in panel.trainings if (here["reference"] == name).any()]
         models = [name for name in panel.trainings if (here["training"] == name).any()]
         for line, reference in enumerate(reversed(references)):
             for step, model in enumerate(models):
-                row = here[(here["reference"] == reference) & (here["training"] == model)].iloc[0]
-                height = line + 0.32 * ((len(models) - 1) / 2 - step)
-                colour = style.colour(model)
-                face = "white" if row["verdict"] == INCONCLUSIVE else colour
-                place.plot([row["low"], row["high"]], [height, height], color=colour, lw=1.2, solid_capstyle="butt")
-                place.plot(row["estimate"], height, "o", ms=4.5, mec=colour, mfc=face, mew=1.1)
-                if line == len(references) - 1:
-                    place.annotate(
-                        f"{style.name(model)}",
-                        (row["high"], height),
-                        xytext=(4, 0),
-                        textcoords="offset points",
-                        color=colour,
-                        va="center",
-                        fontsize=7.5,
-                    )
+                rows = here[(here["reference"] == reference) & (here["training"] == model)]
+                height = line + 0.27 * ((len(models) - 1) / 2 - step)
+                label = style.name(model) if reference == references[0] else ""
+                for _, row in rows.iterrows():
+                    _estimate(place, row, height, style.colour(model), label)
         place.axvline(0, color=drawing.QUIET, lw=0.7, zorder=0)
         place.set_yticks(range(len(references)), [f"minus {style.name(name)}" for name in reversed(references)])
         place.set_ylim(-0.6, len(references) - 0.4)
         place.tick_params(axis="y", length=0)
         place.spines["left"].set_visible(False)
-        place.set_title(panel.title)
-        if place is not axes[0, 0] and references == shown:
-            place.set_yticklabels([])
-        shown = references
+        place.set_title(f"{panel.dataset}, {panel.network}\n{panel.attack_name}")
         if len(here):
-            first = here.iloc[0]
-            place.set_xlabel(f"{int(first['points'])} points × {int(first['seeds'])} seeds")
+            place.set_xlabel(f"{int(here['points'].iloc[0])} points × {int(here['seeds'].iloc[0])} seeds")
+    low, high = axes[0, 0].get_xlim()
+    axes[0, 0].set_xlim(low, high + 0.15 * (high - low))
     top_k = f"{claims['top_k'].iloc[0]:g}" if len(claims) else ""
     figure.supxlabel(
         f"Bayesian network's LRP robustness (top {top_k} % of pixels, output) minus that of another", fontsize=8
     )
     return figure
+
+
+def _trainings(panels: list[Panel]) -> list[str]:
+    return list(dict.fromkeys(name for panel in panels for name in panel.trainings))
+
+
+def _estimate(axes: Axes, row: pd.Series, height: float, colour: str, label: str) -> None:
+    """A dot with its interval, filled if it is a finding, and the model's name behind it."""
+    face = "white" if row["verdict"] == INCONCLUSIVE else colour
+    axes.plot([row["low"], row["high"]], [height, height], color=colour, lw=1.2, solid_capstyle="butt")
+    axes.plot(row["estimate"], height, "o", ms=4.5, mec=colour, mfc=face, mew=1.1)
+    beside = {"xytext": (4, 0), "textcoords": "offset points"}
+    axes.annotate(label, (row["high"], height), color=colour, va="center", fontsize=7.5, **beside)  # type: ignore[arg-type]

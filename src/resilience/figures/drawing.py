@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import TwoSlopeNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
@@ -93,6 +93,12 @@ def frame(axes: Axes, title: str = "") -> None:
         spine.set_color("#cccccc")
     if title:
         axes.set_title(title)
+
+
+def tint(colour: str) -> tuple[float, float, float]:
+    """A colour mixed with white, for areas."""
+    red, green, blue = (1 - 0.35 * (1 - part) for part in to_rgb(colour))
+    return red, green, blue
 
 
 def signed(value: float) -> str:

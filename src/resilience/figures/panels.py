@@ -47,8 +47,12 @@ class Panel:
     @property
     def title(self) -> str:
         """Dataset, network, attack and its strength."""
-        strength = "" if self.epsilon is None else f" ε = {self.epsilon:g}"
-        return f"{self.dataset}, {self.network}, {self.attack}{strength}"
+        return f"{self.dataset}, {self.network}, {self.attack_name}"
+
+    @property
+    def attack_name(self) -> str:
+        """Attack and its strength."""
+        return self.attack if self.epsilon is None else f"{self.attack} ε = {self.epsilon:g}"
 
 
 @dataclass(frozen=True)

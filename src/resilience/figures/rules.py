@@ -67,7 +67,8 @@ def _boxes(
     seaborn.boxplot(
         differences,
         ax=axes,
-        color=colour + "55",
+        color=drawing.tint(colour),
+        saturation=1,
         linecolor=colour,
         width=0.55,
         linewidth=0.8,

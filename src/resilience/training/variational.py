@@ -9,7 +9,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.infer import SVI, TraceMeanField_ELBO
-from pyro.optim import ClippedAdam  # type: ignore[attr-defined]
+from pyro.optim import ClippedAdam
 from torch import Tensor
 
 from resilience import networks, posterior
