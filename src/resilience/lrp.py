@@ -170,7 +170,7 @@ def sweep(stack: Sequence[Layer], x: Tensor, rule: Rule, starts: Starts) -> Tens
     relevance: dict[int, Tensor] = {}
     for index in reversed(range(len(stack))):
         if index in starts.layers and starts.unit == "all" and not _is_output(passed, index):
-            relevance[index] = _activation(passed, index)
+            relevance[index] = _activation(passed, index).clone()
         if relevance:
             share = sharing(passed[index], rule)
             relevance = {layer: share(outputs) for layer, outputs in relevance.items()}
@@ -181,9 +181,10 @@ def sweep(stack: Sequence[Layer], x: Tensor, rule: Rule, starts: Starts) -> Tens
 
 
 def sharing(step: Step, rule: Rule) -> Callable[[Tensor], Tensor]:
-    """How one layer shares the relevance of its outputs among its inputs, as a function of that relevance.
+    """How one layer shares the relevance of its outputs among its inputs, as a function that uses up that relevance.
 
-    This is the formula at the head of the module: z, then R / z, then back through the weights, then times a.
+    This is the formula at the head of the module: z, then R / z, then back through the weights, then times a. It is computed
+    in place where it can be, since at this speed memory is what takes the time.
     """
     layer, a = step.layer, step.a
     if isinstance(layer, Activation):
@@ -197,8 +198,8 @@ def sharing(step: Step, rule: Rule) -> Callable[[Tensor], Tensor]:
     stabilised = _stabilise(z, rule)
 
     def share(relevance: Tensor) -> Tensor:
-        ratio = relevance / stabilised
-        parts = [inputs * layer.transposed(ratio, weight, a) for inputs, weight, _ in terms]
+        ratio = relevance.div_(stabilised)
+        parts = [layer.transposed(ratio, weight, a).mul_(inputs) for inputs, weight, _ in terms]
         return sum(parts[1:], parts[0])
 
     return share
@@ -222,13 +223,13 @@ def share_of_unit(step: Step, unit: Tensor, value: Tensor, rule: Rule) -> Tensor
     assert isinstance(layer, Affine)
     channel = unit % step.z.shape[1]
     terms = rule.terms(a, layer.weight, layer.bias)
-    parts = [inputs * layer.row(unit, weight, step.z, a) for inputs, weight, _ in terms]
+    parts = [layer.row(unit, weight, step.z, a).mul_(inputs) for inputs, weight, _ in terms]
     contributions = sum(parts[1:], parts[0])
     z = contributions.flatten(1).sum(1) + sum(
         (bias[channel] for *_, bias in terms if bias is not None), torch.zeros_like(value)
     )
     factor = value / _stabilise(z, rule)
-    return contributions * factor.view(-1, *[1] * (a.dim() - 1))
+    return contributions.mul_(factor.view(-1, *[1] * (a.dim() - 1)))
 
 
 def strongest(activation: Tensor) -> Tensor:
@@ -262,4 +263,4 @@ def _value(passed: Sequence[Step], index: int, unit: Tensor, start: Literal["one
 
 def _stabilise(z: Tensor, rule: Rule) -> Tensor:
     """Value z moved away from zero by the stabiliser; its sign counts as +1 at 0."""
-    return z + torch.copysign(torch.tensor(rule.stabiliser, dtype=z.dtype, device=z.device), z)
+    return torch.copysign(torch.tensor(rule.stabiliser, dtype=z.dtype, device=z.device), z).add_(z)

@@ -114,6 +114,17 @@ def image_shape(x: Tensor) -> Shape:
     return channels, height, breadth
 
 
+def flat(weights: Weights) -> Tensor:
+    """All weights as one vector."""
+    return torch.cat([value.flatten() for value in weights.values()])
+
+
+def by_name(vector: Tensor, like: Weights) -> Weights:
+    """The inverse of :func:`flat`: pieces of a vector in the shapes of the parameters of ``like``."""
+    pieces = vector.split([value.numel() for value in like.values()])
+    return {name: piece.view(value.shape) for (name, value), piece in zip(like.items(), pieces, strict=True)}
+
+
 def logits(network: nn.Sequential, weights: Weights, x: Tensor) -> Tensor:
     """Output [N, classes] of the network with the given weights, by ``state_dict`` name."""
     return functional_call(network, weights, (x,))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pyro.infer import HMC, NUTS
 
-from resilience import posterior
+from resilience import networks, posterior
 from resilience.training import chains, diagnostics
 from resilience.training.fit import TrainingError
 from tests.library.test_training import MAP, task, train
@@ -20,8 +20,8 @@ def conjugate() -> tuple[object, torch.Tensor, torch.Tensor]:
     precision = x.T @ x / 0.49 + torch.eye(2, dtype=torch.float64)
     covariance = torch.linalg.inv(precision)
 
-    def potential(weights):
-        return ((y - x @ weights["w"]) ** 2).sum() / (2 * 0.49) + (weights["w"] ** 2).sum() / 2
+    def potential(site):
+        return ((y - x @ site["weights"]) ** 2).sum() / (2 * 0.49) + (site["weights"] ** 2).sum() / 2
 
     return potential, covariance @ x.T @ y / 0.49, covariance
 
@@ -34,8 +34,7 @@ def test_chains_sample_a_posterior_that_is_known(kind):
         kernel = HMC(potential_fn=potential, step_size=0.04, num_steps=4, **options)
     else:
         kernel = NUTS(potential_fn=potential, step_size=0.08, adapt_mass_matrix=False, max_tree_depth=6)
-    weights, facts = chains.sample_chain(kernel, {"w": torch.zeros(2, dtype=torch.float64)}, 2000, 100, seed=0, index=0)
-    drawn = weights["w"]
+    drawn, facts = chains.sample_chain(kernel, torch.zeros(2, dtype=torch.float64), 2000, 100, seed=0, index=0)
     # About 1,000 effective draws: standard errors of 3 % of a deviation, and of 5 % of a variance.
     scale = covariance.diagonal().sqrt()
     assert drawn.shape == (2000, 2)
@@ -81,7 +80,9 @@ def test_potential_is_minus_the_log_posterior(starts):
     draw = next(iter(starts))
     probabilities = posterior.predict(posterior.Posterior(at.network(), {k: v[None] for k, v in draw.items()}), at.x)
     likelihood = probabilities[torch.arange(len(at.y)), at.y].log().sum()
-    assert float(potential(draw)) == pytest.approx(float(prior.energy(draw, deviations) - likelihood), rel=1e-5)
+    assert float(potential({"weights": networks.flat(draw)})) == pytest.approx(
+        float(prior.energy(draw, deviations) - likelihood), rel=1e-5
+    )
 
 
 def test_chains_need_starts_and_shares(starts):

@@ -8,14 +8,14 @@ from typing import Any, Literal
 import pyro
 import torch
 from pyro.infer import HMC, MCMC, NUTS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from resilience import networks, posterior
+from resilience import networks
 from resilience.catalog import entry
 from resilience.networks import Weights
 from resilience.parameters import Count, Fraction, Positive, TrainingName
-from resilience.posterior import DRAWS, Posterior
+from resilience.posterior import DRAWS
 from resilience.progress import steps
 from resilience.seeding import seed_of
 from resilience.training import diagnostics
@@ -108,12 +108,18 @@ def nuts(
 
 
 def potential_energy(task: Task, deviations: dict[str, float]) -> Callable[[Weights], Tensor]:
-    """U(w) = −log p(D | w) − log p(w), up to a constant, of the full training set."""
-    network = task.network()
+    """U(w) = −log p(D | w) − log p(w), up to a constant, of the full training set.
 
-    def potential(weights: Weights) -> Tensor:
-        misfit = cross_entropy(networks.logits(network, weights, task.x), task.y, reduction="sum")
-        return misfit + priors.energy(weights, deviations)
+    The weights come as one vector, ``{"weights": vector}``: a chain moves one site faster than many.
+    """
+    network = task.network()
+    like = dict(network.state_dict())
+    scale = networks.flat({name: torch.full_like(value, deviations[name]) for name, value in like.items()})
+
+    def potential(site: Weights) -> Tensor:
+        vector = site["weights"]
+        logits = networks.logits(network, networks.by_name(vector, like), task.x)
+        return cross_entropy(logits, task.y, reduction="sum") + (vector / scale).square().sum() / 2
 
     return potential
 
@@ -132,18 +138,19 @@ def _run(
         raise TrainingError(
             f"{chains} chains need as many starts, and the training named by start has {len(task.start or ())}"
         )
-    starts = list(task.start)[:chains]
-    potential = potential_energy(task, deviations)
-    found = [
-        sample_chain(kernel(potential), starts[index], draws // chains, warmup, task.seed, index) for index in range(chains)
-    ]
-    # One draw of each chain in turn, so that the first n draws are of all chains.
-    weights = {name: torch.stack([chain[name] for chain, _ in found], dim=1).flatten(0, 1) for name in starts[0]}
     network = task.network()
-    probabilities = torch.stack([_predictions(network, chain, task.validation_x) for chain, _ in found])
-    report = diagnostics.of_chains([facts for _, facts in found], probabilities)
-    # In the order of the file: the mean prediction of its first n draws.
-    predictions = probabilities.transpose(0, 1).flatten(0, 1)
+    like = dict(network.state_dict())
+    starts = [networks.flat({name: start[name] for name in like}) for start in task.start]
+    potential = potential_energy(task, deviations)
+    each = draws // chains
+    found = [sample_chain(kernel(potential), starts[index], each, warmup, task.seed, index) for index in range(chains)]
+    # One draw of each chain in turn, so that the first n draws are of all chains.
+    vectors = torch.stack([chain for chain, _ in found], dim=1).flatten(0, 1)
+    drawn = [networks.by_name(vector, like) for vector in vectors]
+    weights = {name: torch.stack([draw[name] for draw in drawn]) for name in like}
+    with torch.no_grad():
+        predictions = torch.stack([networks.logits(network, draw, task.validation_x).softmax(1) for draw in drawn])
+    report = diagnostics.of_chains([facts for _, facts in found], predictions.unflatten(0, (each, chains)).transpose(0, 1))
     history = [
         {"draws": count, "validation_accuracy": _accuracy(predictions[:count], task.validation_y)}
         for count in range(1, draws + 1)
@@ -152,9 +159,26 @@ def _run(
 
 
 def sample_chain(
-    kernel: HMC, start: Weights, draws: int, warmup: int, seed: int, index: int
-) -> tuple[Weights, dict[str, float]]:
-    """One chain: draws of each parameter [draws, …], acceptance rate and number of divergent iterations."""
+    kernel: HMC, start: Tensor, draws: int, warmup: int, seed: int, index: int
+) -> tuple[Tensor, dict[str, float]]:
+    """One chain.
+
+    Parameters
+    ----------
+    kernel
+        Of a potential of ``{"weights": vector}``.
+    start
+        Vector [P].
+    draws, warmup
+        Iterations that are kept, and that are thrown away before.
+    seed, index
+        Of the fit and of this chain: they make the chain's random numbers.
+
+    Returns
+    -------
+    tuple
+        Draws [draws, P], and the chain's ``acceptance`` (for NUTS the share of iterations that moved) and ``divergences``.
+    """
     facts: dict[str, Any] = {}
     pyro.set_rng_seed(seed_of(seed, "chain", index) % 2**32)
     with steps(warmup + draws, f"chain {index + 1}") as advance:
@@ -168,26 +192,13 @@ def sample_chain(
             kernel,
             num_samples=draws,
             warmup_steps=warmup,
-            initial_params={name: value.clone() for name, value in start.items()},
+            initial_params={"weights": start.clone()},
             hook_fn=hook,
             disable_progbar=True,
         )
         mcmc.run()
-    weights = {name: value.detach() for name, value in mcmc.get_samples().items()}
-    return weights, {"acceptance": float(facts["acceptance rate"]), "divergences": float(len(facts["divergences"]))}
-
-
-def _predictions(network: nn.Sequential, weights: Weights, x: Tensor) -> Tensor:
-    """Probabilities [draws, N, classes] of each draw."""
-    return torch.stack([posterior.predict(Posterior(network, _one(weights, i)), x) for i in range(_number(weights))])
-
-
-def _one(weights: Weights, index: int) -> Weights:
-    return {name: value[index : index + 1] for name, value in weights.items()}
-
-
-def _number(weights: Weights) -> int:
-    return len(next(iter(weights.values())))
+    report = {"acceptance": float(facts["acceptance rate"]), "divergences": float(len(facts["divergences"]))}
+    return mcmc.get_samples()["weights"].detach(), report
 
 
 def _accuracy(predictions: Tensor, y: Tensor) -> float:

@@ -9,7 +9,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.infer import SVI, TraceMeanField_ELBO
-from pyro.optim import ClippedAdam
+from pyro.optim import ExponentialLR  # type: ignore[attr-defined]
 from torch import Tensor
 
 from resilience import networks, posterior
@@ -50,31 +50,36 @@ def svi(
         Initial standard deviation of the guide, as a share of the prior's. Means start at the network's initial weights.
     """
     network = task.network()
+    initial = dict(network.state_dict())
     deviations = priors.standard_deviations(network, prior, prior_scale)
+    scale = networks.flat({name: torch.full_like(value, deviations[name]) for name, value in initial.items()})
+    start = networks.flat(initial)
     points = len(task.x)
-    steps = epochs * -(-points // batch_size)
 
+    # All weights are one site, since each site costs as much time as the small networks themselves.
     def model(x: Tensor, y: Tensor) -> None:
-        weights = {name: pyro.sample(name, _normal(value * 0, deviations[name])) for name, value in initial.items()}
+        weights = pyro.sample("weights", dist.Normal(torch.zeros_like(scale), scale).to_event(1))
         with pyro.plate("data", points, subsample=x):
-            pyro.sample("y", dist.Categorical(logits=networks.logits(network, weights, x)), obs=y)
+            logits = networks.logits(network, networks.by_name(weights, initial), x)
+            pyro.sample("y", dist.Categorical(logits=logits), obs=y)
 
     def guide(x: Tensor, y: Tensor) -> None:
-        for name, value in initial.items():
-            loc = pyro.param(f"{name}.loc", value)
-            log_scale = pyro.param(f"{name}.log_scale", torch.full_like(value, math.log(initial_scale * deviations[name])))
-            pyro.sample(name, _normal(loc, log_scale.exp()))
+        loc = pyro.param("loc", start)
+        log_scale = pyro.param("log_scale", (initial_scale * scale).log())
+        pyro.sample("weights", dist.Normal(loc, log_scale.exp()).to_event(1))
 
-    initial = {name: value.clone() for name, value in network.state_dict().items()}
     pyro.clear_param_store()
     pyro.set_rng_seed(seed_of(task.seed, "guide") % 2**32)
-    inference = SVI(model, guide, ClippedAdam({"lr": learning_rate, "lrd": decay ** (1 / steps)}), TraceMeanField_ELBO())
+    settings = {"optimizer": torch.optim.Adam, "optim_args": {"lr": learning_rate}, "gamma": decay ** (1 / epochs)}
+    optimiser = ExponentialLR(settings)
+    inference = SVI(model, guide, optimiser, TraceMeanField_ELBO())
     generator = torch.Generator().manual_seed(seed_of(task.seed, "batches"))
     history: list[dict[str, Any]] = []
     for epoch in track(range(1, epochs + 1), "SVI"):
         total = 0.0
         for batch in torch.randperm(points, generator=generator).to(task.x.device).split(batch_size):
             total += inference.step(task.x[batch], task.y[batch]) * len(batch) / points
+        optimiser.step()
         if not math.isfinite(total):
             raise TrainingError(f"the ELBO is {total} in epoch {epoch}; a smaller learning_rate may help")
         history.append({"epoch": epoch, "loss": total / points, "validation_accuracy": math.nan})
@@ -83,14 +88,11 @@ def svi(
     return Fit(_parameters(initial), MEAN_FIELD, history)
 
 
-def _normal(loc: Tensor, scale: Tensor | float) -> Any:
-    return dist.Normal(loc, scale).to_event(loc.dim())
-
-
 def _parameters(initial: Weights) -> Weights:
     store = pyro.get_param_store()
-    locations = {f"{name}.loc": store[f"{name}.loc"].detach().clone() for name in initial}
-    return locations | {f"{name}.scale": store[f"{name}.log_scale"].detach().exp() for name in initial}
+    loc, scale = store["loc"].detach().clone(), store["log_scale"].detach().exp()
+    locations = {f"{name}.loc": value for name, value in networks.by_name(loc, initial).items()}
+    return locations | {f"{name}.scale": value for name, value in networks.by_name(scale, initial).items()}
 
 
 def _validate(task: Task, network: torch.nn.Sequential, parameters: Weights) -> float:
