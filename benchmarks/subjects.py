@@ -1,0 +1,151 @@
+"""What is measured of heat maps, attacks, chains and trainings."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from benchmarks import peers
+from benchmarks.floor import floor_of
+from benchmarks.timing import Row, compare, in_turn
+from resilience import catalog, computing, lrp, networks
+from resilience.attacks import LossGradient
+from resilience.networks import Shape
+from resilience.posterior import Posterior
+from resilience.training import chains, prior
+from resilience.training.fit import Task
+
+MNIST: Shape = (1, 28, 28)
+RULES = {"epsilon": lrp.epsilon(), "gamma": lrp.gamma(), "alpha1beta0": lrp.alpha1beta0()}
+MICROSECONDS = 1e6
+
+
+def posterior_of(architecture: str, width: int, draws: int) -> Posterior:
+    """Draws that scatter around initial weights."""
+    network = networks.build({"architecture": architecture, "width": width}, MNIST, 10, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    state = network.state_dict()
+    return Posterior(
+        network,
+        {name: value + 0.02 * torch.randn((draws, *value.shape), generator=generator) for name, value in state.items()},
+    )
+
+
+def data_of(images: int) -> tuple[Tensor, Tensor]:
+    """Images that are mostly black, as MNIST's, with labels."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(images, *MNIST, generator=generator)
+    return torch.where(x > 0.8, x, 0.0), torch.randint(0, 10, (images,), generator=generator)
+
+
+def lrp_rows(options: argparse.Namespace) -> list[Row]:
+    """Heat maps: three rules, the output alone and all layers, against the floor and against peers."""
+    computing.prepare(options.threads)
+    rows = []
+    for architecture in ("conv", "fc2"):
+        posterior = posterior_of(architecture, options.width, options.draws)
+        x, y = data_of(options.images)
+        layers = networks.learnable_layers(posterior.network)
+        floor = floor_of(posterior.network, MNIST, options.images)
+        few = 4
+
+        def ours(rule: str, chosen: tuple[int, ...], posterior=posterior, x=x, y=y) -> Callable[[], object]:  # type: ignore[no-untyped-def]
+            return lambda: lrp.heat_maps(posterior, x, y, RULES[rule], chosen)
+
+        subjects: dict[str, Callable[[], object]] = {
+            # The last layer is not passed on the way down: one class is explained, so one row of its weights is enough.
+            f"{architecture} floor": _repeat(floor.passes(spared=1), options.draws),
+            f"{architecture} epsilon": ours("epsilon", layers[-1:]),
+            f"{architecture} epsilon, all layers": ours("epsilon", layers),
+            f"{architecture} gamma": ours("gamma", layers[-1:]),
+            f"{architecture} alpha1beta0": ours("alpha1beta0", layers[-1:]),
+            f"{architecture} epsilon, zennit": peers.zennit(posterior, x, y),
+            f"{architecture} epsilon, captum": peers.captum(posterior, x, y),
+            f"{architecture} epsilon, one image at a time": peers.one_at_a_time(posterior, x, y, few),
+        }
+        seconds = in_turn(subjects, options.repeats)
+        slow = f"{architecture} epsilon, one image at a time"
+        seconds[slow] = [value * options.images / few for value in seconds[slow]]
+        base = f"{architecture} epsilon"
+        to = dict.fromkeys(subjects, base) | {base: f"{architecture} floor"}
+        del to[f"{architecture} floor"]
+        scale = MICROSECONDS / (options.images * options.draws)
+        rows += compare("lrp", seconds, scale, "µs per image × draw", to)
+    return rows
+
+
+def attack_rows(options: argparse.Namespace) -> list[Row]:
+    """Posterior-predictive gradients against the floor and against autograd."""
+    computing.prepare(options.threads)
+    rows = []
+    for architecture in ("conv", "fc2"):
+        posterior = posterior_of(architecture, options.width, options.draws)
+        x, y = data_of(options.images)
+        gradient = LossGradient(posterior, MNIST, "likelihood")
+        floor = floor_of(posterior.network, MNIST, options.images)
+        subjects: dict[str, Callable[[], object]] = {
+            f"{architecture} gradient floor": _repeat(floor.passes(), options.draws),
+            f"{architecture} gradient": lambda gradient=gradient, x=x, y=y: gradient(x, y),  # type: ignore[misc]
+            f"{architecture} gradient, autograd": peers.gradient_by_autograd(posterior, x, y),
+        }
+        seconds = in_turn(subjects, options.repeats)
+        base = f"{architecture} gradient"
+        to = {base: f"{architecture} gradient floor", f"{architecture} gradient, autograd": base}
+        rows += compare("attack", seconds, MICROSECONDS / (options.images * options.draws), "µs per image × draw", to)
+    return rows
+
+
+def training_rows(options: argparse.Namespace) -> list[Row]:
+    """A gradient of a chain against the floor, and an adversarial epoch against a deterministic one."""
+    computing.prepare(options.threads)
+    points = 6000
+    x, y = data_of(points)
+    task = Task({"architecture": "fc2", "width": options.width}, x, y, x[:10], y[:10], 10, 0)
+    network = task.network()
+    potential = chains.potential_energy(task, prior.standard_deviations(network, "he"))
+    vector = networks.flat(dict(network.state_dict()))
+
+    def gradient() -> None:
+        site = {"weights": vector.clone().requires_grad_()}
+        torch.autograd.grad(potential(site), site["weights"])
+
+    a = [x.flatten(1), *(torch.rand(points, options.width) for _ in range(2))]
+    z = [torch.rand(points, options.width) for _ in range(2)] + [torch.rand(points, 10)]
+    weights = [layer.weight.detach() for layer in (network[1], network[3], network[5])]
+
+    def products() -> None:
+        for inputs, weight, outputs in zip(a, weights, z, strict=True):
+            inputs @ weight.t()
+            outputs.t() @ inputs
+        for weight, outputs in zip(weights[1:], z[1:], strict=True):
+            outputs @ weight
+
+    seconds = in_turn({"fc2 chain floor": products, "fc2 chain gradient": gradient}, options.repeats)
+    rows = compare("training", seconds, 1e3, f"ms per gradient, {points} points", {"fc2 chain gradient": "fc2 chain floor"})
+    for architecture, count in (("conv", 512), ("fc2", 4096)):
+        x, y = data_of(count)
+        task = Task({"architecture": architecture, "width": options.width}, x, y, x[:10], y[:10], 10, 0)
+        settings = {"deterministic": {}, "adversarial": {"attack": {"method": "fgsm", "epsilon": 0.2}}}
+        subjects = {
+            f"{architecture} {method} epoch": lambda method=method, extra=extra, task=task: catalog.load(
+                "trainings", method
+            )(  # type: ignore[misc]
+                task, epochs=1, **extra
+            )
+            for method, extra in settings.items()
+        }
+        seconds = in_turn(subjects, max(3, options.repeats // 3))
+        to = {f"{architecture} adversarial epoch": f"{architecture} deterministic epoch"}
+        rows += compare("training", seconds, MICROSECONDS / count, "µs per image", to)
+    return rows
+
+
+def _repeat(run: Callable[[], None], times: int) -> Callable[[], None]:
+    def repeated() -> None:
+        for _ in range(times):
+            run()
+
+    return repeated
