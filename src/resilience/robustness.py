@@ -69,10 +69,10 @@ def column(rule: str, layer: int, percent: float) -> str:
     return f"lrp_{rule}_layer{layer}_top{percent:g}"
 
 
-def rules_in(table: pd.DataFrame, layer: int, percent: float) -> list[str]:
-    """The rules for which a table holds the LRP robustness of a layer; a column without any value does not count."""
+def rules_in(measured: pd.DataFrame, layer: int, percent: float) -> list[str]:
+    """The rules for which a measured table holds the LRP robustness of a layer; a column without any value does not count."""
     start, end = column("|", layer, percent).split("|")
-    names = [str(name) for name in table.dropna(axis=1, how="all").columns]
+    names = [str(name) for name in measured.dropna(axis=1, how="all").columns]
     return [name[len(start) : -len(end)] for name in names if name.startswith(start) and name.endswith(end)]
 
 

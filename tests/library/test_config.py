@@ -96,9 +96,9 @@ REFUSED = [
     ("networks/a{b}", {"architecture": "fc2"}, "networks: 'a{b}' must match"),
     ("networks/..", {"architecture": "fc2"}, "networks: '..' must match"),
     (
-        "experiments/sampler/trainings",
+        "experiments/attacks/trainings",
         ["nutz"],
-        "experiments.sampler.trainings: 'nutz' is not one of the trainings; did you mean nuts",
+        "experiments.attacks.trainings: 'nutz' is not one of the trainings; did you mean nuts",
     ),
     (
         "figures/fig05/panels/0/network",
@@ -114,13 +114,17 @@ REFUSED = [
     ),
     # contradictions
     (
-        "experiments/fully_connected/draws",
+        "experiments/attacks/draws",
         [200],
-        "experiments.fully_connected.draws: 200 is more than trainings.hmc.draws, 100",
+        "experiments.attacks.draws: 200 is more than trainings.hmc.draws, 100",
     ),
     ("claims/top_k", 25, "claims.top_k: 25 is not measured; robustness.top_k has [10, 20, 30]"),
     ("figures/fig02/top_k", 25, "figures.fig02.top_k: 25 is not measured"),
-    ("figures/fig02/panels/0/attack", "pgd", "figures.fig02.panels[0]: no experiment has digits, conv, det, pgd; add it"),
+    (
+        "figures/fig02/panels/0/attack",
+        "margin",
+        "figures.fig02.panels[0]: no experiment has digits, conv, det, margin; add it",
+    ),
     (
         "figures/fig01/rule",
         "gamma",

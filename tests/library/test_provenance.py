@@ -110,8 +110,8 @@ EDITS = {
     "one rule": ("resilience/lrp.py", "w + gamma * w.clamp(min=0)", "w + gamma * w.clamp(min=0.0)", {"explain gamma"}),
     "what rules share": (
         "resilience/lrp.py",
-        "ratio = relevance / stabilised",
-        "ratio = relevance / (stabilised)  * 1",
+        "relevance.div_(stabilised)",
+        "relevance.div_(1 * stabilised)",
         {"explain epsilon", "explain gamma"},
     ),
     "the stack": (

@@ -49,7 +49,9 @@ def answer(panels: list[Panel], style: Style, claims: pd.DataFrame) -> Figure:
     axes[0, 0].set_xlim(low, high + 0.15 * (high - low))
     top_k = f"{claims['top_k'].iloc[0]:g}" if len(claims) else ""
     figure.supxlabel(
-        f"Bayesian network's LRP robustness (top {top_k} % of pixels, output) minus that of another", fontsize=8
+        f"Bayesian network's LRP robustness (top {top_k} % of pixels, output) minus that of another\n"
+        "95 % intervals; filled: a finding, hollow: inconclusive",
+        fontsize=8,
     )
     return figure
 
