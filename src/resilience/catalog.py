@@ -65,7 +65,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Function:
-    """What the source says of a function that the config can name."""
+    """What the source says of a function that the config can name: its docstring up to the parameters, and these."""
 
     name: str
     module: str
@@ -148,7 +148,7 @@ def _describe(node: ast.FunctionDef, module: str, traits: dict[str, Any]) -> Fun
         name=node.name,
         module=module,
         summary=summary,
-        description=rest,
+        description=rest.partition("Parameters\n----------")[0].rstrip(),
         inputs=tuple(argument.arg for argument in node.args.args),
         parameters=described,
         traits=traits,

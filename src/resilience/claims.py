@@ -22,7 +22,7 @@ HOLDS, REVERSED, INCONCLUSIVE = "holds", "reversed", "inconclusive"
 COLUMNS = [
     *("claim", "sentence", "source", "dataset", "network", "attack", "training", "draws", "reference", "reference_draws"),
     *("measure", "rule", "layer", "top_k", "subset", "mean", "mean_reference", "estimate", "low", "high"),
-    *("low_points", "high_points", "seed_sd", "effect_size", "seeds", "points"),
+    *("relevant", "relevant_reference", "low_points", "high_points", "seed_sd", "effect_size", "seeds", "points"),
     *("p", "p_corrected", "p_wilcoxon", "p_mann_whitney", "verdict"),
 ]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
-from resilience.robustness import column, rules_in
+from resilience.robustness import column, relevant, rules_in
 from resilience.seeding import generator_of
 
 if TYPE_CHECKING:
@@ -190,7 +190,8 @@ def compare(
         those that both models classify rightly before and after the attack. ``effect_size`` is the mean difference over
         its standard deviation among points; ``p`` belongs to the interval; ``p_wilcoxon`` and ``p_mann_whitney`` compare the
         means over seeds of each point, the latter as the paper does: one-sided, model above reference. Each is also given
-        corrected for the number of rows.
+        corrected for the number of rows. ``relevant`` and ``relevant_reference`` are the shares of pixels with any relevance
+        before the attack: where one is below k, ties at zero fill the top k and raise the LRP robustness.
     """
     import pandas as pd
 
@@ -239,7 +240,8 @@ def _compare_pair(
     for rule in sorted(model.rules(layers[-1], top_k) & reference.rules(layers[-1], top_k)):
         for layer in layers:
             name = column(rule, layer, top_k)
-            here = {"rule": rule, "layer": layer, **about}
+            shares = [float(part.values(relevant(rule, layer)).mean()) for part in (model, reference)]
+            here = {"rule": rule, "layer": layer, **about, "relevant": shares[0], "relevant_reference": shares[1]}
             for subset, counts in {"all": everything, "unbroken": unbroken}.items():
                 if counts.any(1).all():
                     difference = _difference(model.values(name), reference.values(name), counts, confidence)

@@ -46,7 +46,13 @@ class Source:
 
 @entry()
 def digits(*, test_share: Fraction = 0.2) -> Source:
-    """Scikit-learn's bundled handwritten digits: 1,797 images of 8 × 8 pixels, 10 classes."""
+    """Scikit-learn's bundled handwritten digits: 1,797 images of 8 × 8 pixels, 10 classes.
+
+    Parameters
+    ----------
+    test_share
+        Share of all images that make the test split, the same of each class.
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -56,7 +62,15 @@ def digits(*, test_share: Fraction = 0.2) -> Source:
 
 @entry()
 def half_moons(*, points: Count = 2000, noise: NonNegative = 0.1, test_share: Fraction = 0.2) -> Source:
-    """Two interleaved half circles in the plane, as images of 1 × 2 pixels scaled to [0, 1], 2 classes."""
+    """Two interleaved half circles in the plane, as images of 1 × 2 pixels scaled to [0, 1], 2 classes.
+
+    Parameters
+    ----------
+    points
+        Number of points of both classes together.
+    noise
+        Standard deviation of the normal noise that is added, in units of the circles' radius.
+    """
     from sklearn.datasets import make_moons
 
     x, y = make_moons(points, noise=noise, random_state=int(generator_of("half_moons").integers(2**31)))
@@ -66,7 +80,15 @@ def half_moons(*, points: Count = 2000, noise: NonNegative = 0.1, test_share: Fr
 
 @entry()
 def mnist(*, folder: Folder = "data", download: bool = True) -> Source:
-    """MNIST: 60,000 + 10,000 handwritten digits of 28 × 28 pixels, read from or downloaded to a folder."""
+    """MNIST: 60,000 + 10,000 handwritten digits of 28 × 28 pixels, 10 classes.
+
+    Parameters
+    ----------
+    folder
+        Where torchvision keeps its files: those of MNIST lie in ``MNIST/raw`` below it. ``~`` and ``$NAME`` are expanded.
+    download
+        Whether files that are not there are downloaded.
+    """
     return _torchvision("MNIST", folder, download)
 
 

@@ -42,13 +42,27 @@ class Rule:
 
 @entry()
 def epsilon(*, epsilon: Positive = 0.1) -> Rule:
-    """Epsilon rule: R_j = Σ_k a_j w_jk / (z_k + ε sign z_k) R_k (Montavon et al. 2019, Sec. 10.2.1)."""
+    """Epsilon rule: R_j = Σ_k a_j w_jk / (z_k + ε sign z_k) R_k (Montavon et al. 2019, Sec. 10.2.1).
+
+    Parameters
+    ----------
+    epsilon
+        ε; it absorbs relevance of weak or contradictory contributions.
+    """
     return Rule(lambda a, w, b: [(a, w, b)], epsilon)
 
 
 @entry()
 def gamma(*, gamma: NonNegative = 0.1, stabiliser: Positive = 1e-6) -> Rule:
-    """Gamma rule: ρ(w) = w + γ w⁺, for the bias too (Montavon et al. 2019, Sec. 10.2.1)."""
+    """Gamma rule: ρ(w) = w + γ w⁺, for the bias too (Montavon et al. 2019, Sec. 10.2.1).
+
+    Parameters
+    ----------
+    gamma
+        γ; 0 is the rule without it, large values let only positive weights count.
+    stabiliser
+        Added to the size of z, which might be zero.
+    """
 
     def terms(a: Tensor, w: Tensor, b: Tensor | None) -> list[Term]:
         return [(a, w + gamma * w.clamp(min=0), None if b is None else b + gamma * b.clamp(min=0))]

@@ -69,8 +69,16 @@ def column(rule: str, layer: int, percent: float) -> str:
     return f"lrp_{rule}_layer{layer}_top{percent:g}"
 
 
+def relevant(rule: str, layer: int) -> str:
+    """Name of the column with the share of pixels that have any relevance before the attack.
+
+    Where it is below k, pixels without relevance fill the top k in the order of their index and count as surviving.
+    """
+    return f"relevant_{rule}_layer{layer}"
+
+
 def rules_in(measured: pd.DataFrame, layer: int, percent: float) -> list[str]:
-    """The rules for which a measured table holds the LRP robustness of a layer; a column without any value does not count."""
+    """The rules for which a table holds the LRP robustness of a layer; a column without any value does not count."""
     start, end = column("|", layer, percent).split("|")
     names = [str(name) for name in measured.dropna(axis=1, how="all").columns]
     return [name[len(start) : -len(end)] for name in names if name.startswith(start) and name.endswith(end)]
@@ -125,7 +133,7 @@ def table(
         "zero_gradient": attacked["zero_gradient"],
     }
     for (rule, layer), (clean, under_attack) in maps.items():
-        columns[f"relevant_{rule}_layer{layer}"] = (clean.reshape(len(clean), -1) != 0).mean(1)
+        columns[relevant(rule, layer)] = (clean.reshape(len(clean), -1) != 0).mean(1)
         for percent in percentages:
             columns[column(rule, layer, percent)] = lrp_robustness(clean, under_attack, percent)
     return pd.DataFrame(columns)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from resilience import claims, comparisons
-from resilience.robustness import column
+from resilience.robustness import column, relevant
 
 
 def grid(seeds: int, points: int, seed: int, of_seed=0.0, of_point=0.0, noise=1.0, mean=0.0) -> np.ndarray:
@@ -129,6 +129,8 @@ def robustness_tables(advantage: float, seeds: int = 5, points: int = 60) -> pd.
             }
             for rule in ("epsilon", "gamma"):
                 for layer in (1, 3):
+                    # In the first layer fewer pixels have relevance than the top 20 % need.
+                    table[relevant(rule, layer)] = 0.1 if layer == 1 else 0.5
                     noise = generator.normal(0, 0.05, points)
                     table[column(rule, layer, 20)] = base + gain + noise + (0.3 * softmax if training == "hmc" else 0)
             rows.append(pd.DataFrame(table))
@@ -175,6 +177,7 @@ def test_differences_are_paired_and_equal_the_plain_ones(compared):
     kept = (hmc - det)[(hmc - det).index.get_level_values("index") < 20]
     assert unbroken["estimate"] == pytest.approx(kept.mean())
     assert (row["points"], unbroken["points"]) == (60, 20)
+    assert (row["relevant"], row["relevant_reference"]) == pytest.approx((0.5, 0.5))
 
 
 def test_pairs_are_those_that_mean_something(compared):

@@ -39,7 +39,9 @@ def axes_by_title(figure):
 
 def test_differences_show_the_mean_of_each_difference(tables):
     figure = differences.differences([PANEL], STYLE, tables, top_k=20)
-    place = axes_by_title(figure)["layer 3 (output)"]
+    titles = axes_by_title(figure)
+    assert any(title.endswith("layer 1 (as few as 10 % of pixels relevant: ties)") for title in titles)
+    place = titles["layer 3 (output)"]
     labels = [tick.get_text() for tick in place.get_yticklabels()]
     assert labels == ["HMC, n = 50", "HMC, n = 10", "MAP", "Adversarially trained"]
     dots = [line.get_xdata()[0] for line in place.get_lines() if line.get_marker() == "o"]
@@ -138,6 +140,7 @@ def test_layers_show_the_attack_that_succeeded(tables, pictures):
     output = robustness.column("epsilon", 3, 20)
     row = table.sort_values([output, "index"], kind="stable").iloc[len(table) // 2]
     shares = [f"{100 * row[robustness.column('epsilon', layer, 20)]:.0f} % survive" for layer in (1, 3)]
+    shares[0] += ",\nblank pixels counted"
     assert [place.get_xlabel() for place in figure.axes[4:6]] == shares
 
 

@@ -11,7 +11,7 @@ from resilience.catalog import entry
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
 from resilience.parameters import Percent, RuleName
-from resilience.robustness import column
+from resilience.robustness import column, relevant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,15 @@ def differences(
 
     Each curve is the density, over test points and seeds, of the LRP robustness of one model minus that of the reference on
     the same point. The dot is the mean. Right of the line, the model's explanations survive the attack better than the
-    reference's.
+    reference's. Where a network relates fewer than k % of the pixels to a layer, pixels without relevance fill the top k and
+    count as surviving; the title of such a panel says so.
+
+    Parameters
+    ----------
+    rule
+        The LRP rule.
+    top_k
+        The percentage of most relevant pixels; one of those under ``robustness``.
     """
     rows = max(len(panel.layers) for panel in panels)
     figure, axes = drawing.canvas(rows, len(panels), drawing.PAGE, 0.6 + 1.75 * rows, sharex=True)
@@ -36,7 +44,10 @@ def differences(
         for row, layer in enumerate(panel.layers):
             place = axes[row, index]
             _ridges(place, of_panel, panel, style, column(rule, layer, top_k))
-            place.set_title(f"{panel.title}\n{panel.layer_name(layer)}" if row == 0 else panel.layer_name(layer))
+            title = panel.layer_name(layer)
+            if share := _ties(of_panel, rule, layer, top_k):
+                title += f" (as few as {100 * share:.0f} % of pixels relevant: ties)"
+            place.set_title(f"{panel.title}\n{title}" if row == 0 else title)
         points, seeds = of_panel["index"].nunique(), of_panel["seed"].nunique()
         axes[-1, index].set_xlabel(f"{points} points × {seeds} seeds")
     names = " or ".join(dict.fromkeys(style.name(panel.reference).lower() for panel in panels))
@@ -44,6 +55,12 @@ def differences(
         f"LRP robustness (top {top_k:g} % of pixels, {rule} rule) minus that of the {names} network", fontsize=8
     )
     return figure
+
+
+def _ties(table: pd.DataFrame, rule: str, layer: int, top_k: float) -> float | None:
+    """The smallest share of relevant pixels among the models, if it is below k."""
+    share = float(table.groupby("training")[relevant(rule, layer)].mean().min())
+    return share if share < top_k / 100 else None
 
 
 def _ridges(axes: Axes, table: pd.DataFrame, panel: Panel, style: Style, name: str) -> None:

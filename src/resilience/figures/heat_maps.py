@@ -32,8 +32,9 @@ def layers(
     """Heat maps of every layer before and after an attack that succeeded, on one image.
 
     Only the top pixels of each map are coloured, red for positive and blue for negative relevance; pixels without any
-    relevance stay blank, and each map has its own scale. Below stands how many of the top pixels survive the attack. The
-    image is the one whose LRP robustness at the output is the median of those whose attack succeeded.
+    relevance stay blank, and each map has its own scale. Below stands how many of the top pixels survive the attack; where
+    fewer than k % have any relevance, blank ones fill the top k in the order of their index and count as well. The image is
+    the one whose LRP robustness at the output is the median of those whose attack succeeded.
     """
     panel, of_panel = panels[0], maps[0]
     training = panel.reference
@@ -49,11 +50,12 @@ def layers(
     for place, layer in enumerate(panel.layers, start=1):
         pair = [part[point] for part in of_panel.layers[training, layer]]
         survived = row[measures.column(rule, layer, top_k)]
+        ties = ",\nblank pixels counted" if row[measures.relevant(rule, layer)] < top_k / 100 else ""
         for index, relevance in enumerate(pair):
             chosen = measures.top_pixels(relevance[None], top_k)[0]
             title = panel.layer_name(layer).capitalize() if index == 0 else ""
             drawn = drawing.show_map(axes[index, place], relevance, float(np.abs(relevance).max()), chosen, title)
-        axes[1, place].set_xlabel(f"{100 * survived:.0f} % survive")
+        axes[1, place].set_xlabel(f"{100 * survived:.0f} % survive{ties}")
     bar = figure.colorbar(drawn, ax=axes[:, -1], shrink=0.6, ticks=[drawn.norm.vmin, 0, drawn.norm.vmax])
     bar.ax.set_yticklabels(["negative", "0", "positive"])
     bar.set_label("relevance, scaled per map")
@@ -118,6 +120,11 @@ def failed_attack(
     Both networks still classify the attacked image rightly. The image is the one with the median advantage of the second
     network over the first among all such images, or with the largest one, which is how the paper's Fig. 6 was chosen.
     Only the top pixels of each map are coloured; both maps of a row have the same scale.
+
+    Parameters
+    ----------
+    choice
+        Which of the images is drawn.
     """
     panel, of_panel = panels[0], maps[0]
     trainings, layer = panel.trainings[:2], panel.layers[-1]

@@ -16,7 +16,15 @@ from resilience.training.fit import Fit, Task, TrainingError
 
 @entry(draws="members", role="control")
 def ensemble(task: Task, *, members: Count, of: TrainingEntry) -> Fit:
-    """Deep ensemble (Lakshminarayanan et al. 2017): the same training ``members`` times, from other seeds."""
+    """Deep ensemble (Lakshminarayanan et al. 2017): the same training ``members`` times, from other seeds.
+
+    Parameters
+    ----------
+    members
+        Number of networks.
+    of
+        Their training, a point estimate.
+    """
     train = catalog.load("trainings", of["method"])
     fits = [
         train(replace(task, seed=seed_of(task.seed, "member", index)), **catalog.options("trainings", of))

@@ -26,7 +26,7 @@ Loss = Callable[[nn.Sequential, Tensor, Tensor], Tensor]
 def deterministic(
     task: Task, *, epochs: Count, learning_rate: Positive = 0.001, decay: Share = 1.0, batch_size: Count = 128
 ) -> Fit:
-    """Adam on the cross-entropy; see :func:`descend` for the parameters."""
+    """Adam on the cross-entropy."""
     return descend(task, _cross_entropy, epochs, learning_rate, decay, batch_size)
 
 
@@ -40,7 +40,13 @@ def adversarial(
     decay: Share = 1.0,
     batch_size: Count = 128,
 ) -> Fit:
-    """Adam on the cross-entropy of attacked images only; each batch is attacked with the weights of the moment."""
+    """Adam on the cross-entropy of attacked images only; each batch is attacked with the weights of the moment.
+
+    Parameters
+    ----------
+    attack
+        The attack of each batch.
+    """
     make = catalog.load("attacks", attack["method"])
     options = catalog.options("attacks", attack)
     generator = torch.Generator().manual_seed(seed_of(task.seed, "attack"))

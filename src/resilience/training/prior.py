@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from resilience.networks import Weights
 
 
-def standard_deviations(network: nn.Sequential, prior: str, scale: float = 1.0) -> dict[str, float]:
+def standard_deviations(network: nn.Sequential, prior: str, prior_scale: float = 1.0) -> dict[str, float]:
     """Standard deviation of the prior of each parameter, by ``state_dict`` name.
 
     Parameters
@@ -18,9 +18,9 @@ def standard_deviations(network: nn.Sequential, prior: str, scale: float = 1.0) 
     network
         Its layers give the fan-in: the number of inputs of one unit.
     prior
-        ``unit``: 1, as in the original code. ``he``: sqrt(2 / fan-in), under which activations keep their scale
-        (He et al. 2015). ``lecun``: sqrt(1 / fan-in). A bias has the deviation of its layer's weights.
-    scale
+        Standard deviation of a weight. ``unit``: 1, as in the original code. ``he``: sqrt(2 / fan-in), under which
+        activations keep their scale (He et al. 2015). ``lecun``: sqrt(1 / fan-in). A bias has that of its layer's weights.
+    prior_scale
         Factor of all deviations.
     """
     gain = {"unit": None, "he": 2.0, "lecun": 1.0}[prior]
@@ -28,7 +28,7 @@ def standard_deviations(network: nn.Sequential, prior: str, scale: float = 1.0) 
     for index, layer in enumerate(network):
         for name, _ in layer.named_parameters():
             fan_in = math.prod(next(layer.parameters()).shape[1:])
-            deviations[f"{index}.{name}"] = scale * (1.0 if gain is None else math.sqrt(gain / fan_in))
+            deviations[f"{index}.{name}"] = prior_scale * (1.0 if gain is None else math.sqrt(gain / fan_in))
     return deviations
 
 

@@ -1,0 +1,164 @@
+"""The reference of every key of the config, written from the schema and the signatures: ``python -m resilience.reference``.
+
+What it prints is ``docs/configuration.md``; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from resilience import catalog
+
+HEAD = """# Configuration
+
+Every key of `config/config.yaml`. This page is written by `python -m resilience.reference` from the schema and from the
+functions that the entries name, so it cannot lag behind them.
+
+A config is checked before any job starts. Relative folders count from the folder in which Snakemake runs.
+
+* Another config: `snakemake --configfile my.yaml …`; it stands for itself and inherits nothing from the default.
+* One value: `snakemake --config 'seeds=[0]' …`.
+* Numbers may be written in any way: `2` and `2.0` are the same setting, and so is any order of keys.
+"""
+
+
+def write() -> str:
+    """The page as Markdown."""
+    schema = yaml.safe_load(_schema_file().read_text())
+    parts = [HEAD]
+    for name, section in schema["properties"].items():
+        parts.append(f"## `{name}`\n\n{_sentence(section)}\n")
+        if name in catalog.SECTIONS:
+            parts.extend(_entries(name, section))
+        elif inner := section.get("properties") or section.get("additionalProperties", {}).get("properties"):
+            parts.append(_table((key, value, key in _required(section)) for key, value in inner.items()))
+    return "\n".join(parts)
+
+
+def _schema_file() -> Path:
+    return Path(__file__).parents[2] / "workflow/schemas/config.schema.yaml"
+
+
+def _required(section: dict[str, Any]) -> list[str]:
+    return section.get("required") or section.get("additionalProperties", {}).get("required", [])
+
+
+def _entries(name: str, section: dict[str, Any]) -> Iterator[str]:
+    """The keys that all entries of a section share, and those of each function that an entry may name."""
+    shared = section.get("additionalProperties", {})
+    key = catalog.SECTIONS[name].key
+    if own := {inner: value for inner, value in shared.get("properties", {}).items() if inner != key}:
+        yield "Every entry:\n"
+        yield _table((inner, value, inner in shared.get("required", [])) for inner, value in own.items())
+    for inner, value in own.items():
+        if parts := value.get("items", {}).get("properties"):
+            yield f"Every one of the `{inner}`:\n"
+            yield _table((part, schema, part in value["items"]["required"]) for part, schema in parts.items())
+    for function in catalog.functions(name).values():
+        yield f"### `{key}: {function.name}`\n\n{_tidy(function.summary)}\n"
+        rows = [
+            (
+                parameter,
+                {
+                    **found.schema,
+                    "description": _described(name, function, parameter),
+                    "default": catalog.default(function, parameter),
+                },
+                found.required,
+            )
+            for parameter, found in function.parameters.items()
+        ]
+        if rows:
+            yield _table(rows)
+
+
+def _table(rows: Any) -> str:
+    lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    for key, schema, required in rows:
+        fallback = "required" if required else f"`{_plain(schema['default'])}`" if "default" in schema else ""
+        lines.append(f"| `{key}` | {_values(schema)} | {fallback} | {_sentence(schema)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _values(schema: dict[str, Any]) -> str:
+    """What a value may be, in words."""
+    if "anyOf" in schema:
+        return " or ".join(_values(part) for part in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(f"`{_plain(value)}`" for value in schema["enum"])
+    if "name_in" in schema:
+        return f"a name in `{schema['name_in']}`"
+    if "entry_of" in schema:
+        return f"an entry as in `{schema['entry_of']}`"
+    if "$ref" in schema:
+        return "names" if schema["$ref"].endswith("names") else "a name"
+    if "pattern" in schema:
+        return {"^#[0-9a-fA-F]{6}$": "a colour as `#rrggbb`"}.get(schema["pattern"], f"text like `{schema['pattern']}`")
+    if schema.get("type") == "array":
+        return f"list of {_values(schema['items'])}"
+    if schema.get("type") == "object":
+        inner = schema.get("additionalProperties")
+        return f"names, each with {_values(inner)}" if isinstance(inner, dict) else "entries as below"
+    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {schema[bound]}" for bound, sign in bounds.items() if bound in schema]
+    kind = {"boolean": "`true` or `false`", "null": "`null`", "string": "text"}.get(
+        schema.get("type", ""), schema.get("type", "any")
+    )
+    return " ".join([kind, *([", ".join(limits)] if limits else [])])
+
+
+def _plain(value: Any) -> str:
+    return (
+        {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, float) else f"{value:g}"
+    )
+
+
+def _sentence(schema: dict[str, Any]) -> str:
+    return _tidy(schema.get("description", ""))
+
+
+def _tidy(text: str) -> str:
+    """One line of Markdown from a docstring."""
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", " ".join(text.split()))
+    return text.replace("``", "`").replace("|", "\\|")
+
+
+def _described(section: str, function: catalog.Function, parameter: str) -> str:
+    """What the function's docstring says of a parameter, or else that of a function of the same section."""
+    docstrings = _docstrings(section)
+    candidates = [docstrings[function.name], *docstrings.values()]
+    texts = (described.get(parameter, "") for described in candidates)
+    return next((text for text in texts if text and not text.startswith("See ")), "")
+
+
+@cache
+def _docstrings(section: str) -> dict[str, dict[str, str]]:
+    """The described parameters of every function in the module of a section."""
+    place = catalog.LIBRARY / catalog.SECTIONS[section].module
+    files = [file] if (file := place.with_suffix(".py")).exists() else sorted(place.glob("*.py"))
+    nodes = [node for file in files for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)]
+    return {node.name: _parameters(ast.get_docstring(node) or "") for node in nodes}
+
+
+def _parameters(docstring: str) -> dict[str, str]:
+    """Parameters and their descriptions in a docstring of numpy's form."""
+    _, _, rest = docstring.partition("Parameters\n----------\n")
+    body = re.split(r"\n\n\w+\n-+\n", rest)[0]
+    found: dict[str, str] = {}
+    for block in re.split(r"\n(?=\S)", body):
+        names, _, text = block.partition("\n")
+        for name in names.split(","):
+            found[name.strip()] = " ".join(text.split())
+    return found
+
+
+if __name__ == "__main__":
+    sys.stdout.write(write())

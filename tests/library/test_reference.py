@@ -1,0 +1,27 @@
+"""The reference of the config is what the schema and the signatures say."""
+
+from resilience import catalog, reference
+from tests.conftest import ROOT
+
+
+def test_the_page_is_up_to_date():
+    page = (ROOT / "docs/configuration.md").read_text()
+    assert page == reference.write(), "write it anew: python -m resilience.reference > docs/configuration.md"
+
+
+def test_every_key_is_described():
+    rows = [line for line in reference.write().splitlines() if line.startswith("| `")]
+    assert rows
+    assert not [row for row in rows if row.endswith("|  |")]
+
+
+def test_every_function_stands_in_the_page():
+    page = reference.write()
+    for name, section in catalog.SECTIONS.items():
+        for function, found in catalog.functions(name).items():
+            assert f"### `{section.key}: {function}`" in page
+            assert all(f"| `{parameter}` |" in page for parameter in found.parameters)
+
+
+def test_a_parameter_that_refers_to_another_function_gets_its_text():
+    assert "Number of independent chains." in reference.write().split("### `method: nuts`")[1].split("###")[0]
