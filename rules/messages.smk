@@ -16,6 +16,25 @@ def announce_results():
     for name, place in places.items():
         if (path := Path(workflow.pathvars.apply(place))).exists():
             print(f"{name + ':':9}{path}", file=sys.stderr)
+    if (claims := Path(workflow.pathvars.apply("<results>/claims.csv"))).exists() and is_new(claims):
+        print(verdicts(claims), file=sys.stderr)
+
+
+def verdicts(path):
+    """In how many settings each claim holds, as a table."""
+    import pandas as pd
+
+    from resilience.claims import HOLDS, INCONCLUSIVE, REVERSED, summarise
+
+    counts = pd.DataFrame(summarise(pd.read_csv(path)))
+    head = f"{HOLDS:>5} {REVERSED:>8} {INCONCLUSIVE:>12}  In how many settings the claim"
+    lines = [f"{row[HOLDS]:5} {row[REVERSED]:8} {row[INCONCLUSIVE]:12}  {row.sentence}" for _, row in counts.iterrows()]
+    return "\n".join(["", head, *lines])
+
+
+def is_new(path):
+    """Whether a file was written in this run."""
+    return path.stat().st_mtime >= STARTED
 
 
 def announce_failures():
@@ -23,7 +42,7 @@ def announce_failures():
     recent = [
         path
         for path in Path(workflow.pathvars.apply("<logs>")).rglob("*.log")
-        if path.stat().st_mtime >= STARTED
+        if is_new(path)
     ]
     failed = {path: cause for path in sorted(recent) if (cause := cause_of(path))}
     lines = [f"Failed: {cause}\n  Log: {path}" for path, cause in failed.items()]

@@ -9,7 +9,7 @@ a single seed nothing is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resilience.comparisons import holm
 
@@ -152,6 +152,15 @@ def verdict(low: float, high: float, p: float, seeds: int, level: float) -> str:
     if low > 0:
         return HOLDS
     return REVERSED if high < 0 else INCONCLUSIVE
+
+
+def summarise(claims: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each claim once: its ``sentence`` and ``source``, and in how many settings it holds, is reversed or inconclusive."""
+    found = []
+    for (sentence, source), rows in claims.groupby(["sentence", "source"], sort=False):
+        counts = {verdict: int((rows["verdict"] == verdict).sum()) for verdict in (HOLDS, REVERSED, INCONCLUSIVE)}
+        found.append({"sentence": sentence, "source": source, **counts})
+    return found
 
 
 def _rows(claim: Claim, comparisons: pd.DataFrame, rule: str) -> pd.DataFrame:

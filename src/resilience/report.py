@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
+from resilience.claims import summarise
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -46,19 +48,3 @@ def render(
         warnings=warnings,
         settings=settings,
     )
-
-
-def summarise(claims: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each claim once: its sentence, and in how many settings it holds, is reversed or inconclusive."""
-    found = []
-    for (name, sentence, source), rows in claims.groupby(["claim", "sentence", "source"], sort=False):
-        counts = rows["verdict"].value_counts()
-        found.append(
-            {
-                "claim": name,
-                "sentence": sentence,
-                "source": source,
-                **{verdict: int(counts.get(verdict, 0)) for verdict in ("holds", "reversed", "inconclusive")},
-            }
-        )
-    return found

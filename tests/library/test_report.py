@@ -75,5 +75,5 @@ def test_labels_are_text_and_never_code(table, tmp_path):
 
 
 def test_summary_counts_every_row(table):
-    counted = report.summarise(table)
+    counted = claims.summarise(table)
     assert sum(row["holds"] + row["reversed"] + row["inconclusive"] for row in counted) == len(table)
