@@ -1,12 +1,13 @@
 # make        set up .venv and run the default workflow
 # make test   set up what is missing and run the tests
 # make check  the fast part of the tests only: style, types, library
+# make bench  measure speed against the hardware's floor and against peers; make bench BENCH="lrp --threads 2" a part of it
 
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: run test check clean
+.PHONY: run test check bench clean
 
 run: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) --quiet rules
@@ -17,6 +18,9 @@ test: .venv/tested
 check: .venv/tested
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not workflow"
 
+bench: .venv/bench
+	@$(BIN)/python -m benchmarks $(BENCH)
+
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
@@ -26,6 +30,10 @@ check: .venv/tested
 
 .venv/tested: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group test
+	@touch $@
+
+.venv/bench: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	@touch $@
 
 clean:

@@ -15,7 +15,7 @@ def announce_results():
     }
     for name, place in places.items():
         if (path := Path(workflow.pathvars.apply(place))).exists():
-            print(f"{name + ':':9}{path}", file=sys.stderr)
+            print(f"{name}:".ljust(8), path, file=sys.stderr)
     if (claims := Path(workflow.pathvars.apply("<results>/claims.csv"))).exists() and is_new(claims):
         print(verdicts(claims), file=sys.stderr)
 
@@ -26,10 +26,11 @@ def verdicts(path):
 
     from resilience.claims import HOLDS, INCONCLUSIVE, REVERSED, summarise
 
-    counts = pd.DataFrame(summarise(pd.read_csv(path)))
-    head = f"{HOLDS:>5} {REVERSED:>8} {INCONCLUSIVE:>12}  In how many settings the claim"
-    lines = [f"{row[HOLDS]:5} {row[REVERSED]:8} {row[INCONCLUSIVE]:12}  {row.sentence}" for _, row in counts.iterrows()]
-    return "\n".join(["", head, *lines])
+    lines = [f"{HOLDS:>5} {REVERSED:>8} {INCONCLUSIVE:>12}  In how many settings the claim"]
+    for claim in summarise(pd.read_csv(path)):
+        counts = f"{claim[HOLDS]:5} {claim[REVERSED]:8} {claim[INCONCLUSIVE]:12}"
+        lines.append(f"{counts}  {claim['sentence']}")
+    return "\n".join(["", *lines])
 
 
 def is_new(path):
@@ -39,11 +40,7 @@ def is_new(path):
 
 def announce_failures():
     """Say of each job that failed in this run what the cause was and where its log lies, as the last lines of the run."""
-    recent = [
-        path
-        for path in Path(workflow.pathvars.apply("<logs>")).rglob("*.log")
-        if is_new(path)
-    ]
+    recent = [path for path in Path(workflow.pathvars.apply("<logs>")).rglob("*.log") if is_new(path)]
     failed = {path: cause for path in sorted(recent) if (cause := cause_of(path))}
     lines = [f"Failed: {cause}\n  Log: {path}" for path, cause in failed.items()]
     if lines:

@@ -1,11 +1,19 @@
 # What a job depends on beside its input files, as one text: its settings, and a digest of the code that it reaches.
 # Snakemake reruns a job when this text changes.
 
+from functools import cache
+
 
 def recipe(script, functions=(), **settings):
     """The recipe of a job that runs ``script`` and calls the functions named by the ``(section, entry)`` pairs."""
     named = tuple(named_function(section, entry) for section, entry in functions)
-    return canonical({"settings": settings, "code": code_digest(ROOT / "workflow/scripts" / script, named)})
+    return canonical({"settings": settings, "code": code_of(script, named)})
+
+
+@cache
+def code_of(script, functions):
+    """The digest of the code that a script and some functions reach, which does not change while a run is planned."""
+    return code_digest(ROOT / "workflow/scripts" / script, functions)
 
 
 def named_function(section, entry):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resilience.comparisons import holm
+from resilience.correction import holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +158,7 @@ def summarise(claims: pd.DataFrame) -> list[dict[str, Any]]:
     """Each claim once: its ``sentence`` and ``source``, and in how many settings it holds, is reversed or inconclusive."""
     found = []
     for (sentence, source), rows in claims.groupby(["sentence", "source"], sort=False):
-        counts = {verdict: int((rows["verdict"] == verdict).sum()) for verdict in (HOLDS, REVERSED, INCONCLUSIVE)}
+        counts = {outcome: int((rows["verdict"] == outcome).sum()) for outcome in (HOLDS, REVERSED, INCONCLUSIVE)}
         found.append({"sentence": sentence, "source": source, **counts})
     return found
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
+from resilience.correction import holm
 from resilience.robustness import column, relevant, rules_in
 from resilience.seeding import generator_of
 
@@ -119,16 +120,6 @@ def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     np.add.at(of_group.T, group, weights.T)
     below = np.cumsum(of_group, 1) - of_group
     return (below + (of_group + 1) / 2)[:, group]
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """p-values corrected for their number (Holm 1979); NaN stays NaN and does not count."""
-    corrected = np.full_like(p, np.nan)
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    scaled = np.maximum.accumulate(p[order] * (len(order) - np.arange(len(order))))
-    corrected[order] = np.minimum(scaled, 1)
-    return corrected
 
 
 class Model:

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from resilience import claims, comparisons
+from resilience.correction import holm
 from resilience.robustness import column, relevant
 
 
@@ -93,7 +94,7 @@ def test_a_constant_has_no_correlation():
 
 
 def test_holm():
-    found = comparisons.holm(np.array([0.01, 0.04, np.nan, 0.03, 0.005]))
+    found = holm(np.array([0.01, 0.04, np.nan, 0.03, 0.005]))
     assert np.allclose(found, [0.03, 0.06, np.nan, 0.06, 0.02], equal_nan=True)
 
 

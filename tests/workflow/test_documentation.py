@@ -41,7 +41,7 @@ def test_own_things_work_as_the_page_says(tmp_path):
     for section, entries in yaml.safe_load(page.split("```yaml\n")[1].split("```")[0]).items():
         config[section].update(entries)
     project.write_config(config)
-    project.snakemake("accuracy", "--cores", "2")
+    project.snakemake("--cores", "2", "accuracy")
     assert (project.folder / "results/figures/accuracy.png").exists()
     table = pd.read_csv(project.folder / "results/stripes/fc1/smoothed/seed0/noise/n1/robustness.csv")
     assert {"lrp_epsilon_layer3_top20", "lrp_zplus_layer1_top30"} <= set(table.columns)

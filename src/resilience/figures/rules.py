@@ -9,7 +9,7 @@ import seaborn
 from scipy import stats
 
 from resilience.catalog import entry
-from resilience.comparisons import holm
+from resilience.correction import holm
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
 from resilience.parameters import Percent
