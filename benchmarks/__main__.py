@@ -33,6 +33,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="threads (default 1)")
     parser.add_argument("--repeats", type=int, default=9, help="how often everything is timed (default 9)")
     parser.add_argument("--width", type=int, default=512, help="hidden size of both networks (default 512)")
+    parser.add_argument(
+        "--allocator",
+        choices=["jobs", "default"],
+        default="jobs",
+        help="whether freed memory is kept, as in jobs, or returned as glibc does by default, for us and peers alike",
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out"), help="folder of the CSV and the picture")
     return parser.parse_args()
 

@@ -23,6 +23,14 @@ RULES = {"epsilon": lrp.epsilon(), "gamma": lrp.gamma(), "alpha1beta0": lrp.alph
 MICROSECONDS = 1e6
 
 
+def prepare(options: argparse.Namespace) -> None:
+    """Set PyTorch up as jobs do, or, with ``--allocator default``, leave freed memory to glibc as other programs do."""
+    if options.allocator == "jobs":
+        computing.prepare(options.threads)
+    else:
+        torch.set_num_threads(options.threads)
+
+
 def posterior_of(architecture: str, width: int, draws: int) -> Posterior:
     """Draws that scatter around initial weights."""
     network = networks.build({"architecture": architecture, "width": width}, MNIST, 10, seed=0)
@@ -43,7 +51,7 @@ def data_of(images: int) -> tuple[Tensor, Tensor]:
 
 def lrp_rows(options: argparse.Namespace) -> list[Row]:
     """Heat maps: three rules, the output alone and all layers, against the floor and against peers."""
-    computing.prepare(options.threads)
+    prepare(options)
     rows = []
     for architecture in ("conv", "fc2"):
         posterior = posterior_of(architecture, options.width, options.draws)
@@ -79,7 +87,7 @@ def lrp_rows(options: argparse.Namespace) -> list[Row]:
 
 def attack_rows(options: argparse.Namespace) -> list[Row]:
     """Posterior-predictive gradients against the floor and against autograd."""
-    computing.prepare(options.threads)
+    prepare(options)
     rows = []
     for architecture in ("conv", "fc2"):
         posterior = posterior_of(architecture, options.width, options.draws)
@@ -100,7 +108,7 @@ def attack_rows(options: argparse.Namespace) -> list[Row]:
 
 def training_rows(options: argparse.Namespace) -> list[Row]:
     """A gradient of a chain against the floor, and an adversarial epoch against a deterministic one."""
-    computing.prepare(options.threads)
+    prepare(options)
     points = 6000
     x, y = data_of(points)
     task = Task({"architecture": "fc2", "width": options.width}, x, y, x[:10], y[:10], 10, 0)

@@ -235,12 +235,11 @@ def share_of_unit(step: Step, unit: Tensor, value: Tensor, rule: Rule) -> Tensor
     """
     layer, a = step.layer, step.a
     assert isinstance(layer, Affine)
-    channel = unit % step.z.shape[1]
     terms = rule.terms(a, layer.weight, layer.bias)
-    parts = [layer.row(unit, weight, step.z, a).mul_(inputs) for inputs, weight, _ in terms]
+    parts = [layer.row(unit, weight, step).mul_(inputs) for inputs, weight, _ in terms]
     contributions = sum(parts[1:], parts[0])
     z = contributions.flatten(1).sum(1) + sum(
-        (bias[channel] for *_, bias in terms if bias is not None), torch.zeros_like(value)
+        (bias[unit % len(bias)] for *_, bias in terms if bias is not None), torch.zeros_like(value)
     )
     factor = value / _stabilise(z, rule)
     return contributions.mul_(factor.view(-1, *[1] * (a.dim() - 1)))
@@ -259,17 +258,21 @@ def strongest(activation: Tensor) -> Tensor:
 
 def _activation(passed: Sequence[Step], index: int) -> Tensor:
     """Output of a layer after the activation that follows it, if one does."""
-    follows = index + 1 < len(passed) and isinstance(passed[index + 1].layer, Activation)
-    return passed[index + follows].z
+    return passed[_end(passed, index)].z
+
+
+def _end(passed: Sequence[Step], index: int) -> int:
+    """Index of the activation that follows a layer, or of the layer if none does."""
+    return index + (index + 1 < len(passed) and isinstance(passed[index + 1].layer, Activation))
 
 
 def _is_output(passed: Sequence[Step], index: int) -> bool:
-    return _activation(passed, index) is passed[-1].z
+    return _end(passed, index) == len(passed) - 1
 
 
 def _value(passed: Sequence[Step], index: int, unit: Tensor, start: Literal["one", "value"]) -> Tensor:
     if start == "one":
-        return torch.ones_like(unit, dtype=passed[index].z.dtype)
+        return torch.ones_like(unit, dtype=passed[index].a.dtype)
     activation = _activation(passed, index)
     flat = activation if activation.dim() == 2 else activation.permute(0, 2, 3, 1).flatten(1)
     return flat.gather(1, unit[:, None])[:, 0]

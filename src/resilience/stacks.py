@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,8 +21,10 @@ from resilience.networks import Shape, Weights
 from resilience.posterior import Posterior
 
 #: How much a chunk of images may take up at its widest layer, so that passes over it stay in the cache.
-CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 8 * 2**20
 LARGEST_CHUNK = 512
+#: Up to so many input channels, a product and a fold are faster than a convolution backwards.
+FEW_CHANNELS = 4
 
 
 class LayerError(TypeError):
@@ -46,6 +49,10 @@ class Affine:
         """c_j = Σ_k w_kj s_k, of the shape of a."""
         if self.convolution is None:
             return s @ weight
+        if a.shape[1] <= FEW_CHANNELS and self.convolution["groups"] == 1:
+            shares = weight.flatten(1).t() @ s.flatten(2)
+            places = {key: self.convolution[key] for key in ("dilation", "padding", "stride")}
+            return functional.fold(shares, a.shape[2:], weight.shape[2:], **places)
         down = torch.ops.aten.convolution_backward.default
         keys = ("stride", "padding", "dilation")
         shape = [list(_pair(self.convolution[key])) for key in keys]
@@ -53,8 +60,8 @@ class Affine:
         c, _, _ = down(s, a, weight, None, *shape, False, [0, 0], self.convolution["groups"], mask)
         return c.contiguous(memory_format=torch.channels_last)
 
-    def row(self, unit: Tensor, weight: Tensor, z: Tensor, a: Tensor) -> Tensor:
-        """The weights that connect one unit of each image to its inputs, of the shape of a and 0 elsewhere.
+    def row(self, unit: Tensor, weight: Tensor, step: Step) -> Tensor:
+        """The weights that connect one unit of each image to its inputs, of the shape of these and 0 elsewhere.
 
         A unit of a convolution sees a few pixels only, so this costs far less than :meth:`transposed`.
 
@@ -64,13 +71,12 @@ class Affine:
             Index [N] of a unit in the flattened output, channels last.
         weight
             The weights to use.
-        z
-            The output, for its shape.
-        a
-            The input, for its shape.
+        step
+            What this layer does, for the shapes of its input and output.
         """
         if self.convolution is None:
-            return weight[unit]
+            return weight.index_select(0, unit)
+        a, z = step.a, step.z
         if self.convolution["groups"] != 1:
             one_hot = torch.zeros_like(z.permute(0, 2, 3, 1)).flatten(1).scatter(1, unit[:, None], 1.0)
             return self.transposed(one_hot.view(z.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2), weight, a)
@@ -128,14 +134,35 @@ class Flatten:
 Layer = Affine | Activation | MaxPool | Flatten
 
 
-@dataclass(frozen=True)
+@dataclass
 class Step:
-    """What one layer did to a batch: its input a, its output z, and for max-pooling which input won."""
+    """What one layer does to a batch: its input a, and its output z, which is computed when it is first asked for."""
 
     layer: Layer
     a: Tensor
-    z: Tensor
-    winners: Tensor | None = None
+
+    @cached_property
+    def z(self) -> Tensor:
+        """The output."""
+        match self.layer:
+            case Affine() as layer:
+                return layer.product(self.a, layer.weight, layer.bias)
+            case Activation(slope):
+                return functional.leaky_relu(self.a, slope) if slope else functional.relu(self.a)
+            case MaxPool():
+                return self._pooled[0]
+            case Flatten() as layer:
+                return layer.forward(self.a)
+
+    @property
+    def winners(self) -> Tensor:
+        """Which input won, for max-pooling."""
+        return self._pooled[1]
+
+    @cached_property
+    def _pooled(self) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.layer, MaxPool)
+        return self.layer.forward(self.a)
 
 
 def stack_of(network: nn.Sequential, weights: Weights, shapes: list[tuple[int, ...]]) -> list[Layer]:
@@ -216,22 +243,10 @@ def chunk_of(network: nn.Sequential, shape: Shape) -> int:
 
 
 def trace(stack: Iterable[Layer], x: Tensor) -> list[Step]:
-    """One pass up: what each layer did to images [N, C, H, W]."""
+    """One pass up: what each layer does to images [N, C, H, W]; the output of the last is left until it is asked for."""
     steps: list[Step] = []
-    a = x.contiguous(memory_format=torch.channels_last)
     for layer in stack:
-        winners = None
-        match layer:
-            case Affine():
-                z = layer.product(a, layer.weight, layer.bias)
-            case Activation():
-                z = functional.leaky_relu(a, layer.slope) if layer.slope else functional.relu(a)
-            case MaxPool():
-                z, winners = layer.forward(a)
-            case Flatten():
-                z = layer.forward(a)
-        steps.append(Step(layer, a, z, winners))
-        a = z
+        steps.append(Step(layer, steps[-1].z if steps else x.contiguous(memory_format=torch.channels_last)))
     return steps
 
 
@@ -252,7 +267,6 @@ def pass_down(step: Step, r: Tensor) -> Tensor:
     """Gradient or relevance through a layer that only moves it: pooling and flattening."""
     match step.layer:
         case MaxPool() as layer:
-            assert step.winners is not None
             return layer.backward(r, step.a, step.winners)
         case Flatten() as layer:
             return layer.backward(r, step.a)

@@ -337,3 +337,23 @@ def test_unknown_layers_are_refused_by_name(layers, name):
 def test_networks_that_are_no_stack_are_refused():
     with pytest.raises(stacks.LayerError, match="not Bilinear"):
         stacks.refuse_unknown_layers(nn.Bilinear(1, 1, 1))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("architecture", ["conv", "fc2"])
+def test_single_precision_finds_the_same_top_pixels(architecture, rule):
+    """At the size of MNIST, the top 20 % of float32 and of float64 agree on at least 99.9 % of the pixels."""
+    from resilience.robustness import top_pixels
+
+    network = networks.build({"architecture": architecture, "width": 64}, (1, 28, 28), 10, seed=1)
+    posterior = noisy_posterior(network, draws=5, noise=0.02)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(40, 1, 28, 28, generator=generator)
+    explained = torch.arange(40) % 10
+    layers = networks.learnable_layers(network)
+    single = lrp.heat_maps(posterior, x, explained, RULES[rule], layers)
+    weights = {name: value.double() for name, value in posterior.weights.items()}
+    double = lrp.heat_maps(Posterior(network.double(), weights), x.double(), explained, RULES[rule], layers)
+    for layer in layers:
+        same = top_pixels(single[layer].numpy(), 20) == top_pixels(double[layer].numpy(), 20)
+        assert same.mean() >= 0.999
