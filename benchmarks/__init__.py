@@ -1,1 +1,1 @@
-"""Benchmarks: ``make bench``."""
+"""Speed, measured against floors and peers: ``make bench``."""

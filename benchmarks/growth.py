@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -32,8 +33,8 @@ def rows(options: argparse.Namespace) -> list[Row]:
     for what, sizes in SIZES.items():
         before: tuple[int, float, float] | None = None
         for size in sizes:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                seconds, megabytes = pool.apply(_measure, (what, size, options.threads))
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+                seconds, megabytes = fresh.submit(_measure, what, size, options.threads).result()
             time_growth = memory_growth = None
             if before is not None:
                 steps = math.log(size / before[0])
@@ -55,13 +56,19 @@ def _measure(what: str, size: int, threads: int) -> tuple[list[float], float]:
     x, y = data_of(sizes["images"])
     layers = networks.learnable_layers(posterior.network)[-1:]
     run: Callable[[], object] = lambda: lrp.heat_maps(posterior, x, y, RULES["epsilon"], layers)  # noqa: E731
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _peak_megabytes()
     seconds = []
     for _ in range(4):
         begun = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begun)
-    return seconds[1:], (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return seconds[1:], _peak_megabytes() - before
+
+
+def _peak_megabytes() -> float:
+    """The most memory that this process ever held; ``getrusage`` would count that of its parent, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def deep(layers: int) -> Posterior:

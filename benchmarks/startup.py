@@ -47,8 +47,8 @@ def rows(options: argparse.Namespace) -> list[Row]:
         )
     plan = [sys.executable, "-m", "snakemake", "-n", "--quiet"]
     plans = {
-        "snakemake -n, default config": lambda: run(*plan, "--directory", folder),
-        "snakemake -n, paper config": lambda: run(*plan, "--directory", folder, "--configfile", "config/paper.yaml"),
+        f"snakemake -n, {config.name}": lambda config=config: run(*plan, "--directory", folder, "--configfile", str(config))  # type: ignore[misc]
+        for config in sorted((ROOT / "config").glob("*.yaml"))
     }
     with tempfile.TemporaryDirectory() as folder:
         found += compare("startup", in_turn(plans, 3), 1, "s", {})

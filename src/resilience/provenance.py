@@ -52,29 +52,34 @@ class Module:
 def code_digest(script: Path, functions: Iterable[tuple[str, str]] = ()) -> str:
     """Digest of ``script`` and of all library code that it, or one of the ``(module, name)`` functions, can reach."""
     start = _read(script.read_text(), package="")
-    pending = list(functions)
-    texts = [f"script:{_text(node)}" for node in [*start.effects, *_all_nodes(start)]]
-    for node in [*start.effects, *_all_nodes(start)]:
-        pending.extend(_references(node, start, here=""))
-    pending.extend((imported, "") for imported, _ in start.imports.values())
+    nodes = [*start.effects, *_all_nodes(start)]
+    texts = [f"script:{_text(node)}" for node in nodes]
+    pending = {*functions, *((imported, "") for imported, _ in start.imports.values())}
+    pending.update(reference for node in nodes for reference in _references(node, start, here=""))
     reached: set[tuple[str, str]] = set()
     while pending:
-        module_name, name = pending.pop()
-        if (module_name, name) in reached or module_name in SILENT:
-            continue
-        module = _module(module_name)
-        if module is None:
-            continue
-        reached.add((module_name, name))
-        pending.append((module_name, ""))
-        nodes = module.effects if name == "" else module.definitions.get(name, [])
-        if name in module.imports:
-            target, attribute = module.imports[name]
-            pending.append((target, attribute or ""))
-        for node in nodes:
-            texts.append(f"{module_name}:{name}:{_text(node)}")
-            pending.extend(_references(node, module, here=module_name))
+        place = pending.pop()
+        reached.add(place)
+        of_place, references = _definition(*place)
+        texts.extend(of_place)
+        pending.update(references - reached)
     return hashlib.sha256("\x1e".join(sorted(texts)).encode()).hexdigest()[:16]
+
+
+@cache
+def _definition(module_name: str, name: str) -> tuple[list[str], frozenset[tuple[str, str]]]:
+    """The texts of what a name stands for in a module, or of the module's own effects, and all that these refer to."""
+    module = None if module_name in SILENT else _module(module_name)
+    if module is None:
+        return [], frozenset()
+    nodes = module.definitions.get(name, []) if name else module.effects
+    texts = [f"{module_name}:{name}:{_text(node)}" for node in nodes]
+    references = {(module_name, "")}
+    references.update(reference for node in nodes for reference in _references(node, module, here=module_name))
+    if name in module.imports:
+        target, attribute = module.imports[name]
+        references.add((target, attribute or ""))
+    return texts, frozenset(references)
 
 
 @cache

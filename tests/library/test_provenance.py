@@ -10,6 +10,12 @@ from resilience import provenance
 from tests.conftest import ROOT
 
 
+def forget() -> None:
+    """Let the next digest read the sources again."""
+    provenance._module.cache_clear()
+    provenance._definition.cache_clear()
+
+
 @pytest.fixture
 def library(tmp_path, monkeypatch):
     """A copy of the library and of the scripts that a test may edit."""
@@ -22,11 +28,11 @@ def library(tmp_path, monkeypatch):
         text = path.read_text()
         assert text.count(old) >= 1, f"{old!r} is not in {file}"
         path.write_text(text.replace(old, new))
-        provenance._module.cache_clear()
+        forget()
 
-    provenance._module.cache_clear()
+    forget()
     yield tmp_path / "scripts", edit
-    provenance._module.cache_clear()
+    forget()
 
 
 JOBS = {
@@ -158,7 +164,7 @@ def test_digest_does_not_depend_on_where_the_library_lies(library):
     scripts, _ = library
     here = digests(scripts)
     provenance.LIBRARY = ROOT / "src/resilience"
-    provenance._module.cache_clear()
+    forget()
     assert digests(ROOT / "workflow/scripts") == here
 
 
