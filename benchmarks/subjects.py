@@ -136,7 +136,11 @@ def training_rows(options: argparse.Namespace) -> list[Row]:
     for architecture, count in (("conv", 512), ("fc2", 4096)):
         x, y = data_of(count)
         task = Task({"architecture": architecture, "width": options.width}, x, y, x[:10], y[:10], 10, 0)
-        settings = {"deterministic": {}, "adversarial": {"attack": {"method": "fgsm", "epsilon": 0.2}}}
+        settings = {
+            "deterministic": {},
+            "adversarial": {"attack": {"method": "fgsm", "epsilon": 0.2}},
+            "svi": {"prior": "he"},
+        }
         subjects = {
             f"{architecture} {method} epoch": lambda method=method, extra=extra, task=task: catalog.load(
                 "trainings", method
@@ -146,7 +150,7 @@ def training_rows(options: argparse.Namespace) -> list[Row]:
             for method, extra in settings.items()
         }
         seconds = in_turn(subjects, max(3, options.repeats // 3))
-        to = {f"{architecture} adversarial epoch": f"{architecture} deterministic epoch"}
+        to = {f"{architecture} {method} epoch": f"{architecture} deterministic epoch" for method in ("adversarial", "svi")}
         rows += compare("training", seconds, MICROSECONDS / count, "µs per image", to)
     return rows
 
