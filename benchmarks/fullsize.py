@@ -8,7 +8,7 @@ import time
 from benchmarks.subjects import MNIST, RULES, data_of, posterior_of, prepare
 from benchmarks.timing import Row
 from resilience import lrp, networks
-from resilience.attacks import LossGradient
+from resilience.attacks.gradient import LossGradient
 
 IMAGES, DRAWS, STEPS = 500, 100, 40
 #: An attack does the same at each step, so a few tell how long all of them take.

@@ -12,7 +12,7 @@ from benchmarks import peers
 from benchmarks.floor import floor_of
 from benchmarks.timing import Row, compare, in_turn
 from resilience import catalog, computing, lrp, networks
-from resilience.attacks import LossGradient
+from resilience.attacks.gradient import LossGradient
 from resilience.networks import Shape
 from resilience.posterior import Posterior
 from resilience.training import chains, prior

@@ -43,7 +43,8 @@ def training_recipe(wildcards):
 def attack_recipe(wildcards):
     """An attack depends on its entry and on the code of the network."""
     network, attack = config["networks"][wildcards.network], config["attacks"][wildcards.attack]
-    return recipe("attack.py", [("attacks", attack), ("networks", network)], attack=attack)
+    functions = [("attacks", attack), *catalog.inner_entries("attacks", attack), ("networks", network)]
+    return recipe("attack.py", functions, attack=attack)
 
 
 def explain_recipe(wildcards):
@@ -51,6 +52,12 @@ def explain_recipe(wildcards):
     network, lrp = config["networks"][wildcards.network], config["lrp"][wildcards.rule]
     functions = [("lrp", lrp), ("networks", network)]
     return recipe("explain.py", functions, lrp=lrp, layers=GRID.layers(wildcards.network))
+
+
+def robustness_recipe(wildcards):
+    """Robustness depends on k and on which pixels those are."""
+    settings = config["robustness"]
+    return recipe("robustness.py", top_k=sorted(settings["top_k"]), pixels=settings["pixels"])
 
 
 def comparisons_recipe(wildcards):
@@ -77,6 +84,7 @@ def figure_recipe(wildcards):
         },
         layers={panel["network"]: GRID.layers(panel["network"]) for panel in panels},
         epsilons={panel["attack"]: GRID.epsilon(panel["attack"]) for panel in panels},
+        pixels=config["robustness"]["pixels"],
     )
 
 

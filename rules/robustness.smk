@@ -19,6 +19,6 @@ rule robustness:
         mem_mb=1000,
         runtime=10,
     params:
-        recipe=recipe("robustness.py", top_k=sorted(config["robustness"]["top_k"])),
+        recipe=robustness_recipe,
     script:
         "../workflow/scripts/robustness.py"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from resilience.catalog import Function, default, functions
+from resilience.catalog import Function, default, functions, inner_entries
 
 CLEAN = "clean"
 
@@ -88,9 +88,12 @@ class Grid:
         return self.config["attacks"][attack].get("source")
 
     def epsilon(self, attack: str) -> float | None:
-        """Strength of an attack, or of the attack that it transfers."""
+        """Strength of an attack, or of the attack that it transfers or averages."""
         settings = self.config["attacks"][attack]
-        return self.epsilon(settings["attack"]) if self.source(attack) else settings.get("epsilon")
+        if self.source(attack):
+            return self.epsilon(settings["attack"])
+        entries = [settings, *(inner for _, inner in inner_entries("attacks", settings))]
+        return next((entry["epsilon"] for entry in entries if "epsilon" in entry), None)
 
     def draws(self, training: str, requested: list[int], place: str) -> list[int]:
         """The numbers of draws that a training is used with: its own if it has a fixed one, else the requested ones."""

@@ -25,7 +25,7 @@ from resilience.networks import image_shape
 from resilience.parameters import NonNegative, Positive
 from resilience.posterior import Posterior, predict
 from resilience.progress import steps as progress_steps
-from resilience.stacks import Activation, Affine, Layer, Step, chunk_of, pass_down, stacks_of, trace
+from resilience.stacks import Activation, Affine, Layer, Step, activation_gradient, chunk_of, pass_down, stacks_of, trace
 
 Explained = Literal["predicted", "clean", "own"]
 #: One summand of z = Σ a_j ρ(w_jk): an input, a weight and a bias.
@@ -34,10 +34,15 @@ Term = tuple[Tensor, Tensor, Tensor | None]
 
 @dataclass(frozen=True)
 class Rule:
-    """How one layer shares relevance among its inputs: the terms of z, and the stabiliser of the division by z."""
+    """How layers share relevance among their inputs.
+
+    ``terms`` and ``stabiliser`` are the terms of z and what keeps it from zero in the division. An activation passes
+    relevance on unchanged, or with ``by_slope`` times its slope at that input, as the published code does.
+    """
 
     terms: Callable[[Tensor, Tensor, Tensor | None], list[Term]]
     stabiliser: float
+    by_slope: bool = False
 
 
 @entry()
@@ -82,6 +87,31 @@ def alpha1beta0(*, stabiliser: Positive = 1e-6) -> Rule:
         return [positive, (a.clamp(max=0), w.clamp(max=0), None)]
 
     return Rule(terms, stabiliser)
+
+
+@entry()
+def squared_gamma(*, gamma: NonNegative = 0.1, stabiliser: Positive = 1e-10) -> Rule:
+    """The gamma rule of the published code: ρ(w) = w + γ w w⁺, which for small weights is hardly more than ρ(w) = w.
+
+    Parameters
+    ----------
+    gamma
+        γ.
+    stabiliser
+        Added to the size of z, which might be zero.
+    """
+
+    def terms(a: Tensor, w: Tensor, b: Tensor | None) -> list[Term]:
+        return [(a, w + gamma * w * w.clamp(min=0), None if b is None else b + gamma * b * b.clamp(min=0))]
+
+    return Rule(terms, stabiliser)
+
+
+@entry()
+def alpha1beta0_without_bias(*, stabiliser: Positive = 1e-6) -> Rule:
+    """The alpha-beta rule of the published code: as ``alpha1beta0``, but biases do not count."""
+    inner = alpha1beta0(stabiliser=stabiliser)
+    return Rule(lambda a, w, b: inner.terms(a, w, None), stabiliser)
 
 
 @torch.no_grad()
@@ -202,7 +232,7 @@ def sharing(step: Step, rule: Rule) -> Callable[[Tensor], Tensor]:
     """
     layer, a = step.layer, step.a
     if isinstance(layer, Activation):
-        return lambda relevance: relevance
+        return (lambda relevance: activation_gradient(step, relevance)) if rule.by_slope else (lambda relevance: relevance)
     if not isinstance(layer, Affine):
         return lambda relevance: pass_down(step, relevance)
     terms = rule.terms(a, layer.weight, layer.bias)

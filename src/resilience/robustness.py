@@ -39,7 +39,25 @@ def top_pixels(relevance: np.ndarray, percent: float) -> np.ndarray:
     return chosen.reshape(relevance.shape)
 
 
-def lrp_robustness(clean: np.ndarray, attacked: np.ndarray, percent: float) -> np.ndarray:
+def extreme_halves(relevance: np.ndarray, percent: float) -> np.ndarray:
+    """Which pixels are among the ``percent`` / 2 % most positive or most negative ones, as in the published code.
+
+    The same number of either sign, however small they are: a pixel that turns from one to the other stays. Parameters and
+    result as in :func:`top_pixels`.
+    """
+    flat = relevance.reshape(len(relevance), -1)
+    count = number_of_top_pixels(flat.shape[1], percent / 2)
+    order = np.argsort(flat, axis=1, kind="stable")
+    chosen = np.zeros(flat.shape, dtype=bool)
+    np.put_along_axis(chosen, np.concatenate([order[:, :count], order[:, -count:]], 1), True, axis=1)
+    return chosen.reshape(relevance.shape)
+
+
+#: Which pixels count as the top k, by the name that a config gives.
+PIXELS = {"absolute": top_pixels, "extreme_halves": extreme_halves}
+
+
+def lrp_robustness(clean: np.ndarray, attacked: np.ndarray, percent: float, pixels: str = "absolute") -> np.ndarray:
     """|Top_k(R(x)) ∩ Top_k(R(x̃))| / k (paper, Def. IV.1 and Eq. 2).
 
     Parameters
@@ -48,13 +66,15 @@ def lrp_robustness(clean: np.ndarray, attacked: np.ndarray, percent: float) -> n
         Heat maps [N, C, H, W] before and after the attack.
     percent
         k, the percentage of most relevant pixels.
+    pixels
+        Which those are; see :data:`PIXELS`.
 
     Returns
     -------
     numpy.ndarray
         [N], from 0 (no pixel in common) to 1 (all of them). Two random maps reach k / 100 on average.
     """
-    before, after = top_pixels(clean, percent), top_pixels(attacked, percent)
+    before, after = (PIXELS[pixels](relevance, percent) for relevance in (clean, attacked))
     axes = tuple(range(1, clean.ndim))
     return (before & after).sum(axes) / before.sum(axes)
 
@@ -90,6 +110,7 @@ def table(
     predictions: tuple[np.ndarray, np.ndarray],
     maps: Mapping[tuple[str, int], tuple[np.ndarray, np.ndarray]],
     percentages: Iterable[float],
+    pixels: str,
     identity: Mapping[str, Any],
 ) -> pd.DataFrame:
     """One row per test point.
@@ -106,6 +127,8 @@ def table(
         Heat maps before and after the attack, by rule and layer.
     percentages
         The values of k.
+    pixels
+        Which pixels are the top k; see :data:`PIXELS`.
     identity
         What the table is about; each becomes a column, so that tables can be put under one another.
 
@@ -135,5 +158,5 @@ def table(
     for (rule, layer), (clean, under_attack) in maps.items():
         columns[relevant(rule, layer)] = (clean.reshape(len(clean), -1) != 0).mean(1)
         for percent in percentages:
-            columns[column(rule, layer, percent)] = lrp_robustness(clean, under_attack, percent)
+            columns[column(rule, layer, percent)] = lrp_robustness(clean, under_attack, percent, pixels)
     return pd.DataFrame(columns)

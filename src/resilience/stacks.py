@@ -256,11 +256,17 @@ def input_gradient(steps: list[Step], gradient: Tensor) -> Tensor:
         match step.layer:
             case Affine() as layer:
                 gradient = layer.transposed(gradient, layer.weight, step.a)
-            case Activation() as layer:
-                gradient = torch.ops.aten.leaky_relu_backward(gradient, step.a, layer.slope, False)
+            case Activation():
+                gradient = activation_gradient(step, gradient)
             case _:
                 gradient = pass_down(step, gradient)
     return gradient
+
+
+def activation_gradient(step: Step, gradient: Tensor) -> Tensor:
+    """Gradient through an activation: what comes from above times its slope at that input."""
+    assert isinstance(step.layer, Activation)
+    return torch.ops.aten.leaky_relu_backward(gradient, step.a, step.layer.slope, False)
 
 
 def pass_down(step: Step, r: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from resilience import attacks, catalog, networks
-from resilience.attacks import LossGradient
+from resilience import catalog, networks
+from resilience.attacks import averaged, gradient, search, transferred
+from resilience.attacks.gradient import LossGradient
 from resilience.posterior import Posterior, point, predict
 from tests.conftest import double_network, noisy_posterior
 from tests.library.test_lrp import STACKS, images
@@ -76,9 +77,9 @@ def test_fgsm_is_one_clamped_step(objective):
     network, x = double_network(build(True), 0), images(shape, 0, count=6)
     posterior, y = noisy_posterior(network, 4), labels(6)
     variable = x.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(plain_loss(posterior, variable, y, objective).sum(), variable)
-    found = attacks.fgsm(posterior, x, y, torch.Generator(), epsilon=0.2, objective=objective)
-    torch.testing.assert_close(found, (x + 0.2 * gradient.sign()).clamp(0, 1), rtol=0, atol=0)
+    (slope,) = torch.autograd.grad(plain_loss(posterior, variable, y, objective).sum(), variable)
+    found = gradient.fgsm(posterior, x, y, torch.Generator(), epsilon=0.2, objective=objective)
+    torch.testing.assert_close(found, (x + 0.2 * slope.sign()).clamp(0, 1), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("objective", ["likelihood", "margin"])
@@ -86,20 +87,20 @@ def test_pgd_is_an_independent_loop(objective):
     build, shape = STACKS["conv"]
     network, x = double_network(build(True), 0), images(shape, 0, count=6)
     posterior, y = noisy_posterior(network, 4), labels(6)
-    found = attacks.pgd(
+    found = gradient.pgd(
         posterior, x, y, torch.Generator().manual_seed(5), epsilon=0.1, steps=7, step_size=0.03, objective=objective
     )
     start = torch.rand(x.shape, generator=torch.Generator().manual_seed(5), dtype=x.dtype)
     attacked = torch.clamp(x + (2 * start - 1) * 0.1, 0, 1)
     for _ in range(7):
         variable = attacked.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(plain_loss(posterior, variable, y, objective).sum(), variable)
-        moved = attacked + 0.03 * torch.sign(gradient)
+        (slope,) = torch.autograd.grad(plain_loss(posterior, variable, y, objective).sum(), variable)
+        moved = attacked + 0.03 * torch.sign(slope)
         attacked = torch.clamp(x + torch.clamp(moved - x, -0.1, 0.1), 0, 1)
     torch.testing.assert_close(found, attacked, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["fgsm", "pgd"])
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "square"])
 @pytest.mark.parametrize("epsilon", [0.0, 0.05, 1.0])
 def test_attacks_stay_in_the_ball_and_in_the_unit_interval(name, epsilon):
     build, shape = STACKS["conv"]
@@ -115,7 +116,7 @@ def test_pgd_raises_the_loss_more_than_a_random_change_does():
     build, shape = STACKS["conv"]
     network, x = double_network(build(True), 0), images(shape, 0, count=30)
     posterior, y = noisy_posterior(network, 4), network(x).argmax(1)
-    attacked = attacks.pgd(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1)
+    attacked = gradient.pgd(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1)
     noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
     changed = (x + 0.1 * (2 * noise - 1).sign()).clamp(0, 1)
     own = [predict(posterior, images)[torch.arange(30), y].mean() for images in (x, changed, attacked)]
@@ -127,7 +128,9 @@ def test_same_generator_same_attack():
     build, shape = STACKS["conv"]
     network, x = double_network(build(True), 0), images(shape, 0, count=6)
     first, second, other = (
-        attacks.pgd(point(network), x, labels(6), torch.Generator().manual_seed(seed), epsilon=0.1, steps=2, step_size=0.001)
+        gradient.pgd(
+            point(network), x, labels(6), torch.Generator().manual_seed(seed), epsilon=0.1, steps=2, step_size=0.001
+        )
         for seed in (0, 0, 1)
     )
     assert torch.equal(first, second)
@@ -136,4 +139,62 @@ def test_same_generator_same_attack():
 
 def test_transferred_attack_is_no_computation():
     with pytest.raises(TypeError, match="copy of another network's"):
-        attacks.transfer(attack="pgd", source="det")
+        transferred.transfer(attack="pgd", source="det")
+
+
+def test_saturating_objective_is_the_likelihood_by_autograd_and_vanishes_with_it():
+    build, shape = STACKS["linear"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=6)
+    posterior, y = noisy_posterior(network, 3), network(x).argmax(1)
+    variable = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(plain_loss(posterior, variable, y, "likelihood").sum(), variable)
+    found = LossGradient(posterior, shape, "saturating")(x, y)
+    torch.testing.assert_close(direction(found), direction(expected), rtol=0, atol=1e-12)
+    network[-1].weight.data *= 1e4
+    confident, y = noisy_posterior(network.float(), 3, noise=0.01), network(x.float()).argmax(1)
+    vanished = (LossGradient(confident, shape, "saturating")(x.float(), y) == 0).flatten(1).all(1)
+    assert bool(vanished.any())
+    attacked = gradient.fgsm(confident, x.float(), y, torch.Generator(), epsilon=0.1, objective="saturating")
+    assert torch.equal(attacked[vanished], x.float()[vanished])
+
+
+def test_mean_of_attacks_is_the_plain_mean_and_shrinks_with_the_number_of_draws():
+    build, shape = STACKS["conv"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=6)
+    posterior, y = noisy_posterior(network, 20, noise=0.5), labels(6)
+    settings = {"method": "fgsm", "epsilon": 0.2}
+    found = averaged.mean_of_attacks(posterior, x, y, torch.Generator(), attack=settings)
+    alone = []
+    for draw in posterior:
+        single = Posterior(network, {name: value[None] for name, value in draw.items()})
+        alone.append(gradient.fgsm(single, x, y, torch.Generator(), epsilon=0.2))
+    torch.testing.assert_close(found, torch.stack(alone).mean(0), rtol=0, atol=1e-12)
+    one = averaged.mean_of_attacks(point(network), x, y, torch.Generator(), attack=settings)
+    assert torch.equal(one, gradient.fgsm(point(network), x, y, torch.Generator(), epsilon=0.2))
+    assert (found - x).abs().mean() < 0.8 * (one - x).abs().mean()
+
+
+def test_square_needs_no_gradient_and_beats_a_random_change():
+    build, shape = STACKS["conv"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=30)
+    posterior, y = noisy_posterior(network, 4), network(x).argmax(1)
+    found = search.square(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1, queries=100)
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+    changed = (x + 0.1 * (2 * noise - 1).sign()).clamp(0, 1)
+    own = [predict(posterior, images)[torch.arange(30), y].mean() for images in (x, changed, found)]
+    assert own[0] - own[2] > 2 * (own[0] - own[1]).abs()
+    again = search.square(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1, queries=100)
+    assert torch.equal(found, again)
+
+
+def test_square_never_loses_what_it_has_found():
+    build, shape = STACKS["conv"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=10)
+    posterior, y = noisy_posterior(network, 2), network(x).argmax(1)
+    margins = []
+    for queries in (1, 10, 60):
+        found = search.square(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1, queries=queries)
+        margins.append(search._margin(posterior, found, y))
+    # The schedule is stretched to the number of queries, so only the first query is shared.
+    assert bool((margins[1] <= margins[0] + 1e-12).all())
+    assert bool((margins[2] <= margins[0] + 1e-12).all())

@@ -92,6 +92,19 @@ def test_chains_need_starts_and_shares(starts):
         train("hmc", task(start=starts), **options(chains=3, leapfrog_steps=2))
 
 
+def test_shards_have_their_own_chains_one_after_the_other(starts):
+    settings = {"prior": "he", "shards": 2, "draws": 8, "warmup": 1, "step_size": 1e-4, "start": "ensemble"}
+    fit = train("nuts_on_shards", task(start=starts), **settings, max_tree_depth=1, target_acceptance=0.99)
+    # Steps this small leave each chain near its start: the first half of the draws is the first shard's.
+    for index in range(8):
+        near = [float((fit.weights["1.weight"][index] - start["1.weight"]).norm()) for start in starts]
+        assert near[index // 4] < near[1 - index // 4]
+    drawn = fit.weights["1.weight"][:4].flatten(1)
+    assert len(drawn.unique(dim=0)) <= 4
+    with pytest.raises(TrainingError, match="9 draws cannot be shared by 2 shards"):
+        train("nuts_on_shards", task(start=starts), **(settings | {"draws": 9}))
+
+
 # ---------------------------------------------------------------- diagnostics
 
 FACTS = [{"acceptance": 0.8, "divergences": 0.0}] * 4

@@ -169,6 +169,7 @@ def test_networks_differ_in_their_layers_and_trainings_in_their_roles():
         "svi": "bayesian",
         "hmc": "bayesian",
         "nuts": "bayesian",
+        "nuts_on_shards": "bayesian",
     }
 
 

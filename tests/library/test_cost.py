@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from resilience import lrp, networks
-from resilience.attacks import LossGradient
+from resilience.attacks.gradient import LossGradient
 from tests.conftest import ROOT, double_network, noisy_posterior
 
 SHAPE = (1, 8, 8)
@@ -73,7 +73,7 @@ def chunks(monkeypatch):
     """Lets a chunk hold only two images."""
     monkeypatch.setattr("resilience.stacks.LARGEST_CHUNK", 2)
     monkeypatch.setattr("resilience.lrp.chunk_of", lambda *_: 2)
-    monkeypatch.setattr("resilience.attacks.chunk_of", lambda *_: 2)
+    monkeypatch.setattr("resilience.attacks.gradient.chunk_of", lambda *_: 2)
 
 
 @pytest.mark.parametrize("architecture", ["fc2", "conv"])

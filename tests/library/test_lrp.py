@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -79,6 +81,12 @@ RULES = {
     "gamma": lrp.gamma(gamma=0.3, stabiliser=STABILISER),
     "alpha1beta0": lrp.alpha1beta0(stabiliser=STABILISER),
 }
+#: Rules of the published code.
+PUBLISHED = {
+    "squared_gamma": lrp.squared_gamma(gamma=0.3, stabiliser=STABILISER),
+    "alpha1beta0_without_bias": lrp.alpha1beta0_without_bias(stabiliser=STABILISER),
+    "epsilon by slope": replace(lrp.epsilon(epsilon=0.1), by_slope=True),
+}
 
 
 def images(shape: tuple[int, ...], seed: int, count: int = 4) -> torch.Tensor:
@@ -102,9 +110,15 @@ def stabilised(z: torch.Tensor, amount: float) -> torch.Tensor:
 
 def shares(rule: str, a: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """How much of the relevance of output k goes to input j: [outputs, inputs]."""
-    if rule == "epsilon":
+    if rule.startswith("epsilon"):
         parts = a * w
         return parts / stabilised(parts.sum(1) + b, 0.1)[:, None]
+    if rule == "squared_gamma":
+        parts, bias = a * (w + 0.3 * w * w.clamp(min=0)), b + 0.3 * b * b.clamp(min=0)
+        return parts / stabilised(parts.sum(1) + bias, STABILISER)[:, None]
+    if rule == "alpha1beta0_without_bias":
+        parts = (a * w).clamp(min=0)
+        return parts / stabilised(parts.sum(1), STABILISER)[:, None]
     if rule == "gamma":
         parts, bias = a * (w + 0.3 * w.clamp(min=0)), b + 0.3 * b.clamp(min=0)
         return parts / stabilised(parts.sum(1) + bias, STABILISER)[:, None]
@@ -120,6 +134,9 @@ def slow_relevance(network: nn.Sequential, x: torch.Tensor, end: int, relevance:
     for layer, a in zip(reversed(network[:end]), reversed(inputs[:-1]), strict=True):
         if isinstance(layer, nn.ReLU | nn.LeakyReLU | nn.Flatten):
             relevance = relevance.view(a.shape)
+            if rule.endswith("by slope") and not isinstance(layer, nn.Flatten):
+                below = torch.full_like(a, getattr(layer, "negative_slope", 0.0))
+                relevance = relevance * torch.where(a > 0, torch.ones_like(a), below)
         elif isinstance(layer, nn.MaxPool2d):
             z = layer(a)
             _, winners = nn.functional.max_pool2d(
@@ -177,6 +194,18 @@ def test_every_rule_equals_its_formula(stack, rule, bias, seed):
     slow = slow_maps(network, x, explained, layers, rule, "strongest", "one")
     for layer in layers:
         torch.testing.assert_close(fast[layer], slow[layer], rtol=0, atol=1e-12 * max(1, float(slow[layer].abs().max())))
+
+
+@pytest.mark.parametrize("rule", PUBLISHED)
+@pytest.mark.parametrize("stack", STACKS)
+def test_rules_of_the_published_code_equal_its_formulas(stack, rule):
+    build, shape = STACKS[stack]
+    network, x = double_network(build(True), 0), images(shape, 0)
+    output = networks.learnable_layers(network)[-1:]
+    explained = torch.arange(len(x)) % network(x).shape[1]
+    fast = lrp.heat_maps(point(network), x, explained, PUBLISHED[rule], output)[output[0]]
+    slow = slow_maps(network, x, explained, output, rule, "strongest", "one")[output[0]]
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-12 * max(1, float(slow.abs().max())))
 
 
 @pytest.mark.parametrize("unit", ["strongest", "all"])

@@ -43,10 +43,14 @@ JOBS = {
     "train conv": ("train.py", [("resilience.training.point", "deterministic"), ("resilience.networks", "conv")]),
     "train adv": (
         "train.py",
-        [("resilience.training.point", "adversarial"), ("resilience.attacks", "fgsm"), ("resilience.networks", "fc2")],
+        [
+            ("resilience.training.point", "adversarial"),
+            ("resilience.attacks.gradient", "fgsm"),
+            ("resilience.networks", "fc2"),
+        ],
     ),
-    "attack fgsm": ("attack.py", [("resilience.attacks", "fgsm"), ("resilience.networks", "fc2")]),
-    "attack pgd": ("attack.py", [("resilience.attacks", "pgd"), ("resilience.networks", "fc2")]),
+    "attack fgsm": ("attack.py", [("resilience.attacks.gradient", "fgsm"), ("resilience.networks", "fc2")]),
+    "attack pgd": ("attack.py", [("resilience.attacks.gradient", "pgd"), ("resilience.networks", "fc2")]),
     "transfer": ("transfer.py", []),
     "explain epsilon": ("explain.py", [("resilience.lrp", "epsilon"), ("resilience.networks", "fc2")]),
     "explain gamma": ("explain.py", [("resilience.lrp", "gamma"), ("resilience.networks", "fc2")]),
@@ -62,7 +66,7 @@ FIGURES = {"figure scatter", "figure rules"}
 
 EDITS = {
     "a comment": (
-        "resilience/attacks.py",
+        "resilience/attacks/gradient.py",
         "    start = 2 * torch.rand",
         "    # chosen at random\n    start = 2 * torch.rand",
         set(),
@@ -100,15 +104,15 @@ EDITS = {
         "nn.Linear(math.prod(shape), width, True)",
         TORCH - {"train conv"},
     ),
-    "one attack": ("resilience/attacks.py", "size = 2.5 * epsilon", "size = 2.6 * epsilon", {"attack pgd"}),
+    "one attack": ("resilience/attacks/gradient.py", "size = 2.5 * epsilon", "size = 2.6 * epsilon", {"attack pgd"}),
     "another attack": (
-        "resilience/attacks.py",
+        "resilience/attacks/gradient.py",
         "(x + epsilon * gradient(x, y).sign())",
         "(x + 1.0 * epsilon * gradient(x, y).sign())",
         {"attack fgsm", "train adv"},
     ),
     "what attacks share": (
-        "resilience/attacks.py",
+        "resilience/attacks/gradient.py",
         "present = torch.maximum(largest, log_weight)",
         "present = log_weight",
         {"attack fgsm", "attack pgd", "train adv"},

@@ -35,6 +35,26 @@ def test_lrp_robustness_equals_a_count(clean, attacked, percent):
     assert np.allclose(robustness.lrp_robustness(clean, attacked, percent), expected, atol=1e-15)
 
 
+@settings(max_examples=50, deadline=None)
+@given(MAPS, MAPS, st.sampled_from([10, 20, 30]))
+def test_extreme_halves_are_as_many_of_either_end(clean, attacked, percent):
+    count = max(1, int(20 * percent / 2 / 100 + 1e-9))
+    expected = []
+    for before, after in zip(clean, attacked, strict=True):
+        ends = []
+        for part in (before, after):
+            order = sorted(range(20), key=lambda i, part=part: (part.ravel()[i], i))
+            ends.append({*order[:count], *order[-count:]})
+        expected.append(len(ends[0] & ends[1]) / (2 * count))
+    found = robustness.lrp_robustness(clean, attacked, percent, "extreme_halves")
+    assert np.allclose(found, expected, atol=1e-15)
+
+
+def test_a_pixel_that_turns_its_sign_stays_among_the_extreme_halves():
+    clean = np.array([[[[5.0, -5.0, 0.1, 0.0]]]])
+    assert robustness.lrp_robustness(clean, -clean, 50, "extreme_halves")[0] == 1
+
+
 @pytest.mark.parametrize(
     ("pixels", "percent", "count"), [(784, 20, 156), (64, 20, 12), (64, 1, 1), (100, 29, 29), (10, 100, 10)]
 )
@@ -66,6 +86,7 @@ def test_table_has_a_row_for_each_point():
         (np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.3, 0.7], [0.2, 0.8]])),
         {("epsilon", 5): (relevance, relevance[:, :, ::-1])},
         [25, 50],
+        "absolute",
         {"training": "det"},
     )
     assert list(table["index"]) == [7, 9]

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from resilience import attacks, catalog, networks, posterior
+from resilience import catalog, networks, posterior
+from resilience.attacks import gradient
 from resilience.posterior import DRAWS, MEAN_FIELD, POINT, Posterior
 from resilience.training import prior
 from resilience.training.fit import Task, TrainingError
@@ -61,6 +62,16 @@ def test_global_random_state_does_not_matter():
     torch.manual_seed(99)
     second = train("svi", **RUNS["svi"])
     assert all(torch.equal(value, second.weights[name]) for name, value in first.weights.items())
+
+
+def test_a_likelihood_of_the_batch_alone_leaves_the_prior_in_charge():
+    def spread(batch_size: int, choice: str) -> float:
+        fit = train("svi", **(RUNS["svi"] | {"epochs": 60, "batch_size": batch_size}), likelihood_of=choice)
+        return float(torch.cat([value.flatten() for name, value in fit.weights.items() if name.endswith("scale")]).mean())
+
+    assert spread(10, "batch") > 1.05 * spread(10, "dataset")
+    # A single batch is the whole dataset.
+    assert spread(1000, "batch") == spread(1000, "dataset")
 
 
 def test_kinds_of_weights():
@@ -144,7 +155,7 @@ def test_adversarial_training_resists_its_attack():
     survived = []
     for fit in (plain, hardened):
         net = Posterior(at.network(), {name: value[None] for name, value in fit.weights.items()})
-        attacked = attacks.pgd(net, at.validation_x, at.validation_y, torch.Generator().manual_seed(0), epsilon=0.25)
+        attacked = gradient.pgd(net, at.validation_x, at.validation_y, torch.Generator().manual_seed(0), epsilon=0.25)
         survived.append(posterior.accuracy(net, attacked, at.validation_y))
     assert survived[1] > survived[0] + 0.1
 

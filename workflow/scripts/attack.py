@@ -5,11 +5,12 @@ from resilience import warm
 warm.hand_over()
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
-from resilience import artifacts, attacks, catalog, computing, posterior, progress
+from resilience import artifacts, catalog, computing, posterior, progress
+from resilience.attacks.gradient import LossGradient, Objective
 from resilience.networks import image_shape
 from resilience.seeding import seed_of
 
@@ -26,9 +27,10 @@ x, y = torch.from_numpy(points["x"]).to(device), torch.from_numpy(points["y"]).t
 
 attack = catalog.load("attacks", settings["method"])
 generator = torch.Generator().manual_seed(seed_of(*place))
-options = catalog.options("attacks", settings)
-attacked = attack(network, x, y, generator, **options)
-gradient = attacks.LossGradient(network, image_shape(x), options.get("objective", "likelihood"))(x, y)
+attacked = attack(network, x, y, generator, **catalog.options("attacks", settings))
+entries = [settings, *(inner for _, inner in catalog.inner_entries("attacks", settings))]
+objective = next((entry["objective"] for entry in entries if "objective" in entry), "likelihood")
+gradient = LossGradient(network, image_shape(x), cast("Objective", objective))(x, y)
 artifacts.write_tensors(
     snakemake.output[0],
     {"x": attacked.cpu().numpy(), "zero_gradient": (gradient == 0).flatten(1).all(1).cpu().numpy()},

@@ -5,6 +5,7 @@ from resilience import warm
 warm.hand_over()
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +27,7 @@ clean = torch.from_numpy(artifacts.read_tensors(snakemake.input.points, ["x"])["
 probabilities = posterior.predict(network, x)
 explained = lrp.explained_classes(options["explained"], network, x, clean)
 rule = catalog.load("lrp", options["rule"])(**catalog.options("lrp", options))
+rule = replace(rule, by_slope=options["activations"] == "slope")
 maps = lrp.heat_maps(network, x, explained, rule, layers, options["unit"], options["start"])
 for (layer, relevance), path in zip(maps.items(), snakemake.output.maps, strict=True):
     artifacts.write_tensors(path, {"relevance": relevance.cpu().numpy()}, {**place, "layer": layer})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
-def read_pictures(paths: list[str], panels: list[Panel]) -> list[Maps]:
+def read_pictures(paths: list[str], panels: list[Panel], pixels: str) -> list[Maps]:
     """Images and heat maps of each panel, before and after the attack."""
     clean: dict[Any, Any] = {}
     attacked: dict[Any, Any] = {}
@@ -44,6 +44,7 @@ def read_pictures(paths: list[str], panels: list[Panel]) -> list[Maps]:
                     for name in panel.trainings
                     for layer in panel.layers
                 },
+                pixels,
             )
         )
     return found
@@ -60,7 +61,7 @@ readers = {
     "panels": lambda: panels,
     "style": lambda: Style(settings["methods"], entry.get("colours", {})),
     "robustness": lambda: pd.concat(map(artifacts.read_table, snakemake.input.robustness), ignore_index=True),
-    "maps": lambda: read_pictures(snakemake.input.maps, panels),
+    "maps": lambda: read_pictures(snakemake.input.maps, panels, settings["pixels"]),
     "comparisons": lambda: artifacts.read_table(snakemake.input.comparisons[0]),
     "claims": lambda: artifacts.read_table(snakemake.input.claims[0]),
 }

@@ -36,6 +36,7 @@ table = robustness.table(
     (next(iter(before.values())), next(iter(after.values()))),
     {key: (clean[key], attacked[key]) for key in sorted(clean)},
     settings["top_k"],
+    settings["pixels"],
     {
         "dataset": place.dataset,
         "network": place.network,

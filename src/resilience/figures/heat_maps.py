@@ -52,7 +52,7 @@ def layers(
         survived = row[measures.column(rule, layer, top_k)]
         ties = ",\nblank pixels counted" if row[measures.relevant(rule, layer)] < top_k / 100 else ""
         for index, relevance in enumerate(pair):
-            chosen = measures.top_pixels(relevance[None], top_k)[0]
+            chosen = of_panel.top(relevance, top_k)
             title = panel.layer_name(layer).capitalize() if index == 0 else ""
             drawn = drawing.show_map(axes[index, place], relevance, float(np.abs(relevance).max()), chosen, title)
         axes[1, place].set_xlabel(f"{100 * survived:.0f} % survive{ties}")
@@ -83,11 +83,11 @@ def overlap(
     table = _points(robustness, panel, of_panel, training)
     point = _median(table, measures.column(rule, layer, top_k))
     pair = [part[point] for part in of_panel.layers[training, layer]]
-    tops = [measures.top_pixels(relevance[None], top_k)[0] for relevance in pair]
+    tops = [of_panel.top(relevance, top_k) for relevance in pair]
     figure, axes = drawing.canvas(1, 3, drawing.PAGE, 2.75)
     for place, relevance, top, title in zip(axes[0], pair, tops, ("R(x)", "R(x̃)"), strict=False):
         drawing.show_map(place, relevance, float(np.abs(relevance).max()), title=f"Relevance {title}")
-        _outline(place, top.any(0))
+        _outline(place, np.asarray(top.any(0)))
         place.set_xlabel(f"outlined: the top {top.sum()} of {top.size}")
     both, only_before, only_after = tops[0] & tops[1], tops[0] & ~tops[1], tops[1] & ~tops[0]
     shades = {"both": (both, "#0072b2"), "only before": (only_before, "#e69f00"), "only after": (only_after, "#cc79a7")}
@@ -144,7 +144,7 @@ def failed_attack(
         drawing.show_image(axes[row, 0], clean[point], "x" if row == 0 else "")
         drawing.show_image(axes[row, 1], attacked[point], "x̃" if row == 0 else "")
         for place, relevance, title in zip((2, 3), pair, ("R(x)", "R(x̃)"), strict=True):
-            chosen = measures.top_pixels(relevance[None], top_k)[0]
+            chosen = of_panel.top(relevance, top_k)
             drawn = drawing.show_map(axes[row, place], relevance, largest, chosen, title if row == 0 else "")
         axes[row, 0].set_ylabel(
             f"{style.name(training)}{f', n = {draws}' if draws > 1 else ''}", color=style.colour(training)

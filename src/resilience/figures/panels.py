@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resilience.robustness import PIXELS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -63,6 +65,12 @@ class Maps:
     draws: dict[str, int]
     images: dict[str, Pair]
     layers: dict[tuple[str, int], Pair]
+    pixels: str = "absolute"
+
+    def top(self, relevance: np.ndarray, percent: float) -> np.ndarray:
+        """Which pixels of one heat map [C, H, W] count as the top ``percent`` %."""
+        chosen: np.ndarray = PIXELS[self.pixels](relevance[None], percent)
+        return np.asarray(chosen[0])
 
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import pyro
@@ -107,6 +108,57 @@ def nuts(
     return _run(task, kernel, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
 
 
+@entry(at_most="draws", role="bayesian")
+def nuts_on_shards(
+    task: Task,
+    *,
+    prior: Literal["unit", "he", "lecun"],
+    prior_scale: Positive = 1.0,
+    shards: Count,
+    draws: Count,
+    warmup: Count,
+    step_size: Positive,
+    max_tree_depth: Count = 6,
+    target_acceptance: Fraction = 0.8,
+    start: TrainingName,
+) -> Fit:
+    """What the published code calls HMC: NUTS on each of several parts of the training set alone.
+
+    Each shard has a chain of its own with the whole prior, so none of the draws is one from the posterior given the training
+    set. The draws of a shard are drawn from its chain with replacement, and the file has them shard after shard.
+
+    Parameters
+    ----------
+    prior, prior_scale, warmup, start
+        See :func:`hmc`.
+    shards
+        Number of parts, in the order of the training set.
+    draws
+        Draws of all shards together, a multiple of ``shards``.
+    step_size, max_tree_depth, target_acceptance
+        See :func:`nuts`.
+    """
+    if draws % shards:
+        raise TrainingError(f"{draws} draws cannot be shared by {shards} shards; use a multiple")
+    deviations = priors.standard_deviations(task.network(), prior, prior_scale)
+    starts = _starts(task, shards)
+    parts = zip(task.x.tensor_split(shards), task.y.tensor_split(shards), strict=True)
+    found = []
+    for index, (x, y) in enumerate(parts):
+        kernel = NUTS(
+            potential_fn=potential_energy(replace(task, x=x, y=y), deviations),
+            step_size=step_size,
+            adapt_mass_matrix=False,
+            max_tree_depth=max_tree_depth,
+            target_accept_prob=target_acceptance,
+        )
+        chain, facts = sample_chain(kernel, starts[index], draws // shards, warmup, task.seed, index)
+        generator = torch.Generator().manual_seed(seed_of(task.seed, "shard", index))
+        chosen = torch.randint(0, len(chain), (len(chain),), generator=generator).to(chain.device)
+        found.append((chain[chosen], facts))
+    return _fit(task, [facts for _, facts in found], torch.stack([chain for chain, _ in found]), in_turn=False)
+
+
 def potential_energy(task: Task, deviations: dict[str, float]) -> Callable[[Weights], Tensor]:
     """U(w) = −log p(D | w) − log p(w), up to a constant, of the full training set.
 
@@ -134,26 +186,43 @@ def _run(
 ) -> Fit:
     if draws % chains:
         raise TrainingError(f"{draws} draws cannot be shared by {chains} chains; use a multiple")
+    starts = _starts(task, chains)
+    potential = potential_energy(task, deviations)
+    each = draws // chains
+    found = [sample_chain(kernel(potential), starts[index], each, warmup, task.seed, index) for index in range(chains)]
+    return _fit(task, [facts for _, facts in found], torch.stack([chain for chain, _ in found]))
+
+
+def _starts(task: Task, chains: int) -> list[Tensor]:
+    """Vectors that chains start from, each a draw of the training that the task starts from."""
     if task.start is None or len(task.start) < chains:
         raise TrainingError(
             f"{chains} chains need as many starts, and the training named by start has {len(task.start or ())}"
         )
+    like = dict(task.network().state_dict())
+    return [networks.flat({name: start[name] for name in like}) for start in task.start]
+
+
+def _fit(task: Task, facts: list[dict[str, float]], vectors: Tensor, in_turn: bool = True) -> Fit:
+    """The outcome of chains with draws ``vectors`` [chains, draws, P].
+
+    The file has one draw of each chain in turn, so that the first n draws are of all chains, or else chain after chain.
+    """
     network = task.network()
     like = dict(network.state_dict())
-    starts = [networks.flat({name: start[name] for name in like}) for start in task.start]
-    potential = potential_energy(task, deviations)
-    each = draws // chains
-    found = [sample_chain(kernel(potential), starts[index], each, warmup, task.seed, index) for index in range(chains)]
-    # One draw of each chain in turn, so that the first n draws are of all chains.
-    vectors = torch.stack([chain for chain, _ in found], dim=1).flatten(0, 1)
-    drawn = [networks.by_name(vector, like) for vector in vectors]
+    ordered = (vectors.transpose(0, 1) if in_turn else vectors).flatten(0, 1)
+    drawn = [networks.by_name(vector, like) for vector in ordered]
     weights = {name: torch.stack([draw[name] for draw in drawn]) for name in like}
     with torch.no_grad():
         predictions = torch.stack([networks.logits(network, draw, task.validation_x).softmax(1) for draw in drawn])
-    report = diagnostics.of_chains([facts for _, facts in found], predictions.unflatten(0, (each, chains)).transpose(0, 1))
+    chains, each = vectors.shape[:2]
+    of_chains = (
+        predictions.unflatten(0, (each, chains)).transpose(0, 1) if in_turn else predictions.unflatten(0, (chains, each))
+    )
+    report = diagnostics.of_chains(facts, of_chains)
     history = [
         {"draws": count, "validation_accuracy": _accuracy(predictions[:count], task.validation_y)}
-        for count in range(1, draws + 1)
+        for count in range(1, len(drawn) + 1)
     ]
     return Fit(weights, DRAWS, history, report, diagnostics.warnings(report))
 

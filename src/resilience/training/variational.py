@@ -37,8 +37,9 @@ def svi(
     decay: Share = 1.0,
     batch_size: Count = 128,
     initial_scale: Positive = 0.1,
+    likelihood_of: Literal["dataset", "batch"] = "dataset",
 ) -> Fit:
-    """Stochastic variational inference with a mean-field normal; the likelihood is scaled to the whole training set.
+    """Stochastic variational inference with a mean-field normal.
 
     Parameters
     ----------
@@ -48,6 +49,9 @@ def svi(
         What is left of the learning rate at the end; it falls exponentially. 1 keeps it constant, as the paper does.
     initial_scale
         Initial standard deviation of the guide, as a share of the prior's. Means start at the network's initial weights.
+    likelihood_of
+        What the likelihood of a batch is scaled to. ``batch``: not at all, as in the published code, where the prior
+        therefore weighs as many times too much as there are batches.
     """
     network = task.network()
     initial = dict(network.state_dict())
@@ -59,7 +63,7 @@ def svi(
     # All weights are one site, since each site costs as much time as the small networks themselves.
     def model(x: Tensor, y: Tensor) -> None:
         weights = pyro.sample("weights", dist.Normal(torch.zeros_like(scale), scale).to_event(1))
-        with pyro.plate("data", points, subsample=x):
+        with pyro.plate("data", points if likelihood_of == "dataset" else len(x), subsample=x):
             logits = networks.logits(network, networks.by_name(weights, initial), x)
             pyro.sample("y", dist.Categorical(logits=logits), obs=y)
 

@@ -15,12 +15,12 @@ from torch.nn.functional import logsigmoid
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.networks import Shape, image_shape
-from resilience.parameters import AttackName, Count, Fraction, TrainingName
+from resilience.parameters import Count, Fraction
 from resilience.posterior import Posterior
 from resilience.progress import track
 from resilience.stacks import chunk_of, input_gradient, stacks_of, trace
 
-Objective = Literal["likelihood", "margin"]
+Objective = Literal["likelihood", "margin", "saturating"]
 
 
 @entry()
@@ -31,7 +31,7 @@ def fgsm(
     generator: torch.Generator,
     *,
     epsilon: Fraction,
-    objective: Literal["likelihood", "margin"] = "likelihood",
+    objective: Literal["likelihood", "margin", "saturating"] = "likelihood",
 ) -> Tensor:
     """Fast Gradient Sign Method: x + epsilon · sign ∇ₓ L, clamped to [0, 1] (paper, Sec. VII-B).
 
@@ -67,7 +67,7 @@ def pgd(
     epsilon: Fraction,
     steps: Count = 40,
     step_size: Fraction | None = None,
-    objective: Literal["likelihood", "margin"] = "likelihood",
+    objective: Literal["likelihood", "margin", "saturating"] = "likelihood",
 ) -> Tensor:
     """Projected Gradient Descent: a random start in the epsilon-ball, then steps of FGSM, each projected back.
 
@@ -103,22 +103,6 @@ def pgd(
     return attacked
 
 
-@entry()
-def transfer(*, attack: AttackName, source: TrainingName) -> None:
-    """The inputs that another attack makes on another network, a point estimate with the same seed.
-
-    It needs no gradient of the network that it is used on, so it shows robustness that is only a vanished gradient.
-
-    Parameters
-    ----------
-    attack
-        The attack, itself not transferred.
-    source
-        The training that it is made on, a point estimate.
-    """
-    raise TypeError("a transferred attack is a copy of another network's attacked inputs, not a computation")
-
-
 class LossGradient:
     """Direction of ∇ₓ L(E_w[p(x, w)], y), the gradient of the loss of the posterior predictive.
 
@@ -127,6 +111,8 @@ class LossGradient:
     * ``likelihood``: L = −log E_w[p_y], u = log Σ_{j≠y} exp(z_j − z_y), p_y = σ(−u) and c ∝ p_y (1 − p_y). Written in u it
       does not saturate: the derivative of −log p_y underflows for a confident network, that of u does not.
     * ``margin``: L = E_w[u] with u = max_{j≠y} z_j − z_y, and c is the same for all draws.
+    * ``saturating``: the likelihood as automatic differentiation computes it, through the softmax in float32. It is exactly
+      zero for a confident network, so an attack does nothing. The published code has it; use it to measure what that hides.
 
     Each image's gradient comes out up to a positive factor, which an attack that takes its sign does not see.
 
@@ -137,13 +123,13 @@ class LossGradient:
     shape
         (channels, height, width) of the images.
     objective
-        ``likelihood`` or ``margin``.
+        ``likelihood``, ``margin`` or ``saturating``.
     """
 
     def __init__(self, posterior: Posterior, shape: Shape, objective: Objective):
         self._stacks = stacks_of(posterior, shape)
         self._chunk = chunk_of(posterior.network, shape)
-        self._measure = {"likelihood": _likelihood, "margin": _margin}[objective]
+        self._measure = {"likelihood": _likelihood, "margin": _margin, "saturating": _saturating}[objective]
 
     @torch.no_grad()
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -183,6 +169,13 @@ def _margin(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     runner_up = logits.scatter(1, y[:, None], -torch.inf).argmax(1, keepdim=True)
     slope = torch.zeros_like(logits).scatter(1, runner_up, 1.0).scatter(1, y[:, None], -1.0)
     return slope, torch.zeros_like(slope[:, 0])
+
+
+def _saturating(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """∂(−log p_y)/∂z = p − 1_y [N, classes], and log p_y [N]: exactly zero where p_y rounds to one."""
+    log_probabilities = logits.log_softmax(1)
+    one_hot = torch.zeros_like(logits).scatter(1, y[:, None], 1.0)
+    return log_probabilities.exp() - one_hot, log_probabilities.gather(1, y[:, None])[:, 0]
 
 
 def _per_image(factor: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Attacks by the names that a config gives them: along gradients, without gradients, and made elsewhere."""
