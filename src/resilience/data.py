@@ -6,6 +6,7 @@ the measurements and the figures; whatever is selected is selected on the valida
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,14 +103,43 @@ def _torchvision(name: str, folder: str, download: bool) -> Source:
     from torchvision import datasets
 
     root = Path(os.path.expandvars(folder)).expanduser()
-    parts = []
-    for train in (True, False):
-        try:
-            part = getattr(datasets, name)(root=str(root), train=train, download=download and not (root / name).exists())
-        except RuntimeError as error:
-            raise DataError(f"{root / name / 'raw'}: no complete {name} there, and no download was made") from error
-        parts.append(Images(part.data.numpy()[:, None], part.targets.numpy().astype(np.int64)))
-    return Source(*parts)
+    raw = root / name / "raw"
+    if download and not raw.exists():
+        getattr(datasets, name)(root=str(root), download=True)
+    _refuse_other_files(raw, name)
+    parts = [getattr(datasets, name)(root=str(root), train=train) for train in (True, False)]
+    return Source(*(Images(part.data.numpy()[:, None], part.targets.numpy().astype(np.int64)) for part in parts))
+
+
+#: MD5 of the unpacked files as their authors published them.
+DIGESTS = {
+    "MNIST": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "FashionMNIST": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
+
+
+def _refuse_other_files(raw: Path, name: str) -> None:
+    """Raise a :class:`DataError` unless a folder holds the published files of a dataset, byte for byte."""
+    for file, expected in DIGESTS[name].items():
+        path = raw / file
+        if not path.is_file():
+            raise DataError(f"{path}: is missing; {name} has {', '.join(DIGESTS[name])}, unpacked, in that folder")
+        with path.open("rb") as content:
+            found = hashlib.file_digest(content, "md5").hexdigest()
+        if found != expected:
+            raise DataError(
+                f"{path}: is not the published file; its MD5 is {found}, not {expected}; remove {raw} to load it"
+            )
 
 
 def split(source: Source, validation: float, train_points: int | None, name: str) -> Arrays:

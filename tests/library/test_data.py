@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,21 @@ def test_mnist_is_read_from_a_folder(name):
 
 
 def test_a_folder_without_mnist_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"MNIST.*raw: no complete MNIST there"):
+    with pytest.raises(DataError, match=r"MNIST/raw/train-images-idx3-ubyte: is missing; MNIST has train-images"):
         data.mnist(folder=str(tmp_path), download=False)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "one bit"])
+def test_files_that_are_not_the_published_ones_are_refused(tmp_path, damage, monkeypatch):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    content = bytes(range(200))
+    monkeypatch.setitem(data.DIGESTS, "MNIST", {"images": hashlib.md5(content).hexdigest()})
+    (raw / "images").write_bytes(content)
+    data._refuse_other_files(raw, "MNIST")
+    (raw / "images").write_bytes(content[:-1] if damage == "cut off" else bytes([content[0] ^ 1, *content[1:]]))
+    with pytest.raises(DataError, match=r"raw/images: is not the published file; its MD5 is"):
+        data._refuse_other_files(raw, "MNIST")
 
 
 def source_of(counts: list[int]) -> Source:
