@@ -1,0 +1,288 @@
+"""Attacks on the explanation that leave the prediction as it is (paper, Sec. VII-C).
+
+They follow the gradient of a dissimilarity D of the heat map R(x̃) = E_w[R(x̃, w)]. A heat map of a piecewise linear network
+has hardly any gradient, so during the attack the kinks of ReLU and LeakyReLU are rounded by softplus (Dombrowski et al.
+2019). Among all the images on the way, the one that counts is the one whose heat map, by the network itself, has the
+largest dissimilarity while the predicted class stays; an image without such a step stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import mse_loss, softplus
+
+from resilience.catalog import entry
+from resilience.computing import in_chunks
+from resilience.networks import Weights, image_shape
+from resilience.parameters import Count, Fraction, NonNegative, Percent, Positive
+from resilience.posterior import Posterior, predict
+from resilience.progress import track
+from resilience.robustness import top_pixels
+from resilience.stacks import chunk_of, refuse_unknown_layers
+
+#: D of heat maps [N, C, H, W]: a value [N] for each, which the attack raises.
+Dissimilarity = Callable[[Tensor], Tensor]
+#: Makes D for a batch from its images, its heat maps and its slice of the whole.
+Objective = Callable[[Tensor, Tensor, slice], Dissimilarity]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How an attack on explanations searches: strength, steps and their size, restarts, rounding of kinks, LRP's epsilon."""
+
+    epsilon: float
+    steps: int
+    step_size: float | None
+    restarts: int
+    sharpness: float
+    stabiliser: float
+
+
+@entry()
+def saliency_top_k(
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: Fraction,
+    steps: Count = 20,
+    step_size: Fraction | None = None,
+    restarts: Count = 1,
+    top_k: Percent = 20,
+    sharpness: Positive = 30.0,
+    stabiliser: Positive = 0.1,
+) -> Tensor:
+    """Takes relevance from the pixels that had most of it: D = −Σ_{i ∈ Top_k(R(x))} |R(x̃)_i| (Ghorbani et al. 2019).
+
+    Parameters
+    ----------
+    posterior
+        The network under attack.
+    x, y
+        Images [N, C, H, W] in [0, 1] and labels [N]; labels are not used, since predictions are to stay.
+    generator
+        For the random starts in the epsilon-ball.
+    epsilon
+        Largest change of a pixel.
+    steps
+        Steps of each restart.
+    step_size
+        Size of a step; 2.5 · epsilon / steps if None.
+    restarts
+        How often the search starts, each time elsewhere in the ball.
+    top_k
+        The percentage of most relevant pixels.
+    sharpness
+        β of the softplus that rounds kinks: log(1 + exp(β z)) / β.
+    stabiliser
+        ε of the epsilon rule of the heat maps under attack.
+
+    Returns
+    -------
+    Tensor
+        Attacked images [N, C, H, W] in [0, 1].
+    """
+
+    def objective(_x: Tensor, clean: Tensor, _part: slice) -> Dissimilarity:
+        top = torch.from_numpy(top_pixels(clean.cpu().numpy(), top_k)).to(clean)
+        return lambda relevance: -(relevance.abs() * top).flatten(1).sum(1)
+
+    search = Search(epsilon, steps, step_size, restarts, sharpness, stabiliser)
+    return _attack(posterior, x, generator, objective, search)
+
+
+@entry()
+def saliency_region(
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: Fraction,
+    steps: Count = 20,
+    step_size: Fraction | None = None,
+    restarts: Count = 1,
+    region: Percent = 20,
+    sharpness: Positive = 30.0,
+    stabiliser: Positive = 0.1,
+) -> Tensor:
+    """Moves relevance into a region: D = Σ_{i ∈ A} |R(x̃)_i| / Σ_i |R(x̃)_i| (Ghorbani et al. 2019, there without the sum).
+
+    Parameters
+    ----------
+    posterior, x, y, generator, epsilon, steps, step_size, restarts, sharpness, stabiliser
+        See :func:`saliency_top_k`.
+    region
+        Percentage of the pixels in A, drawn at random for each image.
+    """
+    order = torch.rand(x.shape, generator=generator).flatten(1).argsort(1).argsort(1).view(x.shape)
+    inside = (order < region / 100 * order[0].numel()).to(x)
+
+    def objective(_x: Tensor, _clean: Tensor, part: slice) -> Dissimilarity:
+        def share(relevance: Tensor) -> Tensor:
+            sizes = relevance.abs()
+            return (sizes * inside[part]).flatten(1).sum(1) / sizes.flatten(1).sum(1).clamp(min=1e-12)
+
+        return share
+
+    search = Search(epsilon, steps, step_size, restarts, sharpness, stabiliser)
+    return _attack(posterior, x, generator, objective, search)
+
+
+@entry()
+def saliency_target(
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: Fraction,
+    steps: Count = 20,
+    step_size: Fraction | None = None,
+    restarts: Count = 1,
+    prediction_weight: NonNegative = 1.0,
+    sharpness: Positive = 30.0,
+    stabiliser: Positive = 0.1,
+) -> Tensor:
+    """Makes the heat map that of another image: D = −‖R(x̃) − R(x')‖² − γ ‖p(x̃) − p(x)‖² (Dombrowski et al. 2019, "beta").
+
+    Parameters
+    ----------
+    posterior, x, y, generator, epsilon, steps, step_size, restarts, sharpness, stabiliser
+        See :func:`saliency_top_k`.
+    prediction_weight
+        γ, on the change of the mean prediction.
+    """
+    other = torch.roll(torch.randperm(len(x), generator=generator), 1)
+
+    def objective(_x: Tensor, _clean: Tensor, part: slice) -> Dissimilarity:
+        target = explanation(posterior, x[other[part]], stabiliser)
+        scale = target.flatten(1).square().sum(1).clamp(min=1e-12)
+        return lambda relevance: -(relevance - target).flatten(1).square().sum(1) / scale
+
+    search = Search(epsilon, steps, step_size, restarts, sharpness, stabiliser)
+    return _attack(posterior, x, generator, objective, search, prediction_weight)
+
+
+def _attack(
+    posterior: Posterior,
+    x: Tensor,
+    generator: torch.Generator,
+    objective: Objective,
+    search: Search,
+    prediction_weight: float = 0.0,
+) -> Tensor:
+    """The search of every attack here, a chunk of images at a time."""
+    refuse_unknown_layers(posterior.network)
+    found = x.clone()
+    starts = [2 * torch.rand(x.shape, generator=generator, dtype=x.dtype).to(x.device) - 1 for _ in range(search.restarts)]
+
+    def work(part: slice) -> None:
+        found[part] = _search(
+            posterior, x[part], [start[part] for start in starts], objective, search, prediction_weight, part
+        )
+
+    in_chunks(torch.enable_grad()(work), len(x), chunk_of(posterior.network, image_shape(x)))
+    return found
+
+
+def _search(
+    posterior: Posterior,
+    x: Tensor,
+    starts: list[Tensor],
+    objective: Objective,
+    search: Search,
+    prediction_weight: float,
+    part: slice,
+) -> Tensor:
+    size = 2.5 * search.epsilon / search.steps if search.step_size is None else search.step_size
+    low, high = (x - search.epsilon).clamp(0, 1), (x + search.epsilon).clamp(0, 1)
+    clean, prediction = explanation(posterior, x, search.stabiliser), predict(posterior, x)
+    dissimilarity = objective(x, clean, part)
+    best, largest = x.clone(), dissimilarity(clean)
+    for start in starts:
+        attacked = (x + search.epsilon * start).clamp(low, high)
+        for _ in track(range(search.steps), "saliency"):
+            gradient = _gradient(posterior, attacked, prediction, dissimilarity, search, prediction_weight)
+            attacked = (attacked + size * gradient.sign()).clamp(low, high)
+            value = dissimilarity(explanation(posterior, attacked, search.stabiliser))
+            kept = predict(posterior, attacked).argmax(1) == prediction.argmax(1)
+            better = kept & (value > largest)
+            best = torch.where(better[:, None, None, None], attacked, best)
+            largest = torch.where(better, value, largest)
+    return best
+
+
+def explanation(posterior: Posterior, x: Tensor, stabiliser: float, sharpness: float | None = None) -> Tensor:
+    """Mean heat map [N, C, H, W] of the predicted class by the epsilon rule, with kinks rounded if there is a sharpness."""
+    classes = predict(posterior, x).argmax(1)
+    total = torch.zeros_like(x)
+    for weights in posterior:
+        total += relevance_of(posterior.network, weights, x, classes, stabiliser, sharpness)[0].detach()
+    return total / len(posterior)
+
+
+def _gradient(
+    posterior: Posterior,
+    x: Tensor,
+    prediction: Tensor,
+    dissimilarity: Dissimilarity,
+    search: Search,
+    prediction_weight: float,
+) -> Tensor:
+    """∇ₓ of D of the mean heat map minus the penalty on the mean prediction, draw by draw.
+
+    By the chain rule, ∇ D(R̄) = Σ_s ∇ ⟨∂D/∂R̄, R_s⟩ / S: first the means, then a pass for each draw, so that no more than the
+    graph of one draw is in memory.
+    """
+    classes = prediction.argmax(1)
+    mean = torch.zeros_like(x)
+    for weights in posterior:
+        mean += relevance_of(posterior.network, weights, x, classes, search.stabiliser, search.sharpness)[0].detach()
+    mean = (mean / len(posterior)).requires_grad_()
+    (slope,) = torch.autograd.grad(dissimilarity(mean).sum(), mean)
+    probabilities = predict(posterior, x).requires_grad_()
+    penalty = prediction_weight * mse_loss(probabilities, prediction, reduction="sum")
+    (pull,) = torch.autograd.grad(penalty, probabilities)
+    total = torch.zeros_like(x)
+    for weights in posterior:
+        variable = x.detach().requires_grad_()
+        of_draw = relevance_of(posterior.network, weights, variable, classes, search.stabiliser, search.sharpness)
+        aim = (slope * of_draw[0]).sum() - (pull * of_draw[1].softmax(1)).sum()
+        total += torch.autograd.grad(aim, variable)[0]
+    return total / len(posterior)
+
+
+def relevance_of(
+    network: nn.Sequential, weights: Weights, x: Tensor, classes: Tensor, stabiliser: float, sharpness: float | None
+) -> tuple[Tensor, Tensor]:
+    """Heat maps of one draw by the epsilon rule, and its logits, both with a graph back to the images.
+
+    The same as :func:`resilience.lrp.heat_maps`, which is faster and has no graph; a test holds the two together.
+    """
+    inputs = [x if x.requires_grad else x.detach().requires_grad_()]
+    for index, layer in enumerate(network):
+        own = {name.split(".")[1]: value for name, value in weights.items() if name.split(".")[0] == str(index)}
+        inputs.append(_forward(layer, own, inputs[-1], sharpness))
+    relevance = torch.nn.functional.one_hot(classes, inputs[-1].shape[1]).to(x)
+    for layer, a, z in zip(reversed(network), reversed(inputs[:-1]), reversed(inputs[1:]), strict=True):
+        if isinstance(layer, nn.ReLU | nn.LeakyReLU):
+            continue
+        shares_relevance = isinstance(layer, nn.Linear | nn.Conv2d | nn.AvgPool2d)
+        ratio = relevance / (z + stabiliser * torch.where(z < 0, -torch.ones_like(z), torch.ones_like(z)))
+        (passed,) = torch.autograd.grad(z, a, ratio if shares_relevance else relevance, create_graph=True)
+        relevance = a * passed if shares_relevance else passed
+    return relevance, inputs[-1]
+
+
+def _forward(layer: nn.Module, weights: Weights, a: Tensor, sharpness: float | None) -> Tensor:
+    if sharpness is None or not isinstance(layer, nn.ReLU | nn.LeakyReLU):
+        return functional_call(layer, weights, (a,))
+    slope = getattr(layer, "negative_slope", 0.0)
+    return slope * a + (1 - slope) * softplus(a, beta=sharpness)
