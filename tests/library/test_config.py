@@ -149,6 +149,11 @@ def test_what_cannot_work_is_refused_by_name(path, value, sentence):
     assert all("\n" not in line for line in found)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_config_that_comes_along_is_accepted(path):
+    assert check(yaml.safe_load(path.read_text()), SCHEMA)["results"].startswith("results")
+
+
 def test_all_problems_are_named_at_once():
     config = changed("attacks/pgd/epsilon", 3)
     config["networks"]["fc2"]["width"] = 0

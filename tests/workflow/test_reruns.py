@@ -139,6 +139,15 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         setting("robustness/top_k", [10, 20, 30]),
         [r"robustness\.csv", *CLAIMS, *figures("fig0.")],
     ),
+    "which pixels count as the top k": (
+        setting("robustness/pixels", "extreme_halves"),
+        [r"robustness\.csv", *CLAIMS, *figures("fig0.")],
+    ),
+    "how activations pass relevance on": (
+        setting("lrp/gamma/activations", "slope"),
+        [r"lrp/gamma/", r"fc2/(det|hmc)/seed\d/pgd/n\d/robustness", *CLAIMS, *figures("fig03")],
+    ),
+    "a default that is written out": (setting("lrp/gamma/activations", "pass"), []),
     "k of the claims": (setting("claims/top_k", 30), CLAIMS),
     "order of the keys": (reorder, []),
     "2 written as 2.0": (setting("attacks/pgd/steps", 3.0), []),
