@@ -1,4 +1,4 @@
-# make        set up .venv and run the default workflow
+# make        set up .venv and run the default workflow; bars in a terminal, plain lines elsewhere
 # make test   set up what is missing and run the tests
 # make check  the fast part of the tests only: style, types, library
 # make bench  measure speed against the hardware's floor and against peers; make bench BENCH="lrp --threads 2" a part of it
@@ -10,7 +10,7 @@ BIN := .venv/bin
 .PHONY: run test check bench clean
 
 run: .venv/installed
-	@$(BIN)/snakemake --cores $(CORES) --quiet rules
+	@$(BIN)/snakemake --cores $(CORES) $$(test -t 2 && echo --logger rich || echo --quiet rules)
 
 test: .venv/tested
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
