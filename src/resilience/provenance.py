@@ -130,9 +130,11 @@ def _all_nodes(module: Module) -> Iterator[ast.stmt]:
 
 def _references(node: ast.stmt, module: Module, here: str) -> Iterator[tuple[str, str]]:
     """The library definitions that a piece of code names, as ``(module, name)``."""
-    for child in ast.walk(node):
+    for child, local in _with_local_names(node, frozenset()):
         match child:
-            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in module.imports:
+            case ast.Name(id=name) if name in local:
+                continue
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in module.imports and name not in local:
                 target, inner = module.imports[name]
                 yield (target, inner or attribute)
             case ast.Name(id=name) if name in module.imports:
@@ -141,6 +143,55 @@ def _references(node: ast.stmt, module: Module, here: str) -> Iterator[tuple[str
                     yield (target, inner)
             case ast.Name(id=name) if name in module.definitions and here:
                 yield (here, name)
+
+
+def _with_local_names(node: ast.AST, local: frozenset[str]) -> Iterator[tuple[ast.AST, frozenset[str]]]:
+    """Every node of a piece of code, with the names that are local there: those stand for nothing of the module."""
+    yield node, local
+    for child in ast.iter_child_nodes(node):
+        match node:
+            case ast.FunctionDef(body=body) if child in body:
+                yield from _with_local_names(child, local | _bound(node))
+            case ast.Lambda(body=body) if child is body:
+                yield from _with_local_names(child, local | _bound(node))
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                targets = [generator.target for generator in node.generators]
+                bound = {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+                # What a comprehension goes through first is looked up outside of it.
+                outside = child.iter if isinstance(child, ast.comprehension) and child is node.generators[0] else None
+                for found, names in _with_local_names(child, local | bound):
+                    if outside is None or found not in ast.walk(outside):
+                        yield found, names
+                if outside is not None:
+                    yield from _with_local_names(outside, local)
+            case _:
+                yield from _with_local_names(child, local)
+
+
+@cache
+def _bound(function: ast.FunctionDef | ast.Lambda) -> frozenset[str]:
+    """Names that a function binds: its arguments, and what it assigns, imports or defines."""
+    names = {argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)}
+    shared: set[str] = set()
+    pending: list[ast.AST] = list(function.body) if isinstance(function, ast.FunctionDef) else []
+    while pending:
+        node = pending.pop()
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()):
+                names.add(name)
+            case ast.Global(names=of_module):
+                shared.update(of_module)
+            case ast.alias(name=name, asname=asname):
+                names.add(asname or name.split(".")[0])
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.ExceptHandler(name=str(name)):
+                names.add(name)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+                continue
+            case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                continue
+        pending.extend(ast.iter_child_nodes(node))
+    return frozenset(names - shared)
 
 
 @cache

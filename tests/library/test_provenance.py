@@ -201,3 +201,57 @@ def test_no_module_hides_imports_of_the_library_inside_functions():
 )
 def test_canonical_text(first, second, same):
     assert (provenance.canonical(first) == provenance.canonical(second)) == same
+
+
+SCOPES = """
+from resilience.robustness import column
+
+LIMIT = 3
+
+
+def helper(): ...
+
+
+def table(): ...
+
+
+def subject({arguments}):
+    {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body", "named"),
+    [
+        ("", "return helper()", {"helper"}),
+        ("table", "return table.rows", set()),
+        ("", "table = 3; return table", set()),
+        ("a=table", "return a", {"table"}),
+        ("a: table", "return a", {"table"}),
+        ("", "return [table for table in range(3)]", set()),
+        ("", "x = [table for table in range(3)]; return table()", {"table"}),
+        ("", "return [helper() for x in range(LIMIT)]", {"helper", "LIMIT"}),
+        ("", "return [table for table in table()]", {"table"}),
+        ("", "return {x: y for x in helper() for y in table(x)}", {"helper", "table"}),
+        ("", "global LIMIT; LIMIT = 4", {"LIMIT"}),
+        ("", "return lambda table: table + LIMIT", {"LIMIT"}),
+        ("", "return (lambda helper: helper)(helper)", {"helper"}),
+        ("", "import pandas as table; return table.DataFrame()", set()),
+        ("", "for table in helper(): pass", {"helper"}),
+        ("", "with helper() as table: pass", {"helper"}),
+        ("column", "return column(1)", set()),
+        ("", "return column(1)", {"column"}),
+    ],
+)
+def test_local_names_stand_for_nothing_of_the_module(arguments, body, named):
+    module = provenance._read(SCOPES.format(arguments=arguments, body=body), package="x")
+    (node,) = module.definitions["subject"]
+    found = {name for _, name in provenance._references(node, module, here="x")}
+    assert found == named
+
+
+def test_an_inner_function_sees_the_names_of_the_outer_one():
+    source = SCOPES.format(arguments="table", body="def inner(): return table, helper\n    return inner")
+    module = provenance._read(source, package="x")
+    (node,) = module.definitions["subject"]
+    assert {name for _, name in provenance._references(node, module, here="x")} == {"helper"}
