@@ -32,7 +32,7 @@ rule all:
 
 onstart:
     if workflow.local_exec:
-        warm.offer()
+        fork_server.offer()
 
 
 onsuccess:

@@ -11,13 +11,13 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import fullsize, growth, picture, startup, subjects
+from benchmarks import computations, fullsize, growth, picture, startup
 from benchmarks.timing import Row
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
-    "lrp": subjects.lrp_rows,
-    "attack": subjects.attack_rows,
-    "training": subjects.training_rows,
+    "lrp": computations.lrp_rows,
+    "attack": computations.attack_rows,
+    "training": computations.training_rows,
     "fullsize": fullsize.rows,
     "startup": startup.rows,
     "growth": growth.rows,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from benchmarks.subjects import MNIST, RULES, data_of, posterior_of, prepare
+from benchmarks.computations import MNIST, RULES, data_of, posterior_of, prepare
 from benchmarks.timing import Row
 from resilience import lrp, networks
 from resilience.attacks.gradient import LossGradient

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.subjects import RULES, data_of, posterior_of
+from benchmarks.computations import RULES, data_of, posterior_of
 from benchmarks.timing import Row
 from resilience import computing, lrp, networks
 from resilience.posterior import Posterior

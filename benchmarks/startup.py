@@ -20,13 +20,13 @@ IMPORTS = {
     "job that measures: its imports": "import pandas; from resilience import robustness",
     "job that draws: its imports": "from resilience.figures import scatter",
 }
-WARM = "from resilience import warm; warm.hand_over()\nimport torch; from resilience import lrp, posterior\n"
+FORKED = "from resilience import fork_server; fork_server.hand_over()\nimport torch; from resilience import lrp, posterior\n"
 
 
 def rows(options: argparse.Namespace) -> list[Row]:
     """Interpreter and imports of each kind of job, a job in a fork of a warm process, and dry runs."""
     surroundings = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    surroundings.pop("RESILIENCE_WARM", None)
+    surroundings.pop("RESILIENCE_FORK_SERVER", None)
 
     def run(*command: str, **extra: str) -> None:
         subprocess.run(command, check=True, env=surroundings | extra, cwd=ROOT, capture_output=True)
@@ -34,12 +34,12 @@ def rows(options: argparse.Namespace) -> list[Row]:
     repeats = max(3, options.repeats // 2)
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "job.py")
-        script.write_text(WARM)
-        place = Path(folder, "warm")
+        script.write_text(FORKED)
+        place = Path(folder, "server")
         place.mkdir()
         subjects = {name: lambda code=code: run(sys.executable, "-c", code) for name, code in IMPORTS.items()}  # type: ignore[misc]
         subjects["job that explains: in a fork of a warm process"] = lambda: run(
-            sys.executable, str(script), RESILIENCE_WARM=f"{place}:{os.getpid()}"
+            sys.executable, str(script), RESILIENCE_FORK_SERVER=f"{place}:{os.getpid()}"
         )
         seconds = in_turn(subjects, repeats)
         found = compare(

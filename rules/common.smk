@@ -9,12 +9,12 @@ sys.path.insert(0, str(ROOT / "src"))
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from resilience import catalog, warm
+from resilience import catalog, fork_server
 from resilience.config import ConfigError, check
 from resilience.grid import CLEAN, Grid
 from resilience.provenance import canonical, code_digest
 
-warm.let_jobs_import_from(ROOT / "src")
+fork_server.let_jobs_import_from(ROOT / "src")
 
 try:
     config = check(config, yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text()))

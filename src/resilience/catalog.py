@@ -111,14 +111,25 @@ def inner_entries(section: str, settings: dict[str, Any]) -> Iterator[tuple[str,
             yield from inner_entries(inner, settings[key])
 
 
+def value_in(section: str, settings: dict[str, Any], key: str) -> Any:
+    """The value that an entry, or else one that it holds, gives to a key; None if none does."""
+    entries = [settings, *(inner for _, inner in inner_entries(section, settings))]
+    return next((entry[key] for entry in entries if key in entry), None)
+
+
+def sources(section: str) -> list[Path]:
+    """The files with the functions of a section: one module, or those of a package."""
+    module = SECTIONS[section].module
+    place = LIBRARY / f"{module}.py"
+    return [place] if place.exists() else sorted((LIBRARY / module).glob("*.py"))
+
+
 @cache
 def functions(section: str) -> dict[str, Function]:
     """The functions that entries of ``section`` may name, by name."""
     module = SECTIONS[section].module
-    place = LIBRARY / f"{module}.py"
-    files = [place] if place.exists() else sorted((LIBRARY / module).glob("*.py"))
     found = {}
-    for file in files:
+    for file in sources(section):
         inner = "" if file.stem in (module, "__init__") else f".{file.stem}"
         for node in ast.parse(file.read_text()).body:
             if isinstance(node, ast.FunctionDef) and (traits := _traits(node)) is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resilience.correction import holm
+from resilience.multiple_testing import holm
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
-from resilience.correction import holm
+from resilience.multiple_testing import holm
 from resilience.robustness import column, relevant, rules_in
 from resilience.seeding import generator_of
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from resilience.catalog import Function, default, functions, inner_entries
+from resilience.catalog import Function, default, functions, value_in
 
 CLEAN = "clean"
 
@@ -92,8 +92,7 @@ class Grid:
         settings = self.config["attacks"][attack]
         if self.source(attack):
             return self.epsilon(settings["attack"])
-        entries = [settings, *(inner for _, inner in inner_entries("attacks", settings))]
-        return next((entry["epsilon"] for entry in entries if "epsilon" in entry), None)
+        return value_in("attacks", settings, "epsilon")
 
     def draws(self, training: str, requested: list[int], place: str) -> list[int]:
         """The numbers of draws that a training is used with: its own if it has a fixed one, else the requested ones."""

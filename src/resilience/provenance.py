@@ -18,7 +18,9 @@ from typing import Any
 
 LIBRARY = Path(__file__).parent
 #: Modules whose code never reaches an artifact: what they do is shown, logged or checked before a job starts.
-SILENT = frozenset(f"resilience.{name}" for name in ("catalog", "config", "parameters", "progress", "provenance", "warm"))
+SILENT = frozenset(
+    f"resilience.{name}" for name in ("catalog", "config", "parameters", "progress", "provenance", "fork_server")
+)
 
 
 def canonical(value: Any) -> str:
@@ -148,24 +150,29 @@ def _references(node: ast.stmt, module: Module, here: str) -> Iterator[tuple[str
 def _with_local_names(node: ast.AST, local: frozenset[str]) -> Iterator[tuple[ast.AST, frozenset[str]]]:
     """Every node of a piece of code, with the names that are local there: those stand for nothing of the module."""
     yield node, local
+    bound, inside = _scope(node)
     for child in ast.iter_child_nodes(node):
-        match node:
-            case ast.FunctionDef(body=body) if child in body:
-                yield from _with_local_names(child, local | _bound(node))
-            case ast.Lambda(body=body) if child is body:
-                yield from _with_local_names(child, local | _bound(node))
-            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-                targets = [generator.target for generator in node.generators]
-                bound = {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
-                # What a comprehension goes through first is looked up outside of it.
-                outside = child.iter if isinstance(child, ast.comprehension) and child is node.generators[0] else None
-                for found, names in _with_local_names(child, local | bound):
-                    if outside is None or found not in ast.walk(outside):
-                        yield found, names
-                if outside is not None:
-                    yield from _with_local_names(outside, local)
-            case _:
-                yield from _with_local_names(child, local)
+        if isinstance(child, ast.comprehension):
+            for part in ast.iter_child_nodes(child):
+                yield from _with_local_names(part, local | bound if part in inside else local)
+        else:
+            yield from _with_local_names(child, local | bound if child in inside else local)
+
+
+def _scope(node: ast.AST) -> tuple[frozenset[str], list[ast.AST]]:
+    """The names that a node binds, and the parts of it that see them."""
+    match node:
+        case ast.FunctionDef():
+            return _bound(node), list(node.body)
+        case ast.Lambda():
+            return _bound(node), [node.body]
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            targets = [name for generator in node.generators for name in ast.walk(generator.target)]
+            parts = [*ast.iter_child_nodes(node), *(part for each in node.generators for part in ast.iter_child_nodes(each))]
+            # What a comprehension goes through first is looked up outside of it.
+            inside = [part for part in parts if part is not node.generators[0].iter]
+            return frozenset(name.id for name in targets if isinstance(name, ast.Name)), inside
+    return frozenset(), []
 
 
 @cache

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from resilience import catalog, networks
-from resilience.attacks import averaged, gradient, search, transferred
+from resilience.attacks import averaged, gradient, square, transferred
 from resilience.attacks.gradient import LossGradient
 from resilience.posterior import Posterior, point, predict
 from tests.conftest import double_network, noisy_posterior
@@ -178,12 +178,12 @@ def test_square_needs_no_gradient_and_beats_a_random_change():
     build, shape = STACKS["conv"]
     network, x = double_network(build(True), 0), images(shape, 0, count=30)
     posterior, y = noisy_posterior(network, 4), network(x).argmax(1)
-    found = search.square(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1, queries=100)
+    found = square.square(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1, queries=100)
     noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
     changed = (x + 0.1 * (2 * noise - 1).sign()).clamp(0, 1)
     own = [predict(posterior, images)[torch.arange(30), y].mean() for images in (x, changed, found)]
     assert own[0] - own[2] > 2 * (own[0] - own[1]).abs()
-    again = search.square(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1, queries=100)
+    again = square.square(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1, queries=100)
     assert torch.equal(found, again)
 
 
@@ -193,8 +193,8 @@ def test_square_never_loses_what_it_has_found():
     posterior, y = noisy_posterior(network, 2), network(x).argmax(1)
     margins = []
     for queries in (1, 10, 60):
-        found = search.square(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1, queries=queries)
-        margins.append(search._margin(posterior, found, y))
+        found = square.square(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1, queries=queries)
+        margins.append(square._margin(posterior, found, y))
     # The schedule is stretched to the number of queries, so only the first query is shared.
     assert bool((margins[1] <= margins[0] + 1e-12).all())
     assert bool((margins[2] <= margins[0] + 1e-12).all())

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from resilience import claims, comparisons
-from resilience.correction import holm
+from resilience.multiple_testing import holm
 from resilience.robustness import column, relevant
 
 

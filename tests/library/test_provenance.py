@@ -67,8 +67,8 @@ FIGURES = {"figure scatter", "figure rules"}
 EDITS = {
     "a comment": (
         "resilience/attacks/gradient.py",
-        "    start = 2 * torch.rand",
-        "    # chosen at random\n    start = 2 * torch.rand",
+        "    attacked = ball.start",
+        "    # chosen at random\n    attacked = ball.start",
         set(),
     ),
     "a docstring": ("resilience/lrp.py", '"""Epsilon rule:', '"""The epsilon rule:', set()),
@@ -104,7 +104,12 @@ EDITS = {
         "nn.Linear(math.prod(shape), width, True)",
         TORCH - {"train conv"},
     ),
-    "one attack": ("resilience/attacks/gradient.py", "size = 2.5 * epsilon", "size = 2.6 * epsilon", {"attack pgd"}),
+    "one attack": (
+        "resilience/attacks/gradient.py",
+        "attacked = ball.start(generator)",
+        "attacked = ball.start(generator) + 0",
+        {"attack pgd"},
+    ),
     "another attack": (
         "resilience/attacks/gradient.py",
         "(x + epsilon * gradient(x, y).sign())",

@@ -69,9 +69,9 @@ def test_gradient_draw_by_draw_is_that_of_the_whole(draws):
     def dissimilarity(relevance):
         return -(relevance - target).flatten(1).square().sum(1)
 
-    search = saliency.Search(EPSILON, 1, None, 1, sharpness=5.0, stabiliser=0.1)
+    search = saliency.Search(EPSILON, 1, None, 1, sharpness=5.0, stabiliser=0.1, prediction_weight=0.7)
     attacked = (x + 0.02).clamp(0, 1)
-    found = saliency._gradient(posterior, attacked, prediction, dissimilarity, search, prediction_weight=0.7)
+    found = saliency._gradient(posterior, attacked, prediction, dissimilarity, search)
     variable = attacked.clone().requires_grad_()
     parts = [saliency.relevance_of(posterior.network, draw, variable, prediction.argmax(1), 0.1, 5.0) for draw in posterior]
     # The penalty is on the prediction of the network itself, but its slope is passed through the rounded one.

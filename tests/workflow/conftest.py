@@ -43,7 +43,7 @@ class Project:
     def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run snakemake here with the tiny config."""
         command = [sys.executable, "-m", "snakemake", "--configfile", "tests/config.yaml", *arguments]
-        clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RESILIENCE_WARM")}
+        clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RESILIENCE_FORK_SERVER")}
         done = subprocess.run(
             command, cwd=self.folder, env=clean | environment, capture_output=True, text=True, check=False, timeout=500
         )

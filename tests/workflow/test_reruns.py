@@ -177,7 +177,10 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         edit("src/resilience/figures/scatter.py", "alpha=0.3", "alpha=0.4"),
         [*figures("fig04"), r"report\.html"],
     ),
-    "only a comment": (edit("src/resilience/attacks/gradient.py", "    size = 2.5", "    # A comment.\n    size = 2.5"), []),
+    "only a comment": (
+        edit("src/resilience/attacks/gradient.py", "    attacked = ball.st", "    # A comment.\n    attacked = ball.st"),
+        [],
+    ),
     "only a docstring": (edit("src/resilience/lrp.py", '"""Epsilon rule:', '"""The epsilon rule:'), []),
     "touch of every source file": (touch, []),
 }  # fmt: skip

@@ -1,11 +1,11 @@
 """Attack the test points through a network."""
 
-from resilience import warm
+from resilience import fork_server
 
-warm.hand_over()
+fork_server.hand_over()
 
 import json
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -28,9 +28,8 @@ x, y = torch.from_numpy(points["x"]).to(device), torch.from_numpy(points["y"]).t
 attack = catalog.load("attacks", settings["method"])
 generator = torch.Generator().manual_seed(seed_of(*place))
 attacked = attack(network, x, y, generator, **catalog.options("attacks", settings))
-entries = [settings, *(inner for _, inner in catalog.inner_entries("attacks", settings))]
-objective = next((entry["objective"] for entry in entries if "objective" in entry), "likelihood")
-gradient = LossGradient(network, image_shape(x), cast("Objective", objective))(x, y)
+objective: Objective = catalog.value_in("attacks", settings, "objective") or "likelihood"
+gradient = LossGradient(network, image_shape(x), objective)(x, y)
 artifacts.write_tensors(
     snakemake.output[0],
     {"x": attacked.cpu().numpy(), "zero_gradient": (gradient == 0).flatten(1).all(1).cpu().numpy()},

@@ -1,8 +1,8 @@
 """Explain inputs by one LRP rule, every layer in one sweep."""
 
-from resilience import warm
+from resilience import fork_server
 
-warm.hand_over()
+fork_server.hand_over()
 
 import json
 from dataclasses import replace

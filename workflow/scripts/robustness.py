@@ -1,8 +1,8 @@
 """Measure what survives an attack, point by point."""
 
-from resilience import warm
+from resilience import fork_server
 
-warm.hand_over()
+fork_server.hand_over()
 
 import json
 from typing import TYPE_CHECKING

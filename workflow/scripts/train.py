@@ -1,8 +1,8 @@
 """Train a network and measure its clean accuracy."""
 
-from resilience import warm
+from resilience import fork_server
 
-warm.hand_over()
+fork_server.hand_over()
 
 import json
 from typing import TYPE_CHECKING

@@ -22,10 +22,8 @@ def mean_of_attacks(
 
     Parameters
     ----------
-    posterior
-        The network under attack.
-    x, y
-        Images [N, C, H, W] in [0, 1] and labels [N].
+    posterior, x, y
+        See :func:`resilience.attacks.gradient.fgsm`.
     generator
         For whatever is random in the attack.
     attack

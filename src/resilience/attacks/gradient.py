@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from resilience.attacks.ball import Ball, ball_step
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.networks import Shape, image_shape
@@ -73,33 +74,25 @@ def pgd(
 
     Parameters
     ----------
-    posterior
-        The network under attack.
-    x, y
-        Images [N, C, H, W] in [0, 1] and labels [N].
+    posterior, x, y, epsilon, objective
+        See :func:`fgsm`.
     generator
         For the random start, uniform in the ball.
-    epsilon
-        Largest change of a pixel.
     steps
         Number of steps.
     step_size
         Size of a step; 2.5 · epsilon / steps if None (Madry et al. 2018).
-    objective
-        The loss; see :class:`LossGradient`.
 
     Returns
     -------
     Tensor
         Attacked images [N, C, H, W] in [0, 1].
     """
-    size = 2.5 * epsilon / steps if step_size is None else step_size
-    start = 2 * torch.rand(x.shape, generator=generator, dtype=x.dtype).to(x.device) - 1
-    low, high = (x - epsilon).clamp(0, 1), (x + epsilon).clamp(0, 1)
-    attacked = (x + epsilon * start).clamp(low, high)
+    ball, size = Ball(x, epsilon), ball_step(step_size, epsilon, steps)
+    attacked = ball.start(generator)
     gradient = LossGradient(posterior, image_shape(x), objective)
     for _ in track(range(steps), "PGD"):
-        attacked = (attacked + size * gradient(attacked, y).sign()).clamp(low, high)
+        attacked = ball.project(attacked + size * gradient(attacked, y).sign())
     return attacked
 
 

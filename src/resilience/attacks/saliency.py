@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import mse_loss, softplus
 
+from resilience.attacks.ball import Ball, ball_step
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.networks import Weights, image_shape
@@ -27,13 +28,16 @@ from resilience.stacks import chunk_of, refuse_unknown_layers
 
 #: D of heat maps [N, C, H, W]: a value [N] for each, which the attack raises.
 Dissimilarity = Callable[[Tensor], Tensor]
-#: Makes D for a batch from its images, its heat maps and its slice of the whole.
-Objective = Callable[[Tensor, Tensor, slice], Dissimilarity]
+#: Makes D for a batch from its heat maps before the attack and its slice of the whole.
+Objective = Callable[[Tensor, slice], Dissimilarity]
 
 
 @dataclass(frozen=True)
 class Search:
-    """How an attack on explanations searches: strength, steps and their size, restarts, rounding of kinks, LRP's epsilon."""
+    """How an attack on explanations searches: strength, steps and their size, restarts, rounding of kinks, LRP's epsilon.
+
+    The weight is that of the change of the mean prediction, beside D.
+    """
 
     epsilon: float
     steps: int
@@ -41,6 +45,7 @@ class Search:
     restarts: int
     sharpness: float
     stabiliser: float
+    prediction_weight: float = 0.0
 
 
 @entry()
@@ -62,14 +67,10 @@ def saliency_top_k(
 
     Parameters
     ----------
-    posterior
-        The network under attack.
-    x, y
-        Images [N, C, H, W] in [0, 1] and labels [N]; labels are not used, since predictions are to stay.
+    posterior, x, y, epsilon
+        See :func:`resilience.attacks.gradient.fgsm`; labels are not used, since predictions are to stay.
     generator
         For the random starts in the epsilon-ball.
-    epsilon
-        Largest change of a pixel.
     steps
         Steps of each restart.
     step_size
@@ -89,7 +90,7 @@ def saliency_top_k(
         Attacked images [N, C, H, W] in [0, 1].
     """
 
-    def objective(_x: Tensor, clean: Tensor, _part: slice) -> Dissimilarity:
+    def objective(clean: Tensor, _part: slice) -> Dissimilarity:
         top = torch.from_numpy(top_pixels(clean.cpu().numpy(), top_k)).to(clean)
         return lambda relevance: -(relevance.abs() * top).flatten(1).sum(1)
 
@@ -124,7 +125,7 @@ def saliency_region(
     order = torch.rand(x.shape, generator=generator).flatten(1).argsort(1).argsort(1).view(x.shape)
     inside = (order < region / 100 * order[0].numel()).to(x)
 
-    def objective(_x: Tensor, _clean: Tensor, part: slice) -> Dissimilarity:
+    def objective(_clean: Tensor, part: slice) -> Dissimilarity:
         def share(relevance: Tensor) -> Tensor:
             sizes = relevance.abs()
             return (sizes * inside[part]).flatten(1).sum(1) / sizes.flatten(1).sum(1).clamp(min=1e-12)
@@ -161,100 +162,79 @@ def saliency_target(
     """
     other = torch.roll(torch.randperm(len(x), generator=generator), 1)
 
-    def objective(_x: Tensor, _clean: Tensor, part: slice) -> Dissimilarity:
+    def objective(_clean: Tensor, part: slice) -> Dissimilarity:
         target = explanation(posterior, x[other[part]], stabiliser)
         scale = target.flatten(1).square().sum(1).clamp(min=1e-12)
         return lambda relevance: -(relevance - target).flatten(1).square().sum(1) / scale
 
-    search = Search(epsilon, steps, step_size, restarts, sharpness, stabiliser)
-    return _attack(posterior, x, generator, objective, search, prediction_weight)
+    search = Search(epsilon, steps, step_size, restarts, sharpness, stabiliser, prediction_weight)
+    return _attack(posterior, x, generator, objective, search)
 
 
-def _attack(
-    posterior: Posterior,
-    x: Tensor,
-    generator: torch.Generator,
-    objective: Objective,
-    search: Search,
-    prediction_weight: float = 0.0,
-) -> Tensor:
+def _attack(posterior: Posterior, x: Tensor, generator: torch.Generator, objective: Objective, search: Search) -> Tensor:
     """The search of every attack here, a chunk of images at a time."""
     refuse_unknown_layers(posterior.network)
     found = x.clone()
-    starts = [2 * torch.rand(x.shape, generator=generator, dtype=x.dtype).to(x.device) - 1 for _ in range(search.restarts)]
+    starts = [Ball(x, search.epsilon).start(generator) for _ in range(search.restarts)]
 
     def work(part: slice) -> None:
-        found[part] = _search(
-            posterior, x[part], [start[part] for start in starts], objective, search, prediction_weight, part
-        )
+        found[part] = _search(posterior, x[part], [start[part] for start in starts], objective, search, part)
 
     in_chunks(torch.enable_grad()(work), len(x), chunk_of(posterior.network, image_shape(x)))
     return found
 
 
 def _search(
-    posterior: Posterior,
-    x: Tensor,
-    starts: list[Tensor],
-    objective: Objective,
-    search: Search,
-    prediction_weight: float,
-    part: slice,
+    posterior: Posterior, x: Tensor, starts: list[Tensor], objective: Objective, search: Search, part: slice
 ) -> Tensor:
-    size = 2.5 * search.epsilon / search.steps if search.step_size is None else search.step_size
-    low, high = (x - search.epsilon).clamp(0, 1), (x + search.epsilon).clamp(0, 1)
-    clean, prediction = explanation(posterior, x, search.stabiliser), predict(posterior, x)
-    dissimilarity = objective(x, clean, part)
+    ball, size = Ball(x, search.epsilon), ball_step(search.step_size, search.epsilon, search.steps)
+    prediction = predict(posterior, x)
+    clean = _mean_map(posterior, x, prediction.argmax(1), search.stabiliser)
+    dissimilarity = objective(clean, part)
     best, largest = x.clone(), dissimilarity(clean)
     for start in starts:
-        attacked = (x + search.epsilon * start).clamp(low, high)
+        attacked = start
         for _ in track(range(search.steps), "saliency"):
-            gradient = _gradient(posterior, attacked, prediction, dissimilarity, search, prediction_weight)
-            attacked = (attacked + size * gradient.sign()).clamp(low, high)
-            value = dissimilarity(explanation(posterior, attacked, search.stabiliser))
-            kept = predict(posterior, attacked).argmax(1) == prediction.argmax(1)
-            better = kept & (value > largest)
+            gradient = _gradient(posterior, attacked, prediction, dissimilarity, search)
+            attacked = ball.project(attacked + size * gradient.sign())
+            classes = predict(posterior, attacked).argmax(1)
+            value = dissimilarity(_mean_map(posterior, attacked, classes, search.stabiliser))
+            better = (classes == prediction.argmax(1)) & (value > largest)
             best = torch.where(better[:, None, None, None], attacked, best)
             largest = torch.where(better, value, largest)
     return best
 
 
-def explanation(posterior: Posterior, x: Tensor, stabiliser: float, sharpness: float | None = None) -> Tensor:
-    """Mean heat map [N, C, H, W] of the predicted class by the epsilon rule, with kinks rounded if there is a sharpness."""
-    classes = predict(posterior, x).argmax(1)
+def explanation(posterior: Posterior, x: Tensor, stabiliser: float) -> Tensor:
+    """Mean heat map [N, C, H, W] of the predicted class by the epsilon rule."""
+    return _mean_map(posterior, x, predict(posterior, x).argmax(1), stabiliser)
+
+
+def _mean_map(posterior: Posterior, x: Tensor, classes: Tensor, stabiliser: float, sharpness: float | None = None) -> Tensor:
+    """Mean heat map of given classes, with kinks rounded if there is a sharpness, and without a graph."""
     total = torch.zeros_like(x)
     for weights in posterior:
         total += relevance_of(posterior.network, weights, x, classes, stabiliser, sharpness)[0].detach()
     return total / len(posterior)
 
 
-def _gradient(
-    posterior: Posterior,
-    x: Tensor,
-    prediction: Tensor,
-    dissimilarity: Dissimilarity,
-    search: Search,
-    prediction_weight: float,
-) -> Tensor:
+def _gradient(posterior: Posterior, x: Tensor, prediction: Tensor, dissimilarity: Dissimilarity, search: Search) -> Tensor:
     """∇ₓ of D of the mean heat map minus the penalty on the mean prediction, draw by draw.
 
     By the chain rule, ∇ D(R̄) = Σ_s ∇ ⟨∂D/∂R̄, R_s⟩ / S: first the means, then a pass for each draw, so that no more than the
     graph of one draw is in memory.
     """
     classes = prediction.argmax(1)
-    mean = torch.zeros_like(x)
-    for weights in posterior:
-        mean += relevance_of(posterior.network, weights, x, classes, search.stabiliser, search.sharpness)[0].detach()
-    mean = (mean / len(posterior)).requires_grad_()
+    mean = _mean_map(posterior, x, classes, search.stabiliser, search.sharpness).requires_grad_()
     (slope,) = torch.autograd.grad(dissimilarity(mean).sum(), mean)
     probabilities = predict(posterior, x).requires_grad_()
-    penalty = prediction_weight * mse_loss(probabilities, prediction, reduction="sum")
+    penalty = search.prediction_weight * mse_loss(probabilities, prediction, reduction="sum")
     (pull,) = torch.autograd.grad(penalty, probabilities)
     total = torch.zeros_like(x)
     for weights in posterior:
         variable = x.detach().requires_grad_()
-        of_draw = relevance_of(posterior.network, weights, variable, classes, search.stabiliser, search.sharpness)
-        aim = (slope * of_draw[0]).sum() - (pull * of_draw[1].softmax(1)).sum()
+        relevance, logits = relevance_of(posterior.network, weights, variable, classes, search.stabiliser, search.sharpness)
+        aim = (slope * relevance).sum() - (pull * logits.softmax(1)).sum()
         total += torch.autograd.grad(aim, variable)[0]
     return total / len(posterior)
 

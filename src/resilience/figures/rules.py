@@ -9,9 +9,9 @@ import seaborn
 from scipy import stats
 
 from resilience.catalog import entry
-from resilience.correction import holm
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
+from resilience.multiple_testing import holm
 from resilience.parameters import Percent
 from resilience.robustness import column, rules_in
 

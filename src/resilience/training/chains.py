@@ -96,14 +96,7 @@ def nuts(
     """
 
     def kernel(potential: Callable[[Weights], Tensor]) -> NUTS:
-        return NUTS(
-            potential_fn=potential,
-            step_size=step_size,
-            adapt_step_size=True,
-            adapt_mass_matrix=False,
-            max_tree_depth=max_tree_depth,
-            target_accept_prob=target_acceptance,
-        )
+        return _nuts_kernel(potential, step_size, max_tree_depth, target_acceptance)
 
     return _run(task, kernel, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
 
@@ -145,18 +138,26 @@ def nuts_on_shards(
     parts = zip(task.x.tensor_split(shards), task.y.tensor_split(shards), strict=True)
     found = []
     for index, (x, y) in enumerate(parts):
-        kernel = NUTS(
-            potential_fn=potential_energy(replace(task, x=x, y=y), deviations),
-            step_size=step_size,
-            adapt_mass_matrix=False,
-            max_tree_depth=max_tree_depth,
-            target_accept_prob=target_acceptance,
-        )
+        potential = potential_energy(replace(task, x=x, y=y), deviations)
+        kernel = _nuts_kernel(potential, step_size, max_tree_depth, target_acceptance)
         chain, facts = sample_chain(kernel, starts[index], draws // shards, warmup, task.seed, index)
         generator = torch.Generator().manual_seed(seed_of(task.seed, "shard", index))
         chosen = torch.randint(0, len(chain), (len(chain),), generator=generator).to(chain.device)
         found.append((chain[chosen], facts))
-    return _fit(task, [facts for _, facts in found], torch.stack([chain for chain, _ in found]), in_turn=False)
+    return _fit(task, [facts for _, facts in found], torch.stack([chain for chain, _ in found]), torch.arange(draws))
+
+
+def _nuts_kernel(
+    potential: Callable[[Weights], Tensor], step_size: float, max_tree_depth: int, target_acceptance: float
+) -> NUTS:
+    return NUTS(
+        potential_fn=potential,
+        step_size=step_size,
+        adapt_step_size=True,
+        adapt_mass_matrix=False,
+        max_tree_depth=max_tree_depth,
+        target_accept_prob=target_acceptance,
+    )
 
 
 def potential_energy(task: Task, deviations: dict[str, float]) -> Callable[[Weights], Tensor]:
@@ -190,7 +191,9 @@ def _run(
     potential = potential_energy(task, deviations)
     each = draws // chains
     found = [sample_chain(kernel(potential), starts[index], each, warmup, task.seed, index) for index in range(chains)]
-    return _fit(task, [facts for _, facts in found], torch.stack([chain for chain, _ in found]))
+    # One draw of each chain in turn, so that the first n draws are of all chains.
+    in_turn = torch.arange(draws).view(chains, each).T.flatten()
+    return _fit(task, [facts for _, facts in found], torch.stack([chain for chain, _ in found]), in_turn)
 
 
 def _starts(task: Task, chains: int) -> list[Tensor]:
@@ -203,27 +206,19 @@ def _starts(task: Task, chains: int) -> list[Tensor]:
     return [networks.flat({name: start[name] for name in like}) for start in task.start]
 
 
-def _fit(task: Task, facts: list[dict[str, float]], vectors: Tensor, in_turn: bool = True) -> Fit:
-    """The outcome of chains with draws ``vectors`` [chains, draws, P].
-
-    The file has one draw of each chain in turn, so that the first n draws are of all chains, or else chain after chain.
-    """
+def _fit(task: Task, facts: list[dict[str, float]], vectors: Tensor, order: Tensor) -> Fit:
+    """The outcome of chains with draws ``vectors`` [chains, draws, P]; ``order`` says which of all draws comes where."""
     network = task.network()
     like = dict(network.state_dict())
-    ordered = (vectors.transpose(0, 1) if in_turn else vectors).flatten(0, 1)
-    drawn = [networks.by_name(vector, like) for vector in ordered]
-    weights = {name: torch.stack([draw[name] for draw in drawn]) for name in like}
+    drawn = [networks.by_name(vector, like) for vector in vectors.flatten(0, 1)]
     with torch.no_grad():
         predictions = torch.stack([networks.logits(network, draw, task.validation_x).softmax(1) for draw in drawn])
-    chains, each = vectors.shape[:2]
-    of_chains = (
-        predictions.unflatten(0, (each, chains)).transpose(0, 1) if in_turn else predictions.unflatten(0, (chains, each))
-    )
-    report = diagnostics.of_chains(facts, of_chains)
+    report = diagnostics.of_chains(facts, predictions.unflatten(0, vectors.shape[:2]))
     history = [
-        {"draws": count, "validation_accuracy": _accuracy(predictions[:count], task.validation_y)}
+        {"draws": count, "validation_accuracy": _accuracy(predictions[order[:count]], task.validation_y)}
         for count in range(1, len(drawn) + 1)
     ]
+    weights = {name: torch.stack([drawn[place][name] for place in order]) for name in like}
     return Fit(weights, DRAWS, history, report, diagnostics.warnings(report))
 
 

@@ -32,14 +32,10 @@ def square(
 
     Parameters
     ----------
-    posterior
-        The network under attack; only its predictions are used.
-    x, y
-        Images [N, C, H, W] in [0, 1] and labels [N].
+    posterior, x, y, epsilon
+        See :func:`resilience.attacks.gradient.fgsm`; of the network only predictions are used.
     generator
         For stripes, places and signs.
-    epsilon
-        Largest change of a pixel.
     queries
         Predictions that it may ask for.
     share

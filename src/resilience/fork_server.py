@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NoReturn
 
 #: Holds the folder of the server's socket and the number of the process that the server belongs to.
-VARIABLE = "RESILIENCE_WARM"
+VARIABLE = "RESILIENCE_FORK_SERVER"
 #: What jobs import, none of it ours: code that is edited during a run counts from the next job on.
 MODULES = ("torch", "torch.func", "safetensors.numpy", "pandas", "pyro.infer", "pyro.optim", "tqdm", "snakemake.script")
 SECONDS_TO_START = 60.0

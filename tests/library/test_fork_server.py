@@ -13,16 +13,16 @@ import pytest
 
 from tests.conftest import ROOT
 
-PRELUDE = "import sys; from resilience import warm; warm.MODULES = ('json',); warm.hand_over()\n"
+PRELUDE = "import sys; from resilience import fork_server; fork_server.MODULES = ('json',); fork_server.hand_over()\n"
 
 
 @pytest.fixture
 def owner(tmp_path, monkeypatch):
     """A process that a server may belong to, and the environment of its jobs."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    folder = tmp_path / "warm"
+    folder = tmp_path / "server"
     folder.mkdir()
-    monkeypatch.setenv("RESILIENCE_WARM", f"{folder}:{process.pid}")
+    monkeypatch.setenv("RESILIENCE_FORK_SERVER", f"{folder}:{process.pid}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     yield process, folder
     process.kill()
@@ -110,9 +110,9 @@ def test_the_server_ends_with_its_owner(owner, tmp_path):
 @pytest.mark.parametrize("place", [None, "/nowhere/at/all:1"])
 def test_without_a_server_a_job_runs_as_it_is(tmp_path, monkeypatch, place):
     if place is None:
-        monkeypatch.delenv("RESILIENCE_WARM", raising=False)
+        monkeypatch.delenv("RESILIENCE_FORK_SERVER", raising=False)
     else:
-        monkeypatch.setenv("RESILIENCE_WARM", place)
+        monkeypatch.setenv("RESILIENCE_FORK_SERVER", place)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     done = run(job(tmp_path, "import os; print(os.getppid())"))
     assert done.stdout == f"{os.getpid()}\n"

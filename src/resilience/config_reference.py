@@ -1,6 +1,7 @@
-"""The reference of every key of the config, written from the schema and the signatures: ``python -m resilience.reference``.
+"""The reference of every key of the config, written from the schema and from the signatures of what entries name.
 
-What it prints is ``docs/configuration.md``; a test holds the two equal.
+``python -m resilience.config_reference workflow/schemas/config.schema.yaml`` prints ``docs/configuration.md``; a test holds
+the two equal.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from resilience import catalog
 
 HEAD = """# Configuration
 
-Every key of `config/config.yaml`. This page is written by `python -m resilience.reference` from the schema and from the
-functions that the entries name, so it cannot lag behind them.
+Every key of `config/config.yaml`. This page is printed by
+`python -m resilience.config_reference workflow/schemas/config.schema.yaml` from the schema and from the functions that the
+entries name, so it cannot lag behind them.
 
 A config is checked before any job starts. Relative folders count from the folder in which Snakemake runs.
 
@@ -30,9 +32,8 @@ A config is checked before any job starts. Relative folders count from the folde
 """
 
 
-def write() -> str:
-    """The page as Markdown."""
-    schema = yaml.safe_load(_schema_file().read_text())
+def write(schema: dict[str, Any]) -> str:
+    """The page as Markdown, from the config's schema."""
     parts = [HEAD]
     for name, section in schema["properties"].items():
         parts.append(f"## `{name}`\n\n{_sentence(section)}\n")
@@ -41,10 +42,6 @@ def write() -> str:
         elif inner := section.get("properties") or section.get("additionalProperties", {}).get("properties"):
             parts.append(_table((key, value, key in _required(section)) for key, value in inner.items()))
     return "\n".join(parts)
-
-
-def _schema_file() -> Path:
-    return Path(__file__).parents[2] / "workflow/schemas/config.schema.yaml"
 
 
 def _required(section: dict[str, Any]) -> list[str]:
@@ -116,9 +113,9 @@ def _values(schema: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, float) else f"{value:g}"
-    )
+    if isinstance(value, float):
+        return f"{value:g}"
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))
 
 
 def _sentence(schema: dict[str, Any]) -> str:
@@ -142,9 +139,8 @@ def _described(section: str, function: catalog.Function, parameter: str) -> str:
 @cache
 def _docstrings(section: str) -> dict[str, dict[str, str]]:
     """The described parameters of every function in the module of a section."""
-    place = catalog.LIBRARY / catalog.SECTIONS[section].module
-    files = [file] if (file := place.with_suffix(".py")).exists() else sorted(place.glob("*.py"))
-    nodes = [node for file in files for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)]
+    trees = [ast.parse(file.read_text()) for file in catalog.sources(section)]
+    nodes = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
     return {node.name: _parameters(ast.get_docstring(node) or "") for node in nodes}
 
 
@@ -161,4 +157,4 @@ def _parameters(docstring: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(write())
+    sys.stdout.write(write(yaml.safe_load(Path(sys.argv[1]).read_text())))

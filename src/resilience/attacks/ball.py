@@ -1,0 +1,28 @@
+"""The epsilon-ball that an attack may not leave, and the steps inside it (Madry et al. 2018)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Ball:
+    """All images in [0, 1] that differ from images ``x`` [N, C, H, W] by at most ``epsilon`` a pixel."""
+
+    def __init__(self, x: Tensor, epsilon: float):
+        self._x, self._epsilon = x, epsilon
+        self._low, self._high = (x - epsilon).clamp(0, 1), (x + epsilon).clamp(0, 1)
+
+    def project(self, attacked: Tensor) -> Tensor:
+        """The nearest images in the ball."""
+        return attacked.clamp(self._low, self._high)
+
+    def start(self, generator: torch.Generator) -> Tensor:
+        """Images drawn uniformly around ``x``, and projected."""
+        noise = 2 * torch.rand(self._x.shape, generator=generator, dtype=self._x.dtype).to(self._x.device) - 1
+        return self.project(self._x + self._epsilon * noise)
+
+
+def ball_step(chosen: float | None, epsilon: float, steps: int) -> float:
+    """The size of a step: the chosen one, or 2.5 · epsilon / steps, with which every corner of the ball can be reached."""
+    return 2.5 * epsilon / steps if chosen is None else chosen
