@@ -131,13 +131,21 @@ def test_region_gathers_more_relevance_than_noise_does(draws):
 def test_target_comes_nearer_to_the_other_map_than_noise_does(draws):
     posterior, x = victim(draws)
     found = attack("saliency_target", posterior, x)
-    other = torch.roll(torch.randperm(len(x), generator=torch.Generator().manual_seed(0)), 1)
+    other = saliency.another_image(len(x), torch.Generator().manual_seed(0))
     target = saliency.explanation(posterior, x[other], 0.1)
 
     def distance(images):
         return float((saliency.explanation(posterior, images, 0.1) - target).flatten(1).norm(dim=1).mean())
 
     assert distance(x) - distance(found) > 3 * abs(distance(x) - distance(changed_at_random(posterior, x, found)))
+
+
+@pytest.mark.parametrize("images", [2, 3, 50])
+def test_no_image_is_its_own_target(images):
+    for seed in range(20):
+        other = saliency.another_image(images, torch.Generator().manual_seed(seed))
+        assert sorted(other.tolist()) == list(range(images))
+        assert not bool((other == torch.arange(images)).any())
 
 
 def test_restarts_never_lose_what_was_found():

@@ -160,7 +160,7 @@ def saliency_target(
     prediction_weight
         γ, on the change of the mean prediction.
     """
-    other = torch.roll(torch.randperm(len(x), generator=generator), 1)
+    other = another_image(len(x), generator)
 
     def objective(_clean: Tensor, part: slice) -> Dissimilarity:
         target = explanation(posterior, x[other[part]], stabiliser)
@@ -169,6 +169,14 @@ def saliency_target(
 
     search = Search(epsilon, steps, step_size, restarts, sharpness, stabiliser, prediction_weight)
     return _attack(posterior, x, generator, objective, search)
+
+
+def another_image(images: int, generator: torch.Generator) -> Tensor:
+    """For each of at least two images the index of another one, all in one random circle."""
+    circle = torch.randperm(images, generator=generator)
+    other = torch.empty_like(circle)
+    other[circle] = circle.roll(1)
+    return other
 
 
 def _attack(posterior: Posterior, x: Tensor, generator: torch.Generator, objective: Objective, search: Search) -> Tensor:
