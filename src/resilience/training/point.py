@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from resilience import catalog, posterior
+from resilience import catalog, networks, posterior
 from resilience.catalog import entry
 from resilience.parameters import AttackEntry, Count, Positive, Share
 from resilience.posterior import POINT
@@ -123,7 +123,7 @@ def descend(task: Task, loss: Loss, epochs: int, learning_rate: float, decay: fl
 
 
 def _cross_entropy(network: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
-    return cross_entropy(network(x), y)
+    return cross_entropy(network(networks.channels_last(x)), y)
 
 
 def _validate(task: Task, network: nn.Sequential) -> float:
