@@ -19,7 +19,8 @@ from typing import Any
 LIBRARY = Path(__file__).parent
 #: Modules whose code never reaches an artifact: what they do is shown, logged or checked before a job starts.
 SILENT = frozenset(
-    f"resilience.{name}" for name in ("catalog", "config", "parameters", "progress", "provenance", "fork_server")
+    f"resilience.{name}"
+    for name in ("catalog", "config", "parameters", "progress", "provenance", "fork_server", "training.cost")
 )
 
 

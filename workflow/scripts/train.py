@@ -5,6 +5,8 @@ from resilience import fork_server
 fork_server.hand_over()
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -12,6 +14,7 @@ import torch
 
 from resilience import artifacts, catalog, computing, data, posterior, progress
 from resilience.seeding import seed_of
+from resilience.training import checkpoints
 from resilience.training.fit import Task
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ start = posterior.load(snakemake.input.start) if snakemake.input.start else None
 seed = seed_of(place.dataset, place.network, place.training, place.seed)
 learning = {name: array for name, array in arrays.items() if not name.startswith("test.")}
 task = Task.of(settings["network"], learning, seed, start, device)
+# Not an output: Snakemake deletes those of a job that failed, and this is what the next attempt goes on from.
+kept = Path(snakemake.output.weights).with_name("checkpoint")
+task = replace(task, checkpoints=kept, recipe=snakemake.params.recipe)
 train = catalog.load("trainings", settings["training"]["method"])
 fit = train(task, **catalog.options("trainings", settings["training"]))
 
@@ -51,4 +57,5 @@ artifacts.write_json(
         "warnings": fit.warnings,
     },
 )
+checkpoints.discard(kept)
 progress.finish()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import pyro
 import torch
-from pyro.infer import HMC, MCMC, NUTS
+from pyro.infer import HMC, NUTS
+from pyro.ops.integrator import potential_grad
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -17,10 +18,11 @@ from resilience.catalog import entry
 from resilience.networks import Weights
 from resilience.parameters import Count, Fraction, Positive, TrainingName
 from resilience.posterior import DRAWS
-from resilience.progress import steps
+from resilience.progress import logger, steps
 from resilience.seeding import seed_of
-from resilience.training import diagnostics
+from resilience.training import cost, diagnostics
 from resilience.training import prior as priors
+from resilience.training.checkpoints import Checkpoint, identity_of
 from resilience.training.fit import Fit, Task, TrainingError
 
 
@@ -54,17 +56,8 @@ def hmc(
     start
         A training with the same prior: chain c starts at its draw c, so that R-hat compares chains from other modes.
     """
-
-    def kernel(potential: Callable[[Weights], Tensor]) -> HMC:
-        return HMC(
-            potential_fn=potential,
-            step_size=step_size,
-            num_steps=leapfrog_steps,
-            adapt_step_size=False,
-            adapt_mass_matrix=False,
-        )
-
-    return _run(task, kernel, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
+    sampler = FixedLength(step_size, leapfrog_steps)
+    return _run(task, sampler, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
 
 
 @entry(at_most="draws", role="bayesian")
@@ -94,11 +87,8 @@ def nuts(
     target_acceptance
         Acceptance that the adaptation aims at.
     """
-
-    def kernel(potential: Callable[[Weights], Tensor]) -> NUTS:
-        return _nuts_kernel(potential, step_size, max_tree_depth, target_acceptance)
-
-    return _run(task, kernel, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
+    sampler = NoUTurn(step_size, max_tree_depth, target_acceptance)
+    return _run(task, sampler, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
 
 
 @entry(at_most="draws", role="bayesian")
@@ -133,31 +123,66 @@ def nuts_on_shards(
     """
     if draws % shards:
         raise TrainingError(f"{draws} draws cannot be shared by {shards} shards; use a multiple")
+    sampler = NoUTurn(step_size, max_tree_depth, target_acceptance)
     deviations = priors.standard_deviations(task.network(), prior, prior_scale)
-    starts = _starts(task, shards)
-    parts = zip(task.x.tensor_split(shards), task.y.tensor_split(shards), strict=True)
-    found = []
-    for index, (x, y) in enumerate(parts):
-        potential = potential_energy(replace(task, x=x, y=y), deviations)
-        kernel = _nuts_kernel(potential, step_size, max_tree_depth, target_acceptance)
-        chain, facts = sample_chain(kernel, starts[index], draws // shards, warmup, task.seed, index)
+    parts = list(zip(task.x.tensor_split(shards), task.y.tensor_split(shards), strict=True))
+    vectors, facts = _sample(task, sampler, deviations, parts, draws // shards, warmup)
+    for index, chain in enumerate(vectors):
         generator = torch.Generator().manual_seed(seed_of(task.seed, "shard", index))
         chosen = torch.randint(0, len(chain), (len(chain),), generator=generator).to(chain.device)
-        found.append((chain[chosen], facts))
-    return _fit(task, [facts for _, facts in found], torch.stack([chain for chain, _ in found]), torch.arange(draws))
+        vectors[index] = chain[chosen]
+    return _fit(task, facts, vectors, torch.arange(draws))
 
 
-def _nuts_kernel(
-    potential: Callable[[Weights], Tensor], step_size: float, max_tree_depth: int, target_acceptance: float
-) -> NUTS:
-    return NUTS(
-        potential_fn=potential,
-        step_size=step_size,
-        adapt_step_size=True,
-        adapt_mass_matrix=False,
-        max_tree_depth=max_tree_depth,
-        target_accept_prob=target_acceptance,
-    )
+@dataclass(frozen=True)
+class FixedLength:
+    """HMC: every trajectory has as many leapfrog steps."""
+
+    step_size: float
+    leapfrog_steps: int
+    fixed: ClassVar = True
+
+    def kernel(self, potential: Callable[[Weights], Tensor]) -> HMC:
+        """The kernel of pyro."""
+        return HMC(
+            potential_fn=potential,
+            step_size=self.step_size,
+            # Pyro divides by the step size and rounds down, which from the product alone would sometimes lose a step.
+            trajectory_length=self.step_size * (self.leapfrog_steps + 0.5),
+            adapt_step_size=False,
+            adapt_mass_matrix=False,
+        )
+
+    @property
+    def gradients(self) -> int:
+        """How many an iteration takes."""
+        return self.leapfrog_steps
+
+
+@dataclass(frozen=True)
+class NoUTurn:
+    """NUTS: a trajectory ends where it turns back, and the step size is adapted while warming up."""
+
+    step_size: float
+    max_tree_depth: int
+    target_acceptance: float
+    fixed: ClassVar = False
+
+    def kernel(self, potential: Callable[[Weights], Tensor]) -> NUTS:
+        """The kernel of pyro."""
+        return NUTS(
+            potential_fn=potential,
+            step_size=self.step_size,
+            adapt_step_size=True,
+            adapt_mass_matrix=False,
+            max_tree_depth=self.max_tree_depth,
+            target_accept_prob=self.target_acceptance,
+        )
+
+    @property
+    def gradients(self) -> int:
+        """How many an iteration takes at most."""
+        return int(2**self.max_tree_depth)
 
 
 def potential_energy(task: Task, deviations: dict[str, float]) -> Callable[[Weights], Tensor]:
@@ -179,7 +204,7 @@ def potential_energy(task: Task, deviations: dict[str, float]) -> Callable[[Weig
 
 def _run(
     task: Task,
-    kernel: Callable[[Callable[[Weights], Tensor]], HMC],
+    sampler: FixedLength | NoUTurn,
     deviations: dict[str, float],
     chains: int,
     draws: int,
@@ -187,13 +212,48 @@ def _run(
 ) -> Fit:
     if draws % chains:
         raise TrainingError(f"{draws} draws cannot be shared by {chains} chains; use a multiple")
-    starts = _starts(task, chains)
-    potential = potential_energy(task, deviations)
     each = draws // chains
-    found = [sample_chain(kernel(potential), starts[index], each, warmup, task.seed, index) for index in range(chains)]
+    vectors, facts = _sample(task, sampler, deviations, [(task.x, task.y)] * chains, each, warmup)
     # One draw of each chain in turn, so that the first n draws are of all chains.
     in_turn = torch.arange(draws).view(chains, each).T.flatten()
-    return _fit(task, [facts for _, facts in found], torch.stack([chain for chain, _ in found]), in_turn)
+    return _fit(task, facts, vectors, in_turn)
+
+
+def _sample(
+    task: Task,
+    sampler: FixedLength | NoUTurn,
+    deviations: dict[str, float],
+    parts: list[tuple[Tensor, Tensor]],
+    draws: int,
+    warmup: int,
+) -> tuple[Tensor, list[dict[str, float]]]:
+    """Draws [chains, draws, P] and facts of one chain for each of ``parts``, the images and labels that it learns from."""
+    starts = _starts(task, len(parts))[: len(parts)]
+    potentials = [potential_energy(replace(task, x=x, y=y), deviations) for x, y in parts]
+    checkpoints = _checkpoints(task, (sampler, deviations, len(parts), draws, warmup), starts)
+    if left := len(parts) * (warmup + draws) - sum(checkpoint.iteration for checkpoint in checkpoints):
+        cost.announce(
+            lambda: potential_grad(potentials[0], {"weights": starts[0].clone()}),
+            task.network(),
+            parts[0][0],
+            left * sampler.gradients,
+            at_most=not sampler.fixed,
+        )
+    found = [
+        sample_chain(sampler.kernel(potential), start, draws, warmup, task.seed, index, checkpoint)
+        for index, (potential, start, checkpoint) in enumerate(zip(potentials, starts, checkpoints, strict=True))
+    ]
+    return torch.stack([chain for chain, _ in found]), [facts for _, facts in found]
+
+
+def _checkpoints(task: Task, settings: tuple[object, ...], starts: list[Tensor]) -> list[Checkpoint]:
+    """One for each chain. What decides a chain is part of their identity, so none is taken for that of another chain."""
+    if task.checkpoints is None:
+        return [Checkpoint() for _ in starts]
+    versions = (torch.__version__, pyro.__version__, task.x.device.type)
+    of_task = (task.recipe, dict(task.settings), task.classes, task.seed)
+    identity = identity_of([*of_task, *settings, *versions], [task.x, task.y, *starts])
+    return [Checkpoint(task.checkpoints, identity, chain) for chain in range(len(starts))]
 
 
 def _starts(task: Task, chains: int) -> list[Tensor]:
@@ -223,7 +283,7 @@ def _fit(task: Task, facts: list[dict[str, float]], vectors: Tensor, order: Tens
 
 
 def sample_chain(
-    kernel: HMC, start: Tensor, draws: int, warmup: int, seed: int, index: int
+    kernel: HMC, start: Tensor, draws: int, warmup: int, seed: int, index: int, checkpoint: Checkpoint | None = None
 ) -> tuple[Tensor, dict[str, float]]:
     """One chain.
 
@@ -237,32 +297,48 @@ def sample_chain(
         Iterations that are kept, and that are thrown away before.
     seed, index
         Of the fit and of this chain: they make the chain's random numbers.
+    checkpoint
+        Where to keep how far the chain has come, and to go on from.
 
     Returns
     -------
     tuple
         Draws [draws, P], and the chain's ``acceptance`` (for NUTS the share of iterations that moved) and ``divergences``.
+
+    Raises
+    ------
+    TrainingError
+        If the chain stands still, see :func:`resilience.training.diagnostics.collapse`.
     """
-    facts: dict[str, Any] = {}
+    checkpoint = checkpoint or Checkpoint()
+    found = checkpoint.read()
     pyro.set_rng_seed(seed_of(seed, "chain", index) % 2**32)
-    with steps(warmup + draws, f"chain {index + 1}") as advance:
-
-        def hook(state: HMC, _samples: Any, stage: str, _iteration: int) -> None:
-            advance()
-            if stage.startswith("Sample"):
-                facts.update(state.diagnostics())
-
-        mcmc = MCMC(
-            kernel,
-            num_samples=draws,
-            warmup_steps=warmup,
-            initial_params={"weights": start.clone()},
-            hook_fn=hook,
-            disable_progbar=True,
-        )
-        mcmc.run()
+    with pyro.validation_enabled(False):
+        kernel.initial_params = {"weights": (found.position.to(start.device) if found else start).clone()}
+        kernel.setup(warmup)
+        if not kernel._potential_energy_last.isfinite():
+            raise TrainingError(f"chain {index + 1}: the posterior density is zero where it starts; choose another start")
+        drawn: list[Tensor] = []
+        done, written = 0, 0
+        if found:
+            found.restore(kernel)
+            drawn.extend(found.draws.to(start.device))
+            done, written = found.iteration, len(drawn)
+            logger.info("chain %d goes on after iteration %d of %d", index + 1, done, warmup + draws)
+        with steps(warmup + draws - done, f"chain {index + 1}") as advance:
+            for finished in range(done + 1, warmup + draws + 1):
+                position = kernel.sample(kernel.initial_params)["weights"].detach()
+                if finished > warmup:
+                    drawn.append(position.clone())
+                if reason := diagnostics.collapse(kernel, start, position, finished):
+                    raise TrainingError(f"chain {index + 1} has collapsed: {reason}")
+                if checkpoint.due or finished == warmup + draws:
+                    checkpoint.write(kernel, finished, drawn[written:])
+                    written = len(drawn)
+                advance()
+    facts = kernel.diagnostics()
     report = {"acceptance": float(facts["acceptance rate"]), "divergences": float(len(facts["divergences"]))}
-    return mcmc.get_samples()["weights"].detach(), report
+    return torch.stack(drawn), report
 
 
 def _accuracy(predictions: Tensor, y: Tensor) -> float:

@@ -9,12 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pyro.infer import HMC
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
 LARGEST_R_HAT = 1.1
 SMALLEST_ACCEPTANCE = 0.5
 SMALLEST_SHARE_OF_EFFECTIVE_DRAWS = 0.1
+#: Iterations after which a chain must have moved, and the step size below which one that adapts it has lost its way.
+PATIENCE = 20
+SMALLEST_STEP_SIZE = 1e-8
 
 
 def of_chains(facts: list[dict[str, float]], probabilities: Tensor) -> dict[str, Any]:
@@ -56,6 +60,25 @@ def of_chains(facts: list[dict[str, float]], probabilities: Tensor) -> dict[str,
         report["ess_median"] = float(sizes.median())
         report["ess_05"] = float(sizes.quantile(0.05))
     return report
+
+
+def collapse(kernel: HMC, start: Tensor, position: Tensor, finished: int) -> str | None:
+    """Why it is hopeless to go on with a chain, and what to change; None if it is not.
+
+    Parameters
+    ----------
+    kernel
+        Of the chain.
+    start, position
+        Where it started, and where it stands.
+    finished
+        Its iterations so far.
+    """
+    if finished == PATIENCE and torch.equal(position, start):
+        return f"none of its first {PATIENCE} proposals was accepted; a smaller step_size or another start may help"
+    if finished >= PATIENCE and kernel._adapter.adapt_step_size and kernel.step_size < SMALLEST_STEP_SIZE:
+        return f"its step size fell to {kernel.step_size:.0e}; another start or a narrower prior may help"
+    return None
 
 
 def warnings(report: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +23,11 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """A network to train: its config entry, the training and validation images, and the seed of everything random."""
+    """A network to train: its config entry, the training and validation images, and the seed of everything random.
+
+    A training that takes long keeps how far it has come in the folder ``checkpoints``, if there is one, and goes on from
+    there under the same ``recipe``: a text that changes with the training's settings and code.
+    """
 
     settings: Mapping[str, Any]
     x: Tensor
@@ -32,6 +37,8 @@ class Task:
     classes: int
     seed: int
     start: Posterior | None = None
+    checkpoints: Path | None = None
+    recipe: str = ""
 
     @staticmethod
     def of(settings: Mapping[str, Any], arrays: Arrays, seed: int, start: Posterior | None, device: torch.device) -> Task:
