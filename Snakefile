@@ -1,33 +1,54 @@
 # The way in: settings, stages, and the targets that have names.
 # `snakemake --list` shows what can be asked for; any file below results/ can be asked for by its path, too.
 
-if "datasets" not in config:
 
-    configfile: "config/config.yaml"
-
-
-include: "rules/common.smk"
-include: "rules/inputs.smk"
-include: "rules/recipes.smk"
+include: "rules/library.smk"
 include: "rules/messages.smk"
-include: "rules/data.smk"
-include: "rules/training.smk"
-include: "rules/attacks.smk"
-include: "rules/lrp.smk"
-include: "rules/robustness.smk"
-include: "rules/claims.smk"
-include: "rules/figures.smk"
-include: "rules/report.smk"
 
 
-rule all:
-    """Everything: figures, claims and the report."""
-    default_target: True
-    input:
-        rules.figures.input,
-        rules.claims.output,
-        rules.report.output,
-    localrule: True
+if "reproduction" in config:
+
+    # Two runs beside each other, each this workflow as a module.
+    include: "rules/reproduction.smk"
+
+    rule all:
+        """Figures, claims and reports of both runs, and the published numbers beside theirs."""
+        default_target: True
+        input:
+            rules.reproduction.input,
+            rules.paper_all.input,
+            rules.published_all.input,
+        localrule: True
+
+else:
+    if "datasets" not in config:
+
+        configfile: "config/config.yaml"
+
+    include: "rules/common.smk"
+    include: "rules/inputs.smk"
+    include: "rules/recipes.smk"
+    include: "rules/data.smk"
+    include: "rules/training.smk"
+    include: "rules/attacks.smk"
+    include: "rules/lrp.smk"
+    include: "rules/robustness.smk"
+    include: "rules/claims.smk"
+    include: "rules/figures.smk"
+    include: "rules/report.smk"
+
+    if "cancellation" in config:
+
+        include: "rules/cancellation.smk"
+
+    rule all:
+        """Everything: figures, claims and the report."""
+        default_target: True
+        input:
+            rules.figures.input,
+            rules.claims.output,
+            rules.report.output,
+        localrule: True
 
 
 onstart:

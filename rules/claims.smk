@@ -1,7 +1,8 @@
 rule comparisons:
     """Compare the models pairwise, with intervals that count points and seeds."""
     input:
-        expand("{attack}/robustness.csv", attack=ALL_ATTACKS),
+        robustness=expand("{attack}/robustness.csv", attack=ALL_ATTACKS),
+        cancellation=ALL_CANCELLATIONS,
     output:
         "<results>/comparisons.csv",
     log:
@@ -19,6 +20,9 @@ rule comparisons:
         recipe=comparisons_recipe,
     script:
         "../workflow/scripts/comparisons.py"
+
+
+FIXED_CLASS = sorted(name for name, rule in config["lrp"].items() if rule["explained"] == "clean")
 
 
 rule claims:
@@ -39,6 +43,6 @@ rule claims:
         mem_mb=1000,
         runtime=10,
     params:
-        recipe=recipe("claims.py", **config["claims"]),
+        recipe=recipe("claims.py", **config["claims"], fixed_class=FIXED_CLASS),
     script:
         "../workflow/scripts/claims.py"

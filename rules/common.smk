@@ -1,20 +1,7 @@
 # What every stage needs: the checked settings, the combinations that they ask for, and the folders.
 
-import sys
-from pathlib import Path
-
-ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
-sys.path.insert(0, str(ROOT / "src"))
-
-import yaml
-from snakemake.exceptions import WorkflowError
-
-from resilience import catalog, fork_server
 from resilience.config import ConfigError, check
 from resilience.grid import CLEAN, Grid
-from resilience.provenance import canonical, code_digest
-
-fork_server.let_jobs_import_from(ROOT / "src")
 
 try:
     config = check(config, yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text()))
@@ -30,9 +17,12 @@ def one_of(names):
     return "|".join(sorted(map(str, names))) or "(?!)"
 
 
+RESULTS, LOGS = folders(config["results"], config.get("variant"))
+
+
 pathvars:
-    results=config["results"].rstrip("/"),
-    logs=str(Path("logs", *Path(config["results"]).parts[1:])),
+    results=RESULTS,
+    logs=LOGS,
 
 
 wildcard_constraints:

@@ -3,6 +3,7 @@ rule figure:
     input:
         robustness=lambda wildcards: figure_input("robustness", wildcards.figure),
         maps=lambda wildcards: figure_input("maps", wildcards.figure),
+        cancellation=lambda wildcards: figure_input("cancellation", wildcards.figure),
         comparisons=lambda wildcards: figure_input("comparisons", wildcards.figure),
         claims=lambda wildcards: figure_input("claims", wildcards.figure),
     output:
@@ -43,4 +44,4 @@ for FIGURE in config["figures"]:
             expand(rules.figure.output, figure=FIGURE),
         localrule: True
 
-    workflow.get_rule(FIGURE).docstring = figure_function(FIGURE).summary
+    getattr(rules, FIGURE).rule.docstring = figure_function(FIGURE).summary

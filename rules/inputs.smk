@@ -30,6 +30,11 @@ ALL_MAPS = sorted(
         for path in maps_of(model, inputs, draws, lrp_name, network)
     }
 )
+ALL_CANCELLATIONS = [
+    f"{model_path(*cancelled, seed)}/cancellation.csv"
+    for cancelled in GRID.cancelled()
+    for seed in GRID.seeds
+]
 
 
 def start_weights(wildcards):
@@ -74,6 +79,14 @@ def panels_of(name):
     return config["figures"][name].get("panels", [])
 
 
+def trainings_of(name):
+    """The trainings that a figure shows: those of its panels, or of the section that it draws."""
+    shown = {training for panel in panels_of(name) for training in panel["trainings"]}
+    if "cancellation" in figure_function(name).inputs:
+        shown.update(training for _, _, training in GRID.cancelled())
+    return shown
+
+
 def robustness_tables(name):
     """The robustness tables of the panels of a figure; beside heat maps only those of the models that are shown."""
     shows_one = "maps" in figure_function(name).inputs
@@ -104,6 +117,7 @@ def pictures(name):
 FIGURE_INPUTS = {
     "robustness": robustness_tables,
     "maps": pictures,
+    "cancellation": lambda name: ALL_CANCELLATIONS,
     "comparisons": lambda name: ["<results>/comparisons.csv"],
     "claims": lambda name: ["<results>/claims.csv"],
 }

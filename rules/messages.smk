@@ -12,6 +12,7 @@ def announce_results():
         "Figures": "<results>/figures",
         "Claims": "<results>/claims.csv",
         "Report": "<results>/report.html",
+        "Published numbers beside ours": "<results>/reproduction.png",
     }
     for name, place in places.items():
         if (path := Path(workflow.pathvars.apply(place))).exists():

@@ -1,25 +1,4 @@
-# What a job depends on beside its input files, as one text: its settings, and a digest of the code that it reaches.
-# Snakemake reruns a job when this text changes.
-
-from functools import cache
-
-
-def recipe(script, functions=(), **settings):
-    """The recipe of a job that runs ``script`` and calls the functions named by the ``(section, entry)`` pairs."""
-    named = tuple(named_function(section, entry) for section, entry in functions)
-    return canonical({"settings": settings, "code": code_of(script, named)})
-
-
-@cache
-def code_of(script, functions):
-    """The digest of the code that a script and some functions reach, which does not change while a run is planned."""
-    return code_digest(ROOT / "workflow/scripts" / script, functions)
-
-
-def named_function(section, entry):
-    """Module and name of the function that an entry names."""
-    function = catalog.functions(section)[entry[catalog.SECTIONS[section].key]]
-    return function.module, function.name
+# What each stage depends on beside its input files.
 
 
 def dataset_recipe(wildcards):
@@ -60,12 +39,24 @@ def robustness_recipe(wildcards):
     return recipe("robustness.py", top_k=sorted(settings["top_k"]), pixels=settings["pixels"])
 
 
+def cancellation_recipe(wildcards):
+    """Cancellation depends on its section, but for what is combined, and on the code of the network."""
+    return recipe(
+        "cancellation.py",
+        [("networks", config["networks"][wildcards.network])],
+        draws=GRID.cancelled_draws(wildcards.training),
+        neighbours=config["cancellation"]["neighbours"],
+        dimensions=config["cancellation"]["dimensions"],
+    )
+
+
 def comparisons_recipe(wildcards):
     """The comparisons depend on the roles of trainings, on the layers, and on k."""
+    compared = [*GRID.attacked(), *GRID.cancelled()]
     return recipe(
         "comparisons.py",
-        roles={training: GRID.role(training) for training in {cell.training for cell in GRID.cells}},
-        layers={network: GRID.layers(network) for network in {cell.network for cell in GRID.cells}},
+        roles={training: GRID.role(training) for _, _, training, *_ in compared},
+        layers={network: GRID.layers(network) for _, network, *_ in compared},
         top_k=config["claims"]["top_k"],
         confidence=config["claims"]["confidence"],
     )
@@ -79,9 +70,7 @@ def figure_recipe(wildcards):
         "figure.py",
         [("figures", entry)],
         figure=entry,
-        methods={
-            name: config["trainings"][name]["method"] for panel in panels for name in panel["trainings"]
-        },
+        methods={name: config["trainings"][name]["method"] for name in trainings_of(wildcards.figure)},
         layers={panel["network"]: GRID.layers(panel["network"]) for panel in panels},
         epsilons={panel["attack"]: GRID.epsilon(panel["attack"]) for panel in panels},
         pixels=config["robustness"]["pixels"],

@@ -8,6 +8,7 @@ a single seed nothing is.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HOLDS, REVERSED, INCONCLUSIVE = "holds", "reversed", "inconclusive"
-
+#: Measures that no LRP rule takes part in.
+WITHOUT_RULE = ("softmax_robustness", "cancellation")
 
 COLUMNS = [
     *("claim", "sentence", "source", "dataset", "network", "attack", "training", "draws", "reference", "reference_draws"),
@@ -75,6 +77,14 @@ CLAIMS = (
         subset="unbroken",
     ),
     Claim(
+        "fixed_class",
+        "Bayesian explanations of the class before the attack are more robust than deterministic ones, too.",
+        "not in the paper",
+        "lrp_robustness",
+        "deterministic",
+        rules="fixed class",
+    ),
+    Claim(
         "above_adversarial",
         "Adversarially trained networks have low LRP robustness compared to Bayesian ones.",
         "Sec. V-A",
@@ -109,10 +119,19 @@ CLAIMS = (
         "lrp_robustness",
         "control",
     ),
+    Claim(
+        "theorem",
+        "In the mean over draws, gradients of the loss cancel more across the data manifold than along it.",
+        "Sec. IV-B, Theorem IV.1",
+        "cancellation",
+        "normal part",
+    ),
 )
 
 
-def judge(comparisons: pd.DataFrame, rule: str, top_k: float, confidence: float) -> pd.DataFrame:
+def judge(
+    comparisons: pd.DataFrame, rule: str, top_k: float, confidence: float, fixed_class: Iterable[str] = ()
+) -> pd.DataFrame:
     """One row per claim and setting, with its verdict.
 
     Parameters
@@ -125,6 +144,8 @@ def judge(comparisons: pd.DataFrame, rule: str, top_k: float, confidence: float)
         Percentage of most relevant pixels, for the record.
     confidence
         Of the intervals; the level of the verdicts is one minus this.
+    fixed_class
+        The rules that explain the class of the clean image after the attack, too.
 
     Returns
     -------
@@ -134,8 +155,9 @@ def judge(comparisons: pd.DataFrame, rule: str, top_k: float, confidence: float)
     """
     import pandas as pd
 
+    fixed = set(fixed_class)
     parts = [
-        _rows(claim, comparisons, rule).assign(claim=claim.name, sentence=claim.sentence, source=claim.source)
+        _rows(claim, comparisons, rule, fixed).assign(claim=claim.name, sentence=claim.sentence, source=claim.source)
         for claim in CLAIMS
     ]
     table = pd.concat(parts, ignore_index=True)
@@ -163,18 +185,20 @@ def summarise(claims: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _rows(claim: Claim, comparisons: pd.DataFrame, rule: str) -> pd.DataFrame:
+def _rows(claim: Claim, comparisons: pd.DataFrame, rule: str, fixed_class: set[str]) -> pd.DataFrame:
     """The comparisons that decide a claim."""
     table = comparisons[(comparisons["role"] == "bayesian") & (comparisons["measure"] == claim.measure)]
     table = table[table["subset"] == claim.subset]
     output = table.groupby("network")["layer"].transform("max")
     table = table[table["layer"] == output] if claim.layers == "output" else table[table["layer"] < output]
-    if claim.measure != "softmax_robustness":
-        table = table[table["rule"] == rule] if claim.rules == "main" else table[table["rule"] != rule]
+    if claim.measure not in WITHOUT_RULE:
+        fixed = table["rule"].isin(fixed_class - {rule})
+        wanted = {"main": table["rule"] == rule, "fixed class": fixed, "others": (table["rule"] != rule) & ~fixed}
+        table = table[wanted[claim.rules]]
     setting = ["dataset", "network", "attack", "training"]
     table = table[table["draws"] == table.groupby(setting)["draws"].transform("max")]
     if claim.reference == "fewest draws":
         table = table[table["reference"] == table["training"]]
         fewest = table.groupby([*setting, "rule", "layer"])["reference_draws"].transform("min")
         return table[table["reference_draws"] == fewest]
-    return table[(table["reference_role"] == claim.reference) & (table["reference"] != table["training"])]
+    return table[table["reference_role"] == claim.reference]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
+from resilience.grid import CLEAN
 from resilience.multiple_testing import holm
 from resilience.robustness import column, relevant, rules_in
 from resilience.seeding import generator_of
@@ -79,7 +80,7 @@ def mean(values: np.ndarray) -> Resampled:
     """Mean of values [seeds, points]; NaN where a point does not count for a seed."""
     counts = np.isfinite(values)
     filled = np.where(counts, values, 0.0)
-    weights = _resamples(values.shape[1])
+    weights = resamples(values.shape[1])
     totals, numbers = weights @ filled.sum(0), weights @ counts.sum(0)
     estimate = filled.sum() / counts.sum()
     by_point = np.divide(totals, numbers, out=np.full(len(weights), estimate), where=numbers > 0)
@@ -90,13 +91,13 @@ def correlation(first: np.ndarray, second: np.ndarray) -> Resampled:
     """Mean over seeds of Spearman's rank correlation of two quantities [seeds, points]."""
     once = np.ones((1, first.shape[1]))
     by_seed = np.array([_spearman(one, two, once)[0] for one, two in zip(first, second, strict=True)])
-    weights = _resamples(first.shape[1])
+    weights = resamples(first.shape[1])
     by_point = np.mean([_spearman(one, two, weights) for one, two in zip(first, second, strict=True)], axis=0)
     return Resampled(float(by_seed.mean()), by_point, by_seed, first.shape[1])
 
 
 @cache
-def _resamples(points: int) -> np.ndarray:
+def resamples(points: int) -> np.ndarray:
     """How often each point is drawn in each resample, [RESAMPLES, points]: the same for all statistics."""
     return generator_of("bootstrap", points).multinomial(points, np.full(points, 1 / points), RESAMPLES).astype(float)
 
@@ -156,9 +157,14 @@ class Model:
 
 
 def compare(
-    tables: pd.DataFrame, roles: dict[str, str], layers: dict[str, tuple[int, ...]], top_k: float, confidence: float
+    tables: pd.DataFrame,
+    roles: dict[str, str],
+    layers: dict[str, tuple[int, ...]],
+    top_k: float,
+    confidence: float,
+    cancellation: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Every comparison of two models under one attack.
+    """Every comparison of two models under one attack, and of the tangent with the normal part of one model's gradients.
 
     Parameters
     ----------
@@ -172,12 +178,15 @@ def compare(
         Percentage of most relevant pixels.
     confidence
         Of the intervals.
+    cancellation
+        The cancellation tables of all models, under one another, if there are any.
 
     Returns
     -------
     pandas.DataFrame
         One row per comparison; ``estimate`` is model minus reference. Measures are ``lrp_robustness``,
-        ``softmax_robustness`` and ``correlation`` (Spearman's, of the two). ``subset`` is ``all`` points or ``unbroken``:
+        ``softmax_robustness``, ``correlation`` (Spearman's, of the two), and ``cancellation`` (tangent minus normal part,
+        after most draws, so above zero where the normal part cancels more). ``subset`` is ``all`` points or ``unbroken``:
         those that both models classify rightly before and after the attack. ``effect_size`` is the mean difference over
         its standard deviation among points; ``p`` belongs to the interval; ``p_wilcoxon`` and ``p_mann_whitney`` compare the
         means over seeds of each point, the latter as the paper does: one-sided, model above reference. Each is also given
@@ -195,6 +204,8 @@ def compare(
         for model, reference in _pairs(models):
             for row in _compare_pair(model, reference, layers[network], top_k, confidence):
                 rows.append({"dataset": dataset, "network": network, "attack": attack, **row})
+    if cancellation is not None:
+        rows.extend(_compare_parts(cancellation, roles, layers, confidence))
     result = pd.DataFrame(rows)
     for name in ("p", "p_wilcoxon", "p_mann_whitney"):
         if name in result:
@@ -239,6 +250,34 @@ def _compare_pair(
                     yield {"measure": "lrp_robustness", "subset": subset, **here, **difference}
             pair = (model.correlation(name), reference.correlation(name))
             yield {"measure": "correlation", "subset": "all", **here, **_correlations(*pair, confidence)}
+
+
+def _compare_parts(
+    tables: pd.DataFrame, roles: dict[str, str], layers: dict[str, tuple[int, ...]], confidence: float
+) -> Iterator[dict[str, Any]]:
+    """The tangent with the normal part of each model's own gradients, on clean inputs after most draws."""
+    for (dataset, network, training), group in tables.groupby(["dataset", "network", "training"], sort=True):
+        draws = int(group["draws"].max())
+        model = Model(training, roles[training], draws, group[group["draws"] == draws])
+        tangent, normal = model.values("cancellation_tangent"), model.values("cancellation_normal")
+        known = np.isfinite(tangent) & np.isfinite(normal)
+        if known.any(1).all():
+            yield {
+                "dataset": dataset,
+                "network": network,
+                "attack": CLEAN,
+                "measure": "cancellation",
+                "rule": "",
+                "layer": layers[network][-1],
+                "subset": "all",
+                "training": training,
+                "role": model.role,
+                "draws": draws,
+                "reference": training,
+                "reference_role": "normal part",
+                "reference_draws": draws,
+                **_difference(np.where(known, tangent, 0), np.where(known, normal, 0), known, confidence),
+            }
 
 
 def _difference(first: np.ndarray, second: np.ndarray, counts: np.ndarray, confidence: float) -> dict[str, Any]:

@@ -129,6 +129,8 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
             for key in ("dataset", "network", "attack"):
                 yield from _undefined([panel[key]], f"{key}s", f"{place}.{key}", config)
             yield from _undefined(panel["trainings"], "trainings", f"{place}.trainings", config)
+    if config.get("variant") in config["datasets"]:
+        yield f"variant: {config['variant']!r} is also one of the datasets, and both name a folder; choose another"
     claims = config["claims"]
     yield from _undefined([claims["lrp"]], "lrp", "claims.lrp", config)
     if claims["top_k"] not in config["robustness"]["top_k"]:

@@ -36,7 +36,7 @@ class Grid:
     ------
     GridError
         If an experiment asks for more draws than a training yields, a figure for something that no experiment has, or a
-        training or an attack rests on what cannot carry it.
+        training or an attack rests on what cannot carry it; or if nothing could cancel where cancellation is to be measured.
     """
 
     def __init__(self, config: dict[str, Any]):
@@ -54,6 +54,8 @@ class Grid:
             place = (cell.dataset, cell.network, cell.training, cell.attack)
             self._draws[place].add(cell.draws)
             self._rules[*place, cell.draws].add(cell.rule)
+        if "cancellation" in config:
+            self._check_cancellation()
         for name, figure in config["figures"].items():
             self._check_figure(name, figure)
 
@@ -118,6 +120,18 @@ class Grid:
                 training = start
         return sorted(needed)
 
+    def cancelled(self) -> list[tuple[str, str, str]]:
+        """Every (dataset, network, training) with several draws, whose gradients can cancel; none without the section."""
+        if "cancellation" not in self.config:
+            return []
+        return sorted({(cell.dataset, cell.network, cell.training) for cell in self.cells if cell.draws > 1})
+
+    def cancelled_draws(self, training: str) -> list[int]:
+        """The numbers of draws after which cancellation is measured; those of an ensemble end with the number of members."""
+        requested = sorted(self.config["cancellation"]["draws"])
+        most = self.draws(training, requested, "cancellation.draws")[-1]
+        return [*(number for number in requested if number < most), most]
+
     def attacked(self) -> list[tuple[str, str, str, str, int]]:
         """Every (dataset, network, training, attack, draws)."""
         return sorted(self._rules)
@@ -148,11 +162,30 @@ class Grid:
                 )
             seen.append(start)
 
+    def _check_cancellation(self) -> None:
+        section = self.config["cancellation"]
+        if not self.cancelled():
+            raise GridError(
+                "cancellation: no experiment has a posterior or an ensemble of several draws, which could cancel"
+            )
+        for training in sorted({training for _, _, training in self.cancelled()}):
+            if self.cancelled_draws(training)[-1] < 2:
+                raise GridError(
+                    f"cancellation.draws: {section['draws']} has no number above one, and nothing cancels in one draw"
+                )
+        if section["dimensions"] >= section["neighbours"]:
+            raise GridError(
+                f"cancellation.dimensions: {section['dimensions']} directions need more than that many neighbours, "
+                f"not {section['neighbours']}"
+            )
+
     def _check_figure(self, name: str, figure: dict[str, Any]) -> None:
         function = functions("figures")[figure["figure"]]
         panels, place = figure.get("panels", []), f"figures.{name}"
         if "panels" in function.inputs and not panels:
             raise GridError(f"{place}: the key 'panels' is missing")
+        if "cancellation" in function.inputs and "cancellation" not in self.config:
+            raise GridError(f"{place}: {figure['figure']} draws what the section 'cancellation' asks for, which is missing")
         if len(panels) > function.traits.get("panels", len(panels)):
             raise GridError(f"{place}.panels: {figure['figure']} draws {function.traits['panels']} panel, not {len(panels)}")
         wanted = {key: figure.get(key, default(function, key)) for key in ("rule", "top_k") if key in function.parameters}

@@ -79,6 +79,11 @@ def lrp_robustness(clean: np.ndarray, attacked: np.ndarray, percent: float, pixe
     return (before & after).sum(axes) / before.sum(axes)
 
 
+def chance(percent: float) -> float:
+    """LRP robustness of two heat maps that have nothing to do with each other, on average."""
+    return percent / 100
+
+
 def softmax_robustness(clean: np.ndarray, attacked: np.ndarray) -> np.ndarray:
     """1 − ‖p(x) − p(x̃)‖_∞ (paper, Sec. II-B), for probabilities [N, classes]; from 0 (fragile) to 1 (unchanged)."""
     return 1 - np.abs(clean.astype(np.float64) - attacked).max(1)

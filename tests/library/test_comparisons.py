@@ -201,6 +201,12 @@ def test_rules_that_one_model_lacks_are_not_compared():
     assert set(found[found.training == "adv"]["rule"]) == {"", "epsilon", "gamma"}
 
 
+def test_a_fixed_class_is_a_claim_of_its_own_and_no_other_rule(compared):
+    table = claims.judge(compared, "epsilon", 20, 0.95, ["gamma"])
+    assert set(table[table["claim"] == "fixed_class"]["rule"]) == {"gamma"}
+    assert "all_rules" not in set(table["claim"])
+
+
 def test_claims_follow_the_numbers(compared):
     table = claims.judge(compared, "epsilon", 20, 0.95)
     verdicts = {(row.claim, row.reference): row.verdict for row in table.itertuples()}
@@ -212,7 +218,7 @@ def test_claims_follow_the_numbers(compared):
     assert verdicts["not_only_controls", "map"] == claims.HOLDS
     assert verdicts["correlation", "det"] == claims.HOLDS
     assert verdicts["predictions", "det"] == claims.INCONCLUSIVE
-    assert set(table["claim"]) == {claim.name for claim in claims.CLAIMS}
+    assert set(table["claim"]) == {claim.name for claim in claims.CLAIMS} - {"fixed_class", "theorem"}
     assert set(table[table["claim"] == "more_robust"]["draws"]) == {50}
     assert set(table[table["claim"] == "inner_layers"]["layer"]) == {1}
     assert set(table[table["claim"] == "all_rules"]["rule"]) == {"gamma"}

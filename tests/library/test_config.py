@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from snakemake.utils import update_config
 
 from resilience import catalog
 from resilience.config import ConfigError, check, nearest
@@ -149,9 +150,42 @@ def test_what_cannot_work_is_refused_by_name(path, value, sentence):
     assert all("\n" not in line for line in found)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
-def test_every_config_that_comes_along_is_accepted(path):
-    assert check(yaml.safe_load(path.read_text()), SCHEMA)["results"].startswith("results")
+def merged(*names: str) -> dict:
+    """Configs of the project, each laid over those before it, as the command line does."""
+    config: dict = {}
+    for name in names:
+        update_config(config, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()))
+    return config
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("config",), ("attacks",), ("paper",), ("published",), ("paper", "small"), ("published", "small")],
+    ids=" ".join,
+)
+def test_every_config_that_comes_along_is_accepted(names):
+    assert check(merged(*names), SCHEMA)["results"].startswith("results")
+
+
+def test_no_config_that_comes_along_is_left_out():
+    assert {path.stem for path in (ROOT / "config").glob("*.yaml")} == {
+        *("config", "attacks", "paper", "published", "small", "reproduction")
+    }
+
+
+def test_paper_and_published_differ_in_definitions_alone():
+    paper, published = merged("paper"), merged("published")
+    for section in ("seeds", "datasets", "networks", "experiments", "cancellation", "claims", "figures"):
+        assert paper[section] == published[section], section
+    for section in ("trainings", "attacks", "lrp"):
+        assert list(paper[section]) == list(published[section])
+
+
+def test_small_results_lie_elsewhere():
+    config = check(merged("paper", "small"), SCHEMA)
+    assert config["variant"] == "small"
+    config["datasets"]["small"] = config["datasets"]["mnist"]
+    assert problems(config) == ["variant: 'small' is also one of the datasets, and both name a folder; choose another"]
 
 
 def test_all_problems_are_named_at_once():

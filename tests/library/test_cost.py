@@ -134,6 +134,9 @@ ALLOWED = {
     "figure": {"matplotlib", "pandas"},
     "report": set(),
     "transfer": set(),
+    "cancellation": {"torch", "pandas"},
+    "reproduction": {"pandas", "scipy"},
+    "reproduction_figure": {"matplotlib", "pandas", "scipy"},
 }
 
 

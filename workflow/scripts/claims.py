@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 progress.start(snakemake.log[0])
 settings = json.loads(snakemake.params.recipe)["settings"]
-table = claims.judge(artifacts.read_table(snakemake.input[0]), settings["lrp"], settings["top_k"], settings["confidence"])
+rule, top_k, confidence = (settings[key] for key in ("lrp", "top_k", "confidence"))
+table = claims.judge(artifacts.read_table(snakemake.input[0]), rule, top_k, confidence, settings["fixed_class"])
 artifacts.write_table(snakemake.output[0], table)
 progress.finish()

@@ -10,9 +10,16 @@ from resilience import artifacts, comparisons, progress
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
+
+def read_tables(paths: list[str]) -> pd.DataFrame:
+    """Tables under one another."""
+    return pd.concat(map(artifacts.read_table, paths), ignore_index=True)
+
+
 progress.start(snakemake.log[0])
 settings = json.loads(snakemake.params.recipe)["settings"]
-tables = pd.concat([artifacts.read_table(path) for path in snakemake.input], ignore_index=True)
-result = comparisons.compare(tables, **settings)
+robustness = read_tables(snakemake.input.robustness)
+cancellation = read_tables(snakemake.input.cancellation) if snakemake.input.cancellation else None
+result = comparisons.compare(robustness, **settings, cancellation=cancellation)
 artifacts.write_table(snakemake.output[0], result)
 progress.finish()

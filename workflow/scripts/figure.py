@@ -61,6 +61,7 @@ readers = {
     "panels": lambda: panels,
     "style": lambda: Style(settings["methods"], entry.get("colours", {})),
     "robustness": lambda: pd.concat(map(artifacts.read_table, snakemake.input.robustness), ignore_index=True),
+    "cancellation": lambda: pd.concat(map(artifacts.read_table, snakemake.input.cancellation), ignore_index=True),
     "maps": lambda: read_pictures(snakemake.input.maps, panels, settings["pixels"]),
     "comparisons": lambda: artifacts.read_table(snakemake.input.comparisons[0]),
     "claims": lambda: artifacts.read_table(snakemake.input.claims[0]),

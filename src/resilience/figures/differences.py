@@ -11,7 +11,7 @@ from resilience.catalog import entry
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
 from resilience.parameters import Percent, RuleName
-from resilience.robustness import column, relevant
+from resilience.robustness import chance, column, relevant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +27,9 @@ def differences(
 
     Each curve is the density, over test points and seeds, of the LRP robustness of one model minus that of the reference on
     the same point. The dot is the mean. Right of the line, the model's explanations survive the attack better than the
-    reference's. Where a network relates fewer than k % of the pixels to a layer, pixels without relevance fill the top k and
-    count as surviving; the title of such a panel says so.
+    reference's. The dotted line is where the mean of a model would be whose top pixels survive by chance alone. Where a
+    network relates fewer than k % of the pixels to a layer, pixels without relevance fill the top k and count as surviving;
+    the title of such a panel says so.
 
     Parameters
     ----------
@@ -44,6 +45,8 @@ def differences(
         for row, layer in enumerate(panel.layers):
             place = axes[row, index]
             _ridges(place, of_panel, panel, style, column(rule, layer, top_k))
+            reference = panel.of(robustness, panel.reference)[column(rule, layer, top_k)]
+            place.axvline(chance(top_k) - reference.mean(), color=drawing.QUIET, lw=0.9, ls=":", zorder=1)
             title = panel.layer_name(layer)
             if share := _ties(of_panel, rule, layer, top_k):
                 title += f" (as few as {100 * share:.0f} % of pixels relevant: ties)"
@@ -52,7 +55,8 @@ def differences(
         axes[-1, index].set_xlabel(f"{points} points × {seeds} seeds")
     names = " or ".join(dict.fromkeys(style.name(panel.reference).lower() for panel in panels))
     figure.supxlabel(
-        f"LRP robustness (top {top_k:g} % of pixels, {rule} rule) minus that of the {names} network", fontsize=8
+        f"LRP robustness (top {top_k:g} % of pixels, {rule} rule) minus that of the {names} network; dotted: chance",
+        fontsize=8,
     )
     return figure
 

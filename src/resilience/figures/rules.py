@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import seaborn
@@ -13,7 +13,7 @@ from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
 from resilience.multiple_testing import holm
 from resilience.parameters import Percent
-from resilience.robustness import column, rules_in
+from resilience.robustness import chance, column, rules_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,31 +24,48 @@ RULE_NAMES = {"epsilon": "ε", "gamma": "γ", "alpha1beta0": "α1β0"}
 
 
 @entry(trainings=2)
-def rules(panels: list[Panel], style: Style, robustness: pd.DataFrame, *, top_k: Percent = 20) -> Figure:
+def rules(
+    panels: list[Panel],
+    style: Style,
+    robustness: pd.DataFrame,
+    *,
+    top_k: Percent = 20,
+    layers: Literal["all", "output"] = "all",
+) -> Figure:
     """Differences of LRP robustness by LRP rule and layer, with significance marks.
 
     A box spans the quartiles over test points and seeds of a model's LRP robustness minus the reference's; the line in it is
-    the median, the dot the mean, whiskers reach to the last point within 1.5 boxes. The stars are a Wilcoxon signed-rank
+    the median, the dot the mean, whiskers reach to the last point within 1.5 boxes. The dotted line behind a box is where
+    the mean of a model would be whose top pixels survive by chance alone. The stars are a Wilcoxon signed-rank
     test of the difference, means over seeds, corrected (Holm) for the boxes of the figure: n.s. > .05, * ≤ .05, ** ≤ .01,
     *** ≤ .001, **** ≤ .0001. They do not count the seeds as a source of chance; the table of claims does.
+
+    Parameters
+    ----------
+    top_k
+        The percentage of most relevant pixels; one of those under ``robustness``.
+    layers
+        A row for each layer, or for the output alone.
     """
-    layers = [(panel, layer) for panel in panels for layer in panel.layers]
+    rows = [(panel, layer) for panel in panels for layer in (panel.layers if layers == "all" else panel.layers[-1:])]
     columns = max(len(panel.trainings) for panel in panels) - 1
-    figure, axes = drawing.canvas(len(layers), columns, drawing.PAGE, 0.7 + 1.45 * len(layers), sharex=True, sharey=True)
+    figure, axes = drawing.canvas(len(rows), columns, drawing.PAGE, 0.7 + 1.45 * len(rows), sharex=True, sharey=True)
     boxes = []
-    for row, (panel, layer) in enumerate(layers):
+    for row, (panel, layer) in enumerate(rows):
         for index, training in enumerate(panel.trainings[1:]):
             boxes += _boxes(axes[row, index], robustness, panel, training, layer, top_k, style)
             if row == 0 or layer == panel.layers[0]:
                 axes[row, index].set_title(f"{style.short(training)} −\n{style.name(panel.reference).lower()}")
-        axes[row, 0].set_ylabel(panel.layer_name(layer))
+        shared = len({(other.dataset, other.network, other.attack) for other in panels}) == 1
+        name = panel.layer_name(layer)
+        axes[row, 0].set_ylabel(name if shared else f"{panel.dataset}, {panel.network}\n{panel.attack}, {name}")
     corrected = holm(np.array([p for *_, p in boxes]))
     low = min(place.get_ylim()[0] for place, *_ in boxes)
     for (place, position, _), p in zip(boxes, corrected, strict=True):
         place.text(position, low, drawing.stars(p), ha="center", va="bottom", fontsize=6.5, color=drawing.INK)
     here = robustness[robustness["dataset"] == panels[0].dataset]
     count = f"{here['index'].nunique()} points × {here['seed'].nunique()} seeds"
-    figure.supylabel(f"Difference in LRP robustness, top {top_k:g} %", fontsize=8)
+    figure.supylabel(f"Difference in LRP robustness, top {top_k:g} %; dotted: chance", fontsize=8)
     figure.suptitle(f"{'; '.join(dict.fromkeys(panel.title for panel in panels))} — {count}", fontsize=8.5)
     return figure
 
@@ -79,6 +96,9 @@ def _boxes(
         flierprops={"marker": ".", "alpha": 0.4},
     )
     axes.axhline(0, color=drawing.QUIET, lw=0.7, zorder=0)
+    for place, name in enumerate(columns.values()):
+        by_chance = chance(top_k) - reference[name].mean()
+        axes.plot([place - 0.4, place + 0.4], [by_chance] * 2, color=drawing.QUIET, lw=0.9, ls=":", zorder=0)
     axes.set_xticks(range(len(ordered)), [RULE_NAMES.get(rule, rule) for rule in ordered])
     axes.set_ylim(-1.15, 1.0)
     of_points = differences.groupby("index").mean()

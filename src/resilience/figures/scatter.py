@@ -9,7 +9,7 @@ from resilience.catalog import entry
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
 from resilience.parameters import Percent, RuleName
-from resilience.robustness import column
+from resilience.robustness import chance, column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,8 @@ def scatter(
     """LRP robustness against softmax robustness, by layer and model, with the correlation in every panel.
 
     A dot is a test point under one seed: to the right its explanation survived the attack, at the top its prediction did.
-    ρ is Spearman's rank correlation, the mean over seeds, with a 95 % interval that counts points and seeds.
+    The dotted line is what two unrelated heat maps have in common by chance. ρ is Spearman's rank correlation,
+    the mean over seeds, with a 95 % interval that counts points and seeds.
     """
     rows = [(panel, layer) for panel in panels for layer in panel.layers]
     columns = max(len(panel.trainings) for panel in panels)
@@ -33,6 +34,7 @@ def scatter(
         for index, training in enumerate(panel.trainings):
             place, table = axes[row, index], panel.of(robustness, training)
             _cloud(place, table, column(rule, layer, top_k), style.colour(training))
+            place.axvline(chance(top_k), color=drawing.QUIET, lw=0.9, ls=":", zorder=1)
             if layer == panel.layers[0]:
                 draws = int(table["draws"].iloc[0])
                 place.set_title(
@@ -41,7 +43,7 @@ def scatter(
         axes[row, 0].set_ylabel(f"{panel.layer_name(layer)}\nsoftmax robustness")
     table = panels[0].of(robustness, panels[0].reference)
     count = f"{table['index'].nunique()} points × {table['seed'].nunique()} seeds"
-    figure.supxlabel(f"LRP robustness, top {top_k:g} %, {rule} rule", fontsize=8)
+    figure.supxlabel(f"LRP robustness, top {top_k:g} %, {rule} rule; dotted: chance", fontsize=8)
     figure.suptitle(f"{'; '.join(panel.title for panel in panels)} — {count}", fontsize=8.5)
     return figure
 

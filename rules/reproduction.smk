@@ -1,0 +1,130 @@
+# The published numbers beside those of two runs, under the paper's definitions and under those they were made with. Each
+# run is this workflow as a module, with a config of its own; what else stands in this config is laid over both.
+
+import csv
+from copy import deepcopy
+
+from snakemake.utils import update_config
+
+RUNS = {"paper": "the paper's definitions", "published": "the definitions of the published code"}
+PUBLISHED = ROOT / "workflow/published_values.csv"
+
+if set(config["reproduction"]) != set(RUNS):
+    raise WorkflowError(
+        f"reproduction: needs the config files of {' and '.join(RUNS)}, not {sorted(config['reproduction'])}"
+    )
+
+
+def settings_of(run):
+    """The config of a run, with what else stands in this one laid over it."""
+    path = ROOT / config["reproduction"][run]
+    if not path.is_file():
+        raise WorkflowError(f"reproduction.{run}: there is no file {path}")
+    settings = yaml.safe_load(path.read_text())
+    update_config(settings, {key: deepcopy(value) for key, value in config.items() if key != "reproduction"})
+    return settings
+
+
+SETTINGS = {run: settings_of(run) for run in RUNS}
+RESULTS, LOGS = folders("results/reproduction", config.get("variant"))
+
+
+pathvars:
+    results=RESULTS,
+    logs="logs",
+
+
+module paper:
+    snakefile:
+        "../Snakefile"
+    config:
+        SETTINGS["paper"]
+
+
+use rule * from paper as paper_*
+
+
+module published:
+    snakefile:
+        "../Snakefile"
+    config:
+        SETTINGS["published"]
+
+
+use rule * from published as published_*
+
+
+def tables_of(run):
+    """The robustness tables of a run that the published numbers are compared with."""
+    from resilience.config import check
+    from resilience.grid import Grid
+
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    settings = check(deepcopy(SETTINGS[run]), schema)
+    grid = Grid(settings)
+    results, _ = folders(settings["results"], settings.get("variant"))
+    with PUBLISHED.open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        for training in {row["training"], row["reference"]} - {""}:
+            here = (row["dataset"], row["network"], training, row["attack"])
+            for draws in grid.draws_of(*here):
+                for seed in grid.seeds:
+                    yield f"{results}/{here[0]}/{here[1]}/{training}/seed{seed}/{here[3]}/n{draws}/robustness.csv"
+
+
+rule reproduction_table:
+    """Put every published number beside those of the two runs."""
+    input:
+        published=str(PUBLISHED),
+        paper_run=sorted(set(tables_of("paper"))),
+        published_run=sorted(set(tables_of("published"))),
+    output:
+        "<results>/reproduction.csv",
+    log:
+        "<logs>/reproduction/table.log",
+    benchmark:
+        "<logs>/reproduction/table.tsv"
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=30,
+    params:
+        recipe=recipe("reproduction.py", top_k=SETTINGS["paper"]["claims"]["top_k"]),
+    script:
+        "../workflow/scripts/reproduction.py"
+
+
+rule reproduction_figure:
+    """Draw every published number beside those of the two runs."""
+    input:
+        "<results>/reproduction.csv",
+    output:
+        png="<results>/reproduction.png",
+        pdf="<results>/reproduction.pdf",
+    log:
+        "<logs>/reproduction/figure.log",
+    benchmark:
+        "<logs>/reproduction/figure.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        recipe=recipe("reproduction_figure.py", runs=RUNS),
+    script:
+        "../workflow/scripts/reproduction_figure.py"
+
+
+rule reproduction:
+    """Every published number beside ours, as a table and a picture."""
+    input:
+        rules.reproduction_table.output,
+        rules.reproduction_figure.output,
+    localrule: True

@@ -1,0 +1,37 @@
+"""Measure how far the loss gradients of single draws cancel in their mean."""
+
+from resilience import fork_server
+
+fork_server.hand_over()
+
+import json
+from typing import TYPE_CHECKING
+
+import torch
+
+from resilience import artifacts, cancellation, computing, data, posterior, progress
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+progress.start(snakemake.log[0])
+settings = json.loads(snakemake.params.recipe)["settings"]
+place = snakemake.wildcards
+numbers = settings["draws"]
+device = computing.prepare(snakemake.threads)
+network = posterior.load(snakemake.input.weights, numbers[-1]).to(device)
+points = artifacts.read_tensors(snakemake.input.points)
+x, y = torch.from_numpy(points["x"]).to(device), torch.from_numpy(points["y"]).to(device)
+train = torch.from_numpy(data.unit_interval(artifacts.read_tensors(snakemake.input.data, ["train.x"])["train.x"])).to(device)
+
+tangents = cancellation.tangent_spaces(x, train, settings["neighbours"], settings["dimensions"])
+measures = cancellation.measure(network, x, y, tangents, numbers)
+table = cancellation.table(
+    points,
+    numbers,
+    {name: values.cpu().numpy() for name, values in measures.items()},
+    cancellation.normal_share_by_chance(tangents),
+    {"dataset": place.dataset, "network": place.network, "training": place.training, "seed": int(place.seed)},
+)
+artifacts.write_table(snakemake.output[0], table)
+progress.finish()

@@ -1,0 +1,17 @@
+"""Draw the published numbers beside those of the runs."""
+
+import json
+from typing import TYPE_CHECKING
+
+from resilience import artifacts, progress
+from resilience.figures import drawing
+from resilience.figures.reproduction import reproduction
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+progress.start(snakemake.log[0])
+settings = json.loads(snakemake.params.recipe)["settings"]
+figure = reproduction(artifacts.read_table(snakemake.input[0]), settings["runs"])
+drawing.save(figure, snakemake.output)
+progress.finish()
