@@ -1,13 +1,14 @@
-# make        set up .venv and run the default workflow; bars in a terminal, plain lines elsewhere
-# make test   set up what is missing and run the tests
-# make check  the fast part of the tests only: style, types, library
-# make bench  measure speed against the hardware's floor and against peers; make bench BENCH="lrp --threads 2" a part of it
+# make               set up .venv and run the default workflow; bars in a terminal, plain lines elsewhere
+# make test          set up what is missing and run the tests
+# make check         the fast part of the tests only: style, types, library
+# make reproduction  the paper's figures in little, under both definitions, beside the published numbers: about an hour
+# make bench         measure speed against the floor and against peers; make bench BENCH="lrp --threads 2" a part of it
 
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: run test check bench clean
+.PHONY: run test check reproduction bench clean
 
 run: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) $$(test -t 2 && echo --logger rich || echo --quiet rules)
@@ -17,6 +18,10 @@ test: .venv/tested
 
 check: .venv/tested
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not workflow"
+
+reproduction: .venv/installed
+	@$(BIN)/snakemake --cores $(CORES) $$(test -t 2 && echo --logger rich || echo --quiet rules) \
+		--configfile config/reproduction.yaml config/small.yaml
 
 bench: .venv/bench
 	@$(BIN)/python -m benchmarks $(BENCH)

@@ -8,6 +8,7 @@ from torch import nn
 
 from resilience import catalog, networks
 from resilience.attacks import averaged, gradient, square, transferred
+from resilience.attacks.ball import AttackError, refuse_no_images
 from resilience.attacks.gradient import LossGradient
 from resilience.posterior import Posterior, point, predict
 from tests.conftest import double_network, noisy_posterior
@@ -198,3 +199,15 @@ def test_square_never_loses_what_it_has_found():
     # The schedule is stretched to the number of queries, so only the first query is shared.
     assert bool((margins[1] <= margins[0] + 1e-12).all())
     assert bool((margins[2] <= margins[0] + 1e-12).all())
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [(float("nan"), "not finite"), (float("inf"), "not finite"), (1.25, r"lie in \[0.5, 1.25\]"), (-0.5, r"\[-0.5, 0.5\]")],
+)
+def test_what_is_no_image_is_refused(value, sentence):
+    attacked = torch.full((2, 1, 2, 2), 0.5)
+    refuse_no_images(attacked)
+    attacked[1, 0, 1, 1] = value
+    with pytest.raises(AttackError, match=sentence):
+        refuse_no_images(attacked)

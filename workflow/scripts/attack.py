@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from resilience import artifacts, catalog, computing, posterior, progress
+from resilience.attacks.ball import refuse_no_images
 from resilience.attacks.gradient import LossGradient, Objective
 from resilience.networks import image_shape
 from resilience.seeding import seed_of
@@ -28,6 +29,7 @@ x, y = torch.from_numpy(points["x"]).to(device), torch.from_numpy(points["y"]).t
 attack = catalog.load("attacks", settings["method"])
 generator = torch.Generator().manual_seed(seed_of(*place))
 attacked = attack(network, x, y, generator, **catalog.options("attacks", settings))
+refuse_no_images(attacked)
 objective: Objective = catalog.value_in("attacks", settings, "objective") or "likelihood"
 gradient = LossGradient(network, image_shape(x), objective)(x, y)
 artifacts.write_tensors(

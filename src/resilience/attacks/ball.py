@@ -23,6 +23,21 @@ class Ball:
         return self.project(self._x + self._epsilon * noise)
 
 
+class AttackError(RuntimeError):
+    """An attack whose result is no image. The message says what it is."""
+
+
+def refuse_no_images(attacked: Tensor) -> None:
+    """Raise an :class:`AttackError` unless attacked images are finite and in [0, 1]."""
+    if not attacked.isfinite().all():
+        raise AttackError(
+            "attacked images are not finite: the attack divides by zero, or the network's weights are too large"
+        )
+    low, high = float(attacked.min()), float(attacked.max())
+    if low < 0 or high > 1:
+        raise AttackError(f"attacked images lie in [{low:g}, {high:g}], not in [0, 1]: the attack must clip them")
+
+
 def ball_step(chosen: float | None, epsilon: float, steps: int) -> float:
     """The size of a step: the chosen one, or 2.5 · epsilon / steps, with which every corner of the ball can be reached."""
     return 2.5 * epsilon / steps if chosen is None else chosen
