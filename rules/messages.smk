@@ -19,6 +19,8 @@ def announce_results():
             print(f"{name}:".ljust(8), path, file=sys.stderr)
     if (claims := Path(workflow.pathvars.apply("<results>/claims.csv"))).exists() and is_new(claims):
         print(verdicts(claims), file=sys.stderr)
+    if (numbers := Path(workflow.pathvars.apply("<results>/reproduction.csv"))).exists() and is_new(numbers):
+        print(agreement(numbers), file=sys.stderr)
 
 
 def verdicts(path):
@@ -32,6 +34,16 @@ def verdicts(path):
         counts = f"{claim[HOLDS]:5} {claim[REVERSED]:8} {claim[INCONCLUSIVE]:12}"
         lines.append(f"{counts}  {claim['sentence']}")
     return "\n".join(["", *lines])
+
+
+def agreement(path):
+    """How many of the published numbers agree with those of each run, as a table."""
+    import pandas as pd
+
+    from resilience.reproduction import summarise
+
+    counts = summarise(pd.read_csv(path, keep_default_na=False), ["paper", "published"])
+    return "\n".join(["", "How many published numbers agree with ours, by the definitions of the run", str(counts)])
 
 
 def is_new(path):

@@ -156,4 +156,4 @@ def summarise(compared: pd.DataFrame, runs: list[str]) -> pd.DataFrame:
             counts = part[f"{run}_agreement"].value_counts()
             kinds = (AGREES, SAME_SIDE, DIFFERS, NOT_RUN)
             rows.append({"figure": figure, "run": run, **{kind: int(counts.get(kind, 0)) for kind in kinds}})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).set_index(["figure", "run"])

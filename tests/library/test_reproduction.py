@@ -130,7 +130,7 @@ def test_a_number_that_no_run_has_is_named():
     found = reproduction.compare(row("median", 0.3).assign(dataset="cifar10"), {"paper": tables(0.0)}, 20)
     assert list(found["paper_agreement"]) == ["not run"]
     assert found["paper"].isna().all()
-    counts = reproduction.summarise(found, ["paper"]).iloc[0]
+    counts = reproduction.summarise(found, ["paper"]).loc["Fig. 0", "paper"]
     assert (counts["agrees"], counts["not run"]) == (0, 1)
 
 

@@ -40,7 +40,8 @@ def run(project: Project, *arguments: str, check: bool = True):
 
 
 def test_published_numbers_stand_beside_those_of_both_runs(project):
-    run(project, "--cores", "2", "--quiet", "rules", "--", "reproduction")
+    said = run(project, "--cores", "2", "--quiet", "rules", "--", "reproduction").stderr
+    assert "How many published numbers agree with ours" in said
     folder = project.folder / "results/reproduction/less"
     found = pd.read_csv(folder / "reproduction.csv", keep_default_na=False)
     assert list(found["paper_agreement"].eq("not run")) == [False, False, False, True]
