@@ -40,7 +40,7 @@ def axes_by_title(figure):
 def test_differences_show_the_mean_of_each_difference(tables):
     figure = differences.differences([PANEL], STYLE, tables, top_k=20)
     titles = axes_by_title(figure)
-    assert any(title.endswith("layer 1 (as few as 10 % of pixels relevant: ties)") for title in titles)
+    assert any(title.endswith("layer 1 (ties: only 10 % relevant)") for title in titles)
     place = titles["layer 3 (output)"]
     labels = [tick.get_text() for tick in place.get_yticklabels()]
     assert labels == ["HMC, n = 50", "HMC, n = 10", "MAP", "Adversarially trained"]
@@ -127,6 +127,33 @@ def test_failed_attack_is_one_that_failed_on_both(tables, pictures):
     for choice in ("median", "largest"):
         figure = heat_maps.failed_attack([panel], STYLE, tables, [pictures], top_k=20, choice=choice)
         assert f"{choice} difference of 20 such images" in figure.get_suptitle()
+
+
+def test_where_no_attack_failed_the_title_says_so(tables, pictures):
+    panel = Panel("digits", "fc2", "pgd", ["det", "hmc"], [1, 3], 0.1)
+    broken = tables.assign(prediction_attacked=tables["label"] + 1)
+    title = heat_maps.failed_attack([panel], STYLE, broken, [pictures], top_k=20).get_suptitle()
+    assert "although no attack failed on both" in title
+    assert "rightly" not in title
+
+
+def test_rules_name_the_place_of_each_panel_and_can_show_the_output_alone(tables):
+    figure = rules.rules([PANEL, PANEL], STYLE, tables, top_k=20, layers="output")
+    titles = [place.get_title() for place in figure.axes]
+    assert len(titles) == 2 * (len(PANEL.trainings) - 1)
+    assert titles[0].startswith(f"{PANEL.dataset}, {PANEL.network}, {PANEL.attack}\n")
+
+
+def test_chance_is_where_unrelated_maps_would_be(tables):
+    figure = scatter.scatter([PANEL], STYLE, tables, top_k=20)
+    lines = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert lines == [0.2]
+    figure = differences.differences([PANEL], STYLE, tables, top_k=20)
+    place = figure.axes[0]
+    (line,) = [line for line in place.lines if line.get_linestyle() == ":"]
+    column = robustness.column("epsilon", PANEL.layers[0], 20)
+    reference = PANEL.of(tables, PANEL.reference)[column].mean()
+    assert line.get_xdata()[0] == pytest.approx(0.2 - reference)
 
 
 def test_layers_show_the_attack_that_succeeded(tables, pictures):

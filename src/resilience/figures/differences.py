@@ -49,7 +49,7 @@ def differences(
             place.axvline(chance(top_k) - reference.mean(), color=drawing.QUIET, lw=0.9, ls=":", zorder=1)
             title = panel.layer_name(layer)
             if share := _ties(of_panel, rule, layer, top_k):
-                title += f" (as few as {100 * share:.0f} % of pixels relevant: ties)"
+                title += f" (ties: only {100 * share:.0f} % relevant)"
             place.set_title(f"{panel.title}\n{title}" if row == 0 else title)
         points, seeds = of_panel["index"].nunique(), of_panel["seed"].nunique()
         axes[-1, index].set_xlabel(f"{points} points × {seeds} seeds")

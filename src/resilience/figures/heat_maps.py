@@ -117,8 +117,9 @@ def failed_attack(
 ) -> Figure:
     """Deterministic and Bayesian heat maps of an attack that failed on both networks.
 
-    Both networks still classify the attacked image rightly. The image is the one with the median advantage of the second
-    network over the first among all such images, or with the largest one, which is how the paper's Fig. 6 was chosen.
+    Both networks still classify the attacked image rightly, if there is such an image; else the title says so. It is the one
+    with the median advantage of the second network over the first among all such images, or with the largest one, which is
+    how the paper's Fig. 6 was chosen.
     Only the top pixels of each map are coloured; both maps of a row have the same scale.
 
     Parameters
@@ -154,9 +155,10 @@ def failed_attack(
         axes[row, 1].set_xlabel(f"mean change {change.mean():.3f}")
         figure.colorbar(drawn, ax=axes[row, 3], shrink=0.75, label="relevance", format="%.2f")
     label = int(tables[0]["label"].iloc[point])
+    fate = "rightly predicted by both before and after" if failed.any() else "although no attack failed on both"
     figure.suptitle(
-        f"{panel.title}, top {top_k:g} % of pixels: class {label}, rightly predicted by both before and after;\n"
-        f"the image with the {choice} difference of {len(candidates)} such images",
+        f"{panel.title}, top {top_k:g} % of pixels: class {label}, {fate};\n"
+        f"the image with the {choice} difference of {len(candidates)} {'such' if failed.any() else 'test'} images",
         fontsize=8.5,
     )
     return figure

@@ -54,11 +54,11 @@ def rules(
     for row, (panel, layer) in enumerate(rows):
         for index, training in enumerate(panel.trainings[1:]):
             boxes += _boxes(axes[row, index], robustness, panel, training, layer, top_k, style)
-            if row == 0 or layer == panel.layers[0]:
-                axes[row, index].set_title(f"{style.short(training)} −\n{style.name(panel.reference).lower()}")
-        shared = len({(other.dataset, other.network, other.attack) for other in panels}) == 1
-        name = panel.layer_name(layer)
-        axes[row, 0].set_ylabel(name if shared else f"{panel.dataset}, {panel.network}\n{panel.attack}, {name}")
+            if row == 0 or panel is not rows[row - 1][0]:
+                place = f"{panel.dataset}, {panel.network}, {panel.attack}\n" if len(panels) > 1 else ""
+                names = f"{style.short(training)} − {style.name(panel.reference).lower()}"
+                axes[row, index].set_title(place + names)
+        axes[row, 0].set_ylabel(panel.layer_name(layer))
     corrected = holm(np.array([p for *_, p in boxes]))
     low = min(place.get_ylim()[0] for place, *_ in boxes)
     for (place, position, _), p in zip(boxes, corrected, strict=True):
