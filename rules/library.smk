@@ -12,7 +12,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from resilience import catalog, fork_server
-from resilience.provenance import canonical, code_digest
+from resilience.provenance import canonical, code_digest, content_digest
 
 fork_server.let_jobs_import_from(ROOT / "src")
 
