@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -129,3 +131,23 @@ def test_the_citation_names_the_version_and_licence_of_the_package():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert (citation["version"], citation["license"]) == (package["version"], package["license"])
+
+
+def test_a_version_in_a_repository_can_be_imported_without_a_clone(clone, tmp_path):
+    """As ``snakedeploy`` does for workflows of the catalogue; what Snakemake would clone is put into its cache."""
+    cache = tmp_path / "cache/snakemake/snakemake/source-cache/snakemake-git-cache/github.com/someone/resilience"
+    own = Project(tmp_path / "own")
+    own.folder.mkdir()
+    (own.folder / "Snakefile").write_text(
+        'module main:\n    snakefile: github("someone/resilience", path="workflow/Snakefile", tag="v1")\n'
+        "    config: config\n\nuse rule * from main\n"
+    )
+    git = ["git", "-C", str(clone.folder), "-c", "user.name=someone", "-c", "user.email=someone@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"], ["tag", "v1"]):
+        subprocess.run([*git, *command], check=True)
+    subprocess.run(["git", "clone", "-q", "--bare", str(clone.folder), str(cache)], check=True)
+    config = str(clone.folder / "tests/config.yaml")
+    target = "results/digits/fc2/det/seed0/fit.json"
+    shutil.rmtree(clone.folder / "src")
+    own.snakemake("--cores", "2", "--", target, config=config, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert (own.folder / target).exists()
