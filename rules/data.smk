@@ -1,5 +1,7 @@
 rule dataset:
     """Read or download a dataset and split it into train, validation and test."""
+    input:
+        lambda wildcards: own_files("datasets", wildcards.dataset, wildcards),
     output:
         "<results>/{dataset}/data.safetensors",
     log:

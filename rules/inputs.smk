@@ -1,5 +1,7 @@
 # Which files a job reads, where that depends on the settings.
 
+import os
+
 
 def model_path(dataset, network, training, seed):
     """Folder of a trained network."""
@@ -35,6 +37,40 @@ ALL_CANCELLATIONS = [
     for cancelled in GRID.cancelled()
     for seed in GRID.seeds
 ]
+
+
+def filled(section, name, wildcards):
+    """An entry in whose own paths ``~`` and ``$NAME`` are expanded, and names in braces stand for those of the job."""
+    entry = dict(config[section][name])
+    for key in catalog.paths(section, entry):
+        for wildcard, value in wildcards.items():
+            entry[key] = entry[key].replace(f"{{{wildcard}}}", value)
+        entry[key] = str(Path(os.path.expandvars(entry[key])).expanduser())
+    return entry
+
+
+def own_files(section, name, wildcards):
+    """The files and folders of the user's own that an entry names; not their times count, but their contents do.
+
+    What another rule makes, in a workflow that this one is a module of, need not be there yet.
+    """
+    entry = filled(section, name, wildcards)
+    for key, kind in catalog.paths(section, entry).items():
+        path = Path(entry[key])
+        if not is_made(path) and not (path.is_dir() if kind == "folder" else path.is_file()):
+            raise WorkflowError(f"{section}.{name}.{key}: there is no {kind} {path}")
+        yield str(path) if is_made(path) else ancient(str(path))
+
+
+def contents_of(section, entry):
+    """What the recipe of a job says of the files that an entry names: digests, unless another rule makes them."""
+    found = {key: Path(entry[key]) for key in catalog.paths(section, entry)}
+    return {key: content_digest(path) for key, path in found.items() if not is_made(path)}
+
+
+def is_made(path):
+    """Whether a rule makes a file, so that its time decides what is run again."""
+    return any(rule.is_producer(str(path)) for rule in workflow.rules)
 
 
 def start_weights(wildcards):

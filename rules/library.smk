@@ -1,18 +1,41 @@
 # The library, and what a job depends on of it: its settings and a digest of the code that it reaches, as one text.
 # Snakemake reruns a job when this text changes.
 
+import io
 import sys
+import tarfile
+import tempfile
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
+from snakemake.sourcecache import HostingProviderFile
+
+
+def own_folder(source):
+    """The folder of this workflow: where it lies, or a copy of the version that a module took from a repository."""
+    if not isinstance(source, HostingProviderFile):
+        return Path(source.get_path_or_uri(secret_free=True)).parent
+    commit = source.hosted_repo.repo.commit(source.ref)
+    folder = Path(".snakemake/resilience", commit.hexsha).absolute()
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        archive = io.BytesIO()
+        commit.repo.archive(archive, commit.hexsha)
+        archive.seek(0)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
+            tarfile.open(fileobj=archive).extractall(Path(partial, "whole"), filter="data")
+            Path(partial, "whole").rename(folder)
+    return folder
+
+
+ROOT = own_folder(workflow.current_basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
 import yaml
 from snakemake.exceptions import WorkflowError
 
 from resilience import catalog, fork_server
-from resilience.provenance import canonical, code_digest
+from resilience.provenance import canonical, code_digest, content_digest
 
 fork_server.let_jobs_import_from(ROOT / "src")
 

@@ -2,21 +2,28 @@
 
 
 def dataset_recipe(wildcards):
-    """A dataset depends on its entry, but for the number of points that are attacked."""
-    entry = config["datasets"][wildcards.dataset]
+    """A dataset depends on its entry, but for the number of points that are attacked, and on the files that it names."""
+    entry = filled("datasets", wildcards.dataset, wildcards)
     settings = {key: value for key, value in entry.items() if key != "test_points"}
+    if contents := contents_of("datasets", entry):
+        settings["contents"] = contents
     return recipe("dataset.py", [("datasets", entry)], **settings)
 
 
 def training_recipe(wildcards):
-    """A training depends on its own entry, on those that it contains, and on the network's."""
-    network, training = config["networks"][wildcards.network], config["trainings"][wildcards.training]
+    """A training depends on its own entry, on those that it contains, on the files that it names, and on the network's."""
+    network, training = config["networks"][wildcards.network], filled(
+        "trainings", wildcards.training, wildcards
+    )
     functions = [
         ("networks", network),
         ("trainings", training),
         *catalog.inner_entries("trainings", training),
     ]
-    return recipe("train.py", functions, network=network, training=training)
+    settings = {"network": network, "training": training}
+    if contents := contents_of("trainings", training):
+        settings["contents"] = contents
+    return recipe("train.py", functions, **settings)
 
 
 def attack_recipe(wildcards):

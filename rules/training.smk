@@ -3,6 +3,7 @@ rule train:
     input:
         data="<results>/{dataset}/data.safetensors",
         start=start_weights,
+        own=lambda wildcards: own_files("trainings", wildcards.training, wildcards),
     output:
         weights="<results>/{dataset}/{network}/{training}/seed{seed}/weights.safetensors",
         history="<results>/{dataset}/{network}/{training}/seed{seed}/history.csv",

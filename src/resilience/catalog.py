@@ -26,8 +26,8 @@ def entry(**traits: Any) -> Callable[[F], F]:
 
     Known traits: ``layers`` of a network (indices of its learnable layers), ``draws`` of a training (their number, or the
     parameter that holds it), ``at_most`` of a training (the parameter that bounds the number of draws), ``role`` of a
-    training (deterministic, adversarial, control or bayesian), ``panels`` and ``trainings`` of a figure (the most panels,
-    and the fewest trainings in each, that it draws).
+    training (deterministic, adversarial, control or bayesian, or the parameter that holds it), ``panels`` and ``trainings``
+    of a figure (the most panels, and the fewest trainings in each, that it draws).
     """
 
     def mark(function: F) -> F:
@@ -109,6 +109,12 @@ def inner_entries(section: str, settings: dict[str, Any]) -> Iterator[tuple[str,
         if key in settings and (inner := parameter.schema.get("entry_of")):
             yield inner, settings[key]
             yield from inner_entries(inner, settings[key])
+
+
+def paths(section: str, settings: dict[str, Any]) -> dict[str, str]:
+    """Which keys of an entry hold a path of the user's own, and whether to a file or to a folder."""
+    described = functions(section)[settings[SECTIONS[section].key]].parameters
+    return {key: parameter.schema["path_to"] for key, parameter in described.items() if "path_to" in parameter.schema}
 
 
 def value_in(section: str, settings: dict[str, Any], key: str) -> Any:

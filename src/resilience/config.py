@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from resilience.catalog import SECTIONS, Function, functions
+from resilience.catalog import SECTIONS, Function, functions, paths
 from resilience.grid import Grid, GridError
 
 
@@ -116,6 +116,14 @@ def _references(
             yield f"{'.'.join(path)}.{name}: {value!r} is not one of the {target}; {nearest(value, config[target])}"
         if target := parameter.schema.get("entry_of"):
             yield from _entry(target, value, (*path, name), config, set())
+            yield from _inner_paths(target, value, (*path, name))
+
+
+def _inner_paths(section: str, settings: dict[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    """What reads a file of the user's own cannot stand inside another entry, whose job does not wait for that file."""
+    key = SECTIONS[section].key
+    if isinstance(settings.get(key), str) and settings[key] in functions(section) and paths(section, settings):
+        yield f"{'.'.join(path)}.{key}: {settings[key]} reads a file, and can only be an entry of its own"
 
 
 def _names(config: dict[str, Any]) -> Iterator[str]:

@@ -93,6 +93,8 @@ def _values(schema: dict[str, Any]) -> str:
         return " or ".join(f"`{_plain(value)}`" for value in schema["enum"])
     if "name_in" in schema:
         return f"a name in `{schema['name_in']}`"
+    if "path_to" in schema:
+        return f"path of a {schema['path_to']}"
     if "entry_of" in schema:
         return f"an entry as in `{schema['entry_of']}`"
     if "$ref" in schema:
@@ -115,7 +117,7 @@ def _values(schema: dict[str, Any]) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
 def _sentence(schema: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from resilience.catalog import Function, default, functions, value_in
+from resilience.catalog import Function, default, functions, paths, value_in
 
 CLEAN = "clean"
 
@@ -36,7 +36,8 @@ class Grid:
     ------
     GridError
         If an experiment asks for more draws than a training yields, a figure for something that no experiment has, or a
-        training or an attack rests on what cannot carry it; or if nothing could cancel where cancellation is to be measured.
+        training or an attack rests on what cannot carry it; if one file of weights is to serve several networks; or if
+        nothing could cancel where cancellation is to be measured.
     """
 
     def __init__(self, config: dict[str, Any]):
@@ -54,6 +55,8 @@ class Grid:
             place = (cell.dataset, cell.network, cell.training, cell.attack)
             self._draws[place].add(cell.draws)
             self._rules[*place, cell.draws].add(cell.rule)
+        for training in config["trainings"]:
+            self._check_own_files(training)
         if "cancellation" in config:
             self._check_cancellation()
         for name, figure in config["figures"].items():
@@ -79,7 +82,9 @@ class Grid:
 
     def role(self, training: str) -> str:
         """deterministic, adversarial, control or bayesian."""
-        return self.function("trainings", training).traits["role"]
+        function = self.function("trainings", training)
+        role = function.traits["role"]
+        return self.config["trainings"][training][role] if role in function.parameters else role
 
     def start(self, training: str) -> str | None:
         """The training whose weights this one starts from, if any."""
@@ -161,6 +166,24 @@ class Grid:
                     f"trainings.{training}.start: {' starts from '.join([*seen, start])}, which has no beginning"
                 )
             seen.append(start)
+
+    def _check_own_files(self, training: str) -> None:
+        """Weights belong to one network that was trained once, so several of these need several files."""
+        settings = self.config["trainings"][training]
+        uses = [place for place in self.trained() if place[2] == training]
+        several: dict[str, set[Any]] = {
+            "dataset": {dataset for dataset, *_ in uses},
+            "network": {network for _, network, _ in uses},
+            "seed": set(self.seeds),
+        }
+        for key in paths("trainings", settings):
+            for axis, values in several.items():
+                if len(values) > 1 and f"{{{axis}}}" not in settings[key]:
+                    named = ", ".join(map(str, sorted(values)))
+                    raise GridError(
+                        f"trainings.{training}.{key}: {settings[key]!r} would serve the {axis}s {named} alike; "
+                        f"put {{{axis}}} into the path and give each a file of its own"
+                    )
 
     def _check_cancellation(self) -> None:
         section = self.config["cancellation"]

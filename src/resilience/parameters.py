@@ -18,6 +18,11 @@ NonNegativeCount = Annotated[int, {"minimum": 0}]
 Colour = Annotated[str, {"pattern": "^#[0-9a-fA-F]{6}$"}]
 Folder = Annotated[str, {"minLength": 1}]
 
+#: What the user brings along: a change of its content, not of its time, makes the job that reads it run again. ``~`` and
+#: ``$NAME`` are expanded, and ``{dataset}``, ``{network}`` and ``{seed}`` stand for those of the job.
+OwnFile = Annotated[str, {"minLength": 1, "path_to": "file"}]
+OwnFolder = Annotated[str, {"minLength": 1, "path_to": "folder"}]
+
 #: Names an entry of another section: ``start: map`` in a training.
 TrainingName = Annotated[str, {"name_in": "trainings"}]
 AttackName = Annotated[str, {"name_in": "attacks"}]

@@ -1,4 +1,4 @@
-"""Which code a job depends on, as a digest that changes when that code changes and at no other time.
+"""Which code, and which files of the user's own, a job depends on, as digests that change with these and at no other time.
 
 Snakemake tracks scripts by modification time and imported modules not at all. So each rule gets, among its parameters,
 the digest of its script and of every function, class and constant of the library that the script can reach. Comments,
@@ -50,6 +50,18 @@ class Module:
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
     imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     effects: list[ast.stmt] = field(default_factory=list)
+
+
+@cache
+def content_digest(path: Path) -> str:
+    """Digest of a file, or of the names and contents of all files in a folder but those whose names start with a dot."""
+    if path.is_file():
+        with path.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()[:16]
+    inside = sorted(file.relative_to(path) for file in path.rglob("[!.]*"))
+    shown = [file for file in inside if not any(part.startswith(".") for part in file.parts)]
+    contents = [f"{file}:{content_digest(path / file) if (path / file).is_file() else ''}" for file in shown]
+    return hashlib.sha256("\x1e".join(contents).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def code_digest(script: Path, functions: Iterable[tuple[str, str]] = ()) -> str:

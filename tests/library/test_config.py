@@ -140,6 +140,26 @@ REFUSED = [
     ("attacks/transfer/attack", "transfer", "attacks.transfer.attack: transfer is itself transferred"),
     ("attacks/transfer/source", "hmc", "attacks.transfer.source: hmc is no point estimate"),
     ("trainings/hmc/start", "hmc", "trainings.hmc.start: hmc starts from hmc, which has no beginning"),
+    (
+        "trainings/det",
+        {"method": "imported_point", "file": "w.safetensors", "role": "control"},
+        "trainings.det.file: 'w.safetensors' would serve the networks conv, fc2 alike; put {network} into the path",
+    ),
+    (
+        "trainings/det",
+        {"method": "imported_point", "file": "{network}.safetensors", "role": "control"},
+        "trainings.det.file: '{network}.safetensors' would serve the seeds 0, 1, 2, 3, 4 alike; put {seed} into the path",
+    ),
+    (
+        "trainings/det",
+        {"method": "imported_point", "file": "w.safetensors", "role": "bayesian"},
+        "trainings.det.role: 'bayesian' is unknown; did you mean adversarial",
+    ),
+    (
+        "trainings/ensemble/of",
+        {"method": "imported_point", "file": "w{seed}.safetensors", "role": "control"},
+        "trainings.ensemble.of.method: imported_point reads a file, and can only be an entry of its own",
+    ),
 ]
 
 
@@ -209,6 +229,8 @@ def test_networks_differ_in_their_layers_and_trainings_in_their_roles():
         "hmc": "bayesian",
         "nuts": "bayesian",
         "nuts_on_shards": "bayesian",
+        "imported_point": "role",
+        "imported_draws": "role",
     }
 
 

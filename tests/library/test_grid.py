@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from resilience.config import check
+from resilience.config import ConfigError, check
 from resilience.grid import Grid
 from tests.conftest import ROOT
 from tests.library.test_config import SCHEMA
@@ -41,3 +41,24 @@ def test_a_transferred_attack_brings_its_source_along(grid):
 def test_seeds_are_sorted_so_that_their_order_in_the_config_does_not_matter(grid):
     config = dict(grid.config, seeds=[3, 1])
     assert Grid(config).seeds == [1, 3]
+
+
+def test_an_imported_network_has_the_role_and_draws_that_its_entry_says():
+    config = yaml.safe_load((ROOT / "tests/config.yaml").read_text())
+    config["trainings"]["det"] = {
+        "method": "imported_point",
+        "file": "{network}{seed}.safetensors",
+        "role": "adversarial",
+    }
+    config["trainings"]["svi"] = {
+        "method": "imported_draws",
+        "file": "{network}{seed}.safetensors",
+        "draws": 4,
+        "role": "control",
+    }
+    grid = Grid(check(config, SCHEMA))
+    assert (grid.role("det"), grid.role("svi"), grid.role("hmc")) == ("adversarial", "control", "bayesian")
+    assert grid.draws_of("digits", "fc2", "det", "fgsm") == [1]
+    config["trainings"]["svi"]["draws"] = 3
+    with pytest.raises(ConfigError, match=r"draws: 4 is more than trainings.svi.draws, 3"):
+        check(config, SCHEMA)

@@ -40,9 +40,11 @@ class Project:
     def write_config(self, config: dict[str, Any], name: str = "tests/config.yaml") -> None:
         (self.folder / name).write_text(yaml.safe_dump(config, sort_keys=False))
 
-    def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run snakemake here with the tiny config."""
-        command = [sys.executable, "-m", "snakemake", "--configfile", "tests/config.yaml", *arguments]
+    def snakemake(
+        self, *arguments: str, check: bool = True, config: str = "tests/config.yaml", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run snakemake here, with the tiny config unless another is named."""
+        command = [sys.executable, "-m", "snakemake", "--configfile", config, *arguments]
         clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RESILIENCE_FORK_SERVER")}
         done = subprocess.run(
             command, cwd=self.folder, env=clean | environment, capture_output=True, text=True, check=False, timeout=500

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import pandas as pd
+import torch
 import yaml
+from PIL import Image
 
+from resilience import networks, posterior
+from resilience.artifacts import read_tensors
 from tests.conftest import ROOT
-from tests.workflow.conftest import copy_project
+from tests.workflow.conftest import Project, copy_project
 
 LINK = re.compile(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)")
 BLOCK = re.compile(r"`(src/resilience/[\w/]+\.py)`:\n\n```python\n(.*?)```", re.DOTALL)
@@ -29,17 +34,88 @@ def test_links_lead_somewhere():
             assert not anchor or anchor in anchors(file.read_text()), f"{page.name}: #{anchor}"
 
 
+def section(heading: str) -> str:
+    """A section of docs/extending.md."""
+    return (ROOT / "docs/extending.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The blocks of one language in a page; what shows how to use something has ten lines or fewer."""
+    found = re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+    assert all(len(block.replace("\n\n", "\n").splitlines()) <= 10 for block in found)
+    return found
+
+
+def little(entries: str) -> dict:
+    """The tiny config with some entries more, and with no experiments and figures but theirs."""
+    config = yaml.safe_load((ROOT / "tests/config.yaml").read_text()) | {"experiments": {}, "figures": {}}
+    for name, more in yaml.safe_load(entries).items():
+        config[name].update(more)
+    return config
+
+
+def test_own_data_is_read_as_the_page_says(tmp_path, monkeypatch):
+    page, project = section("Data"), copy_project(tmp_path)
+    project.write_config(little(*blocks(page, "yaml")))
+    monkeypatch.chdir(tmp_path)
+    exec(*blocks(page, "python"), {})
+    for part, name, number in product(("train", "test"), ("bright", "dark"), range(30)):
+        file = tmp_path / "home/pictures" / part / name / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 18), (250 * (name == "bright"), number, 0)).save(file)
+    targets = [f"results/{name}/fc2/det/seed0/fgsm/n1/robustness.csv" for name in ("mine", "pictures")]
+    project.snakemake("--cores", "2", "--", *targets, HOME=str(tmp_path / "home"))
+    assert read_tensors("results/mine/data.safetensors")["test.x"].shape == (297, 1, 8, 8)
+    assert read_tensors("results/pictures/data.safetensors")["test.x"].shape == (60, 3, 16, 16)
+    table = pd.read_csv(targets[1])
+    assert list(table["prediction"]) == list(table["label"])
+
+
+def test_own_weights_are_taken_as_the_page_says(tmp_path, monkeypatch):
+    page, project = section("Weights"), copy_project(tmp_path)
+    project.write_config(little(*blocks(page, "yaml")))
+    monkeypatch.chdir(tmp_path)
+    settings = project.config()["networks"]["fc2"]
+    state_dicts = [
+        [networks.build(settings, (1, 8, 8), 10, seed=10 * seed + draw).state_dict() for draw in range(4)] for seed in (0, 1)
+    ]
+    exec(*blocks(page, "python"), {"state_dicts": state_dicts})
+    model = "results/digits/fc2/sampled/seed1"
+    project.snakemake("--cores", "2", "--", f"{model}/fgsm/n3/robustness.csv", "results/digits/fc2/point/seed1/fit.json")
+    assert len(posterior.load(f"{model}/weights.safetensors")) == 3
+    point = posterior.load("results/digits/fc2/point/seed1/weights.safetensors")
+    assert all(torch.equal(value[0], state_dicts[1][0][name]) for name, value in point.weights.items())
+    assert len(project.planned()) > 10
+
+
+def test_another_workflow_goes_on_as_the_page_says(tmp_path):
+    page, clone = section("Part of another workflow"), copy_project(tmp_path / "resilience")
+    (tmp_path / "Snakefile").write_text(*blocks(page, "snakemake"))
+    (tmp_path / "histogram.py").write_text(
+        "import pandas as pd\n"
+        "figure = pd.read_csv(snakemake.input[0])['lrp_epsilon_layer5_top20'].plot.hist().figure\n"
+        "figure.savefig(snakemake.output[0])\n"
+    )
+    own = Project(tmp_path)
+    own.write_config({"explanations": clone.config() | {"results": "results/explanations"}}, "config.yaml")
+    _, *arguments = blocks(page, "sh")[0].split()
+    own.snakemake(*arguments, config="config.yaml")
+    assert (tmp_path / "histogram.png").stat().st_size > 5000
+    assert not (clone.folder / "results").exists()
+    assert not (clone.folder / ".snakemake").exists()
+
+
 def test_own_things_work_as_the_page_says(tmp_path):
-    page = (ROOT / "docs/extending.md").read_text()
+    page = section("Functions")
     project = copy_project(tmp_path)
-    blocks = BLOCK.findall(page)
-    assert len(blocks) == page.count("```python")
-    for file, code in blocks:
+    functions = BLOCK.findall(page)
+    assert len(functions) == page.count("```python")
+    for file, code in functions:
         path = project.folder / file
         path.write_text(f"{path.read_text()}\n\n{code}" if path.exists() else code)
     config = project.config()
-    for section, entries in yaml.safe_load(page.split("```yaml\n")[1].split("```")[0]).items():
-        config[section].update(entries)
+    for name, entries in yaml.safe_load(page.split("```yaml\n")[1].split("```")[0]).items():
+        config[name].update(entries)
     project.write_config(config)
     project.snakemake("--cores", "2", "accuracy")
     assert (project.folder / "results/figures/accuracy.png").exists()
