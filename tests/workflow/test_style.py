@@ -63,7 +63,7 @@ def test_names_of_targets_cannot_be_figures():
     taken = set(schema["properties"]["figures"]["propertyNames"]["not"]["enum"])
     named = set(
         re.findall(
-            r"^rule (\w+):",
+            r"^ *rule (\w+):",
             "".join(path.read_text() for path in [*(ROOT / "rules").glob("*.smk"), ROOT / "Snakefile"]),
             flags=re.M,
         )
