@@ -42,7 +42,8 @@ def answer(panels: list[Panel], style: Style, claims: pd.DataFrame) -> Figure:
         place.set_ylim(-0.6, len(references) - 0.4)
         place.tick_params(axis="y", length=0)
         place.spines["left"].set_visible(False)
-        place.set_title(f"{panel.dataset}, {panel.network}\n{panel.attack_name}")
+        separator = ", " if len(panels) <= 3 else "\n"
+        place.set_title(f"{panel.dataset}{separator}{panel.network}\n{panel.attack_name}")
         if len(here):
             place.set_xlabel(f"{int(here['points'].iloc[0])} points × {int(here['seeds'].iloc[0])} seeds")
     low, high = axes[0, 0].get_xlim()

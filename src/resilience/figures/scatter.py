@@ -34,7 +34,7 @@ def scatter(
         for index, training in enumerate(panel.trainings):
             place, table = axes[row, index], panel.of(robustness, training)
             _cloud(place, table, column(rule, layer, top_k), style.colour(training))
-            place.axvline(chance(top_k), color=drawing.QUIET, lw=0.9, ls=":", zorder=1)
+            place.plot([chance(top_k)] * 2, [0, 1], color=drawing.QUIET, lw=0.9, ls=":", zorder=1)
             if layer == panel.layers[0]:
                 draws = int(table["draws"].iloc[0])
                 place.set_title(
