@@ -54,6 +54,7 @@ else:
 onstart:
     if workflow.local_exec:
         fork_server.offer()
+        devices.offer()
 
 
 onsuccess:
