@@ -1,5 +1,6 @@
 # make               set up .venv and run the default workflow; bars in a terminal, plain lines elsewhere
 # make test          set up what is missing and run the tests
+# make test-slurm    a Slurm of one node, from Debian's packages, and the workflow on it: minutes
 # make check         the fast part of the tests only: style, types, library
 # make reproduction  the paper's figures in little, under both definitions, beside the published numbers: about an hour
 # make bench         measure speed against the floor and against peers; make bench BENCH="lrp --threads 2" a part of it
@@ -8,13 +9,17 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: run test check reproduction bench clean
+.PHONY: run test test-slurm check reproduction bench clean
 
 run: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) $$(test -t 2 && echo --logger rich || echo --quiet rules)
 
 test: .venv/tested
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-slurm: .venv/tested .venv/slurm
+	@$(BIN)/python -m tests.cluster.install
+	@$(BIN)/python -m pytest -v -s tests/cluster
 
 check: .venv/tested
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not workflow"
@@ -35,6 +40,10 @@ bench: .venv/bench
 
 .venv/tested: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group test
+	@touch $@
+
+.venv/slurm: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group slurm
 	@touch $@
 
 .venv/bench: .venv/installed

@@ -54,6 +54,7 @@ else:
 onstart:
     if workflow.local_exec:
         fork_server.offer()
+        devices.offer()
         # For the sake of its limit of jobs per second, Snakemake 9 sets a timer whenever it looks for jobs, which makes it
         # look again a second later, and so on: after some hundred jobs that takes half a core. No limit, no timers.
         workflow.scheduler.job_rate_limiter = None

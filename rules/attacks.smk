@@ -16,7 +16,7 @@ rule attack:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=2000,
+        mem_mb=growing_from(2000),
         runtime=240,
     params:
         recipe=attack_recipe,
@@ -41,7 +41,7 @@ rule transfer:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=500,
+        mem_mb=growing_from(1000),
         runtime=10,
     params:
         recipe=lambda wildcards: recipe("transfer.py", attack=config["attacks"][wildcards.attack]),

@@ -14,7 +14,7 @@ rule comparisons:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
+        mem_mb=growing_from(2000),
         runtime=30,
     params:
         recipe=comparisons_recipe,
@@ -40,7 +40,7 @@ rule claims:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=1000,
+        mem_mb=growing_from(1000),
         runtime=10,
     params:
         recipe=recipe("claims.py", **config["claims"], fixed_class=FIXED_CLASS),

@@ -13,7 +13,7 @@ rule dataset:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
+        mem_mb=growing_from(2000),
         runtime=30,
     params:
         recipe=dataset_recipe,
@@ -36,7 +36,7 @@ rule points:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=1000,
+        mem_mb=growing_from(1000),
         runtime=10,
     params:
         recipe=lambda wildcards: recipe(

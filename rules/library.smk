@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT / "src"))
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from resilience import catalog, fork_server
+from resilience import catalog, devices, fork_server
 from resilience.provenance import canonical, code_digest, content_digest
 
 fork_server.let_jobs_import_from(ROOT / "src")
@@ -56,6 +56,11 @@ def named_function(section, entry):
     """Module and name of the function that an entry names."""
     function = catalog.functions(section)[entry[catalog.SECTIONS[section].key]]
     return function.module, function.name
+
+
+def growing_from(megabytes):
+    """The memory of a job, as much again with each attempt: a job that was killed for lack of it is tried with more."""
+    return lambda wildcards, attempt: megabytes * attempt
 
 
 def folders(results, variant):

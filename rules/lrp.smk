@@ -27,7 +27,7 @@ for NETWORK in config["networks"]:
         threads: 1
         resources:
             gpu=1,
-            mem_mb=2000,
+            mem_mb=growing_from(2000),
             runtime=240,
         params:
             recipe=explain_recipe,

@@ -1,9 +1,14 @@
 # What a run says at its end: where the results lie, or what failed and why.
 
 import atexit
+import re
 import time
 
 STARTED = time.time()
+KILLED_BY_SLURM = re.compile(
+    r"^slurmstepd.*?error: (.*(?:memory limit|oom_kill|TIME LIMIT|NODE FAILURE).*)$", re.M
+)
+LOG_OF_STARTED = re.compile(r"^localrule .*\n(?:    .*\n)*?    log: (\S+)", re.M)
 
 
 def announce_results():
@@ -53,18 +58,31 @@ def is_new(path):
 
 def announce_failures():
     """Say of each job that failed in this run what the cause was and where its log lies, as the last lines of the run."""
-    recent = [path for path in Path(workflow.pathvars.apply("<logs>")).rglob("*.log") if is_new(path)]
-    failed = {path: cause for path in sorted(recent) if (cause := cause_of(path))}
+    recent = {path for path in Path(workflow.pathvars.apply("<logs>")).rglob("*.log") if is_new(path)}
+    killed = killed_by_slurm()
+    failed = {path: cause for path in sorted(recent | set(killed)) if (cause := cause_of(path, killed))}
     lines = [f"Failed: {cause}\n  Log: {path}" for path, cause in failed.items()]
     if lines:
         atexit.register(print, "\n".join(["", *lines]), file=sys.stderr)
 
 
-def cause_of(path):
-    """The cause that a job wrote into its log, None if the job ended well."""
-    text = path.read_text(errors="replace")
+def cause_of(path, killed):
+    """The cause that a job wrote into its log, or Slurm into its own; None if the job ended well."""
+    text = path.read_text(errors="replace") if path.exists() else ""
     if causes := [line.split("cause: ", 1)[1] for line in text.splitlines() if "cause: " in line]:
         return causes[-1]
-    return (
-        None if "done, peak memory" in text else "the job ended without saying why; it may have been killed"
-    )
+    if "done, peak memory" in text:
+        return None
+    return killed.get(path, "the job ended without saying why; it may have been killed")
+
+
+def killed_by_slurm():
+    """The logs of jobs that were running when Slurm killed them in this run, and what it said."""
+    killed = {}
+    for slurm_log in filter(is_new, Path(".snakemake/slurm_logs").rglob("*.log")):
+        text = slurm_log.read_text(errors="replace")
+        if said := KILLED_BY_SLURM.search(text):
+            killed |= dict.fromkeys(
+                map(Path, LOG_OF_STARTED.findall(text)), f"Slurm killed the job: {said[1]}"
+            )
+    return killed

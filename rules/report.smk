@@ -15,7 +15,7 @@ rule report:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=1000,
+        mem_mb=growing_from(1000),
         runtime=10,
     params:
         recipe=report_recipe,

@@ -90,7 +90,7 @@ rule reproduction_table:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
+        mem_mb=growing_from(2000),
         runtime=30,
     params:
         recipe=recipe("reproduction.py", top_k=SETTINGS["paper"]["claims"]["top_k"]),
@@ -114,7 +114,7 @@ rule reproduction_figure:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=1000,
+        mem_mb=growing_from(1000),
         runtime=10,
     params:
         recipe=recipe("reproduction_figure.py", runs=RUNS),

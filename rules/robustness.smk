@@ -16,7 +16,7 @@ rule robustness:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=1000,
+        mem_mb=growing_from(1000),
         runtime=10,
     params:
         recipe=robustness_recipe,

@@ -17,7 +17,7 @@ rule train:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=3000,
+        mem_mb=growing_from(3000),
         runtime=240,
     params:
         recipe=training_recipe,

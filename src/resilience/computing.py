@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from resilience import devices
+from resilience.progress import logger
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 _workers = 1
 
 
 def prepare(threads: int) -> torch.device:
-    """Set PyTorch up and return the device to use: CUDA when there is one, else the CPU.
+    """Set PyTorch up and return the device to use: CUDA when there is one, else the CPU. The log says which.
 
     Work is shared among threads in chunks of images (:func:`in_chunks`), each computed by one thread, so that results do not
     depend on their number. Denormal numbers are flushed to zero, which makes chains under wide priors several times faster
@@ -25,8 +29,13 @@ def prepare(threads: int) -> torch.device:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     _keep_freed_memory()
+    devices.take()
+    given = os.environ.get(devices.CUDA)
     if not torch.cuda.is_available():
+        if given:
+            logger.warning("was given device %s, but PyTorch finds none: computes on the CPU", given)
         return torch.device("cpu")
+    logger.info("computes on device %s, %s", given or "0", torch.cuda.get_device_name())
     # On the CPU nothing here depends on it, and the call imports the compiler, which takes longer than most jobs.
     torch.use_deterministic_algorithms(True)
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -71,6 +71,16 @@ def test_names_of_targets_cannot_be_figures():
     assert named == taken
 
 
+def test_the_slurm_profile_groups_rules_that_exist():
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    networks = yaml.safe_load((ROOT / "config/config.yaml").read_text())["networks"]
+    rules = set(
+        re.findall(r"^rule (\w+):", "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk")), flags=re.M)
+    )
+    assert set(profile["groups"]) <= rules | {f"explain_{network}" for network in networks}
+    assert set(profile["group-components"]) <= set(profile["groups"].values())
+
+
 def pins() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text().split()
     return {name.lower(): version for name, version in (line.split("==") for line in lines)}

@@ -1,0 +1,105 @@
+"""A Slurm of one node, and a finished run of the tiny config on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.one_node import Slurm, missing_packages
+from tests.workflow.conftest import Project, copy_project, finished
+
+__all__ = ["finished"]
+
+#: One command, as docs/cluster.md has it, but for the pause before Slurm is asked.
+COMMAND = ["--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3"]
+SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of Snakemake on the cluster that goes on in the background."""
+
+    process: subprocess.Popen
+    said: Path
+
+    def finish(self) -> tuple[int, str]:
+        """Wait for the end: the status and what was printed."""
+        return self.process.wait(SECONDS), self.said.read_text()
+
+    def interrupt(self) -> tuple[int, str]:
+        """What Ctrl+C does."""
+        self.process.send_signal(signal.SIGINT)
+        return self.finish()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Slurm, and Snakemake on it."""
+
+    slurm: Slurm
+    runs: list[Run] = field(default_factory=list)
+
+    def start(self, project: Project, *arguments: str) -> Run:
+        command = [sys.executable, "-m", "snakemake", "--configfile", "tests/config.yaml", *COMMAND, *arguments]
+        clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RESILIENCE_FORK_SERVER")}
+        said = project.folder / "said.txt"
+        with said.open("w") as file:
+            process = subprocess.Popen(
+                command, cwd=project.folder, env=clean | self.slurm.environment, stdout=file, stderr=file
+            )
+        self.runs.append(Run(process, said))
+        return self.runs[-1]
+
+    def run(self, project: Project, *arguments: str) -> tuple[str, list[dict[str, str]]]:
+        """What a run said that must end well, and the Slurm jobs that it submitted."""
+        before = {job["JobId"] for job in self.slurm.jobs()}
+        status, said = self.start(project, *arguments).finish()
+        assert status == 0, said[-5000:]
+        return said, [job for job in self.slurm.jobs() if job["JobId"] not in before]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    if missing := missing_packages():
+        pytest.fail(f"There is no Slurm here: Debian's packages {', '.join(missing)} are missing; try make test-slurm.")
+    if find_spec("snakemake_executor_plugin_slurm") is None:
+        pytest.fail("The plugin of the dependency group slurm is missing; try make test-slurm.")
+    # Not pytest's own folder, whose name is too long for a socket's.
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
+        cluster = Cluster(Slurm(Path(folder)))
+        try:
+            cluster.slurm.start()
+            yield cluster
+        finally:
+            for run in cluster.runs:
+                if run.process.poll() is None:
+                    run.process.kill()
+            cluster.slurm.stop()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run on the cluster: the folder and the Slurm jobs."""
+
+    project: Project
+    jobs: list[dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def clustered(cluster, tmp_path_factory) -> Finished:
+    """The whole tiny config on the cluster. Tests must not change it."""
+    project = copy_project(tmp_path_factory.mktemp("clustered"))
+    begun = time.monotonic()
+    _, jobs = cluster.run(project)
+    print(f"\nThe tiny config took {len(jobs)} submissions and {time.monotonic() - begun:.0f} s.")
+    return Finished(project, jobs)
