@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pyro.infer import HMC, NUTS
@@ -103,6 +105,25 @@ def test_shards_have_their_own_chains_one_after_the_other(starts):
     assert len(drawn.unique(dim=0)) <= 4
     with pytest.raises(TrainingError, match="9 draws cannot be shared by 2 shards"):
         train("nuts_on_shards", task(start=starts), **(settings | {"draws": 9}))
+
+
+def test_shards_of_a_sorted_training_set_have_all_classes(starts, monkeypatch):
+    whole = task(start=starts)
+    order = whole.y.argsort(stable=True)
+    whole = replace(whole, x=whole.x[order], y=whole.y[order])
+    seen, sample = [], chains._sample
+
+    def spy(task, sampler, deviations, parts, draws, warmup):
+        seen.extend(parts)
+        return sample(task, sampler, deviations, parts, draws, warmup)
+
+    monkeypatch.setattr(chains, "_sample", spy)
+    settings = {"prior": "he", "shards": 2, "draws": 2, "warmup": 1, "step_size": 1e-4, "start": "ensemble"}
+    train("nuts_on_shards", whole, **settings, max_tree_depth=1)
+    classes = len(whole.y.unique())
+    assert [len(y.unique()) for _, y in seen] == [classes, classes]
+    assert torch.equal(torch.cat([y for _, y in seen]).sort().values, whole.y)
+    assert sum(float(x.sum()) for x, _ in seen) == pytest.approx(float(whole.x.sum()), rel=1e-5)
 
 
 # ---------------------------------------------------------------- diagnostics

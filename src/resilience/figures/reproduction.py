@@ -63,7 +63,8 @@ def _numbers(axes: Axes, table: pd.DataFrame, runs: dict[str, str], longest: int
         if setting != before:
             height += 1.0 if before else 0.0
             text = f"{row['figure']}: {row['dataset']}, {row['network']}, {row['attack']}"
-            axes.text(0.0, height, text, transform=axes.get_yaxis_transform(), fontsize=7, weight="bold", va="center")
+            where = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center"}
+            axes.text(-0.02, height, text, fontsize=7, weight="bold", **where)  # type: ignore[arg-type]
             height += 1.0
             before = setting
         against = f" − {row['reference']}" if isinstance(row["reference"], str) and row["reference"] else ""

@@ -115,7 +115,7 @@ def nuts_on_shards(
     prior, prior_scale, warmup, start
         See :func:`hmc`.
     shards
-        Number of parts, in the order of the training set.
+        Number of parts, drawn at random: a training set may be sorted by class.
     draws
         Draws of all shards together, a multiple of ``shards``.
     step_size, max_tree_depth, target_acceptance
@@ -125,7 +125,8 @@ def nuts_on_shards(
         raise TrainingError(f"{draws} draws cannot be shared by {shards} shards; use a multiple")
     sampler = NoUTurn(step_size, max_tree_depth, target_acceptance)
     deviations = priors.standard_deviations(task.network(), prior, prior_scale)
-    parts = list(zip(task.x.tensor_split(shards), task.y.tensor_split(shards), strict=True))
+    order = torch.randperm(len(task.x), generator=torch.Generator().manual_seed(seed_of(task.seed, "shards")))
+    parts = [(task.x[part], task.y[part]) for part in order.to(task.x.device).tensor_split(shards)]
     vectors, facts = _sample(task, sampler, deviations, parts, draws // shards, warmup)
     for index, chain in enumerate(vectors):
         generator = torch.Generator().manual_seed(seed_of(task.seed, "shard", index))
