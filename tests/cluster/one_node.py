@@ -148,6 +148,10 @@ class Slurm:
     def stop(self) -> None:
         """Cancel what runs and end the daemons."""
         self.ask("scancel", f"--user={getuser()}")
+        deadline = time.monotonic() + 30
+        # A job outlives the daemons that would have ended it.
+        while self.queue() and time.monotonic() < deadline:
+            time.sleep(0.5)
         for daemon in reversed(self._daemons):
             with suppress(ProcessLookupError):
                 daemon.send_signal(signal.SIGTERM)

@@ -53,8 +53,11 @@ def job(tmp_path: Path, seconds: float) -> subprocess.Popen:
 
 def test_jobs_beside_each_other_have_different_devices(offer, tmp_path):
     offer("0,GPU-8a3c,5")
-    jobs = [job(tmp_path, 3) for _ in range(3)]
-    said = [each.communicate(timeout=100)[0].split() for each in jobs]
+    jobs = [job(tmp_path, 600) for _ in range(3)]
+    said = [each.stdout.readline().split() for each in jobs]
+    for each in jobs:
+        each.kill()
+        each.communicate()
     assert {name for name, *_ in said} == {"0", "GPU-8a3c", "5"}
     assert {jobs for _, jobs, _ in said} == {"1"}
     assert {passed_on for *_, passed_on in said} == {"False"}
@@ -64,7 +67,7 @@ def test_more_jobs_than_devices_wait_for_one(offer, tmp_path):
     offer("0,1")
     jobs = [job(tmp_path, 0.3) for _ in range(6)]
     said = [each.communicate(timeout=100)[0].split() for each in jobs]
-    assert {name for name, *_ in said} == {"0", "1"}
+    assert {name for name, *_ in said} <= {"0", "1"}
     assert {jobs for _, jobs, _ in said} == {"1"}
 
 
@@ -105,7 +108,7 @@ def test_devices_of_the_machine_are_those_that_its_driver_lists(tmp_path, monkey
 
 def test_a_job_says_that_it_waits(offer, tmp_path, caplog, monkeypatch):
     offer("0,1")
-    holders = [job(tmp_path, 2) for _ in range(2)]
+    holders = [job(tmp_path, 5) for _ in range(2)]
     for holder in holders:
         holder.stdout.readline()
     monkeypatch.setattr(devices, "_held", [])
