@@ -8,7 +8,7 @@ STARTED = time.time()
 KILLED_BY_SLURM = re.compile(
     r"^slurmstepd.*?error: (.*(?:memory limit|oom_kill|TIME LIMIT|NODE FAILURE).*)$", re.M
 )
-LOG_OF_STARTED = re.compile(r"^localrule .*\n(?:    .*\n)*?    log: (\S+)", re.M)
+LOG_OF_STARTED = re.compile(r"^localrule\b.*\n(?:    .*\n)*?    log: (\S+)", re.M)
 
 
 def announce_results():
@@ -48,7 +48,9 @@ def agreement(path):
     from resilience.reproduction import summarise
 
     counts = summarise(pd.read_csv(path, keep_default_na=False), ["paper", "published"])
-    return "\n".join(["", "How many published numbers agree with ours, by the definitions of the run", str(counts)])
+    return "\n".join(
+        ["", "How many published numbers agree with ours, by the definitions of the run", str(counts)]
+    )
 
 
 def is_new(path):

@@ -365,7 +365,7 @@ def test_without_several_draws_nothing_can_cancel():
     for experiment in config["experiments"].values():
         experiment["trainings"] = ["det"]
     assert problems(config) == [
-        "cancellation: no experiment has several draws, of a posterior or an ensemble, which could cancel"
+        "cancellation: no experiment has a posterior or an ensemble of several draws, which could cancel"
     ]
 
 

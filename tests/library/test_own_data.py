@@ -124,6 +124,8 @@ def test_a_damaged_file_is_refused_but_never_crashes(tmp_path, content):
     hnp.arrays(
         st.sampled_from([np.float32, np.float64, np.uint8, np.int64, np.uint16, bool]),
         hnp.array_shapes(min_dims=0, max_dims=4, max_side=3) | st.sampled_from([(12,), (12, 4, 5)]),
+        # Jobs flush such numbers to zero, and a test that ran one leaves it so.
+        elements={"allow_subnormal": False},
     ),
 )
 def test_any_array_gives_images_or_a_sentence(tmp_path, name, array):

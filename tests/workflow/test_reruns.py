@@ -170,7 +170,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         ],
     ),
     "a script": (
-        edit("workflow/scripts/claims.py", 'settings["confidence"]', 'float(settings["confidence"])'),
+        edit("workflow/scripts/claims.py", 'settings["fixed_class"]', 'list(settings["fixed_class"])'),
         [r"claims\.csv", *figures("answer"), r"report\.html"],
     ),
     "a figure's function": (
