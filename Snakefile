@@ -2,7 +2,7 @@
 # `snakemake --list` shows what can be asked for; any file below results/ can be asked for by its path, too.
 
 
-include: "rules/library.smk"
+include: "rules/common.smk"
 include: "rules/messages.smk"
 
 
@@ -25,7 +25,7 @@ else:
 
         configfile: "config/config.yaml"
 
-    include: "rules/common.smk"
+    include: "rules/settings.smk"
     include: "rules/inputs.smk"
     include: "rules/recipes.smk"
     include: "rules/data.smk"

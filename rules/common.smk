@@ -1,38 +1,72 @@
-# What every stage needs: the checked settings, the combinations that they ask for, and the folders.
+# What one run needs as well as two side by side: the library, recipes of jobs, their memory, and the folders.
 
-from resilience.config import ConfigError, check
-from resilience.grid import CLEAN, Grid
+import io
+import sys
+import tarfile
+import tempfile
+from functools import cache
+from pathlib import Path
 
-try:
-    config = check(config, yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text()))
-except ConfigError as error:
-    raise WorkflowError(f"The config cannot work.\n{error}") from None
-
-GRID = Grid(config)
-TRANSFERRED = {name for name in config["attacks"] if GRID.source(name)}
+from snakemake.sourcecache import HostingProviderFile
 
 
-def one_of(names):
-    """A wildcard constraint: one of the names, or nothing at all."""
-    return "|".join(sorted(map(str, names))) or "(?!)"
+def own_folder(source):
+    """The folder of this workflow: where it lies, or a copy of the version that a module took from a repository."""
+    if not isinstance(source, HostingProviderFile):
+        return Path(source.get_path_or_uri(secret_free=True)).parent
+    commit = source.hosted_repo.repo.commit(source.ref)
+    folder = Path(".snakemake/resilience", commit.hexsha).absolute()
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        archive = io.BytesIO()
+        commit.repo.archive(archive, commit.hexsha)
+        archive.seek(0)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
+            tarfile.open(fileobj=archive).extractall(Path(partial, "whole"), filter="data")
+            Path(partial, "whole").rename(folder)
+    return folder
 
 
-RESULTS, LOGS = folders(config["results"], config.get("variant"))
+ROOT = own_folder(workflow.current_basedir)
+sys.path.insert(0, str(ROOT / "src"))
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+from resilience import catalog, devices, fork_server
+from resilience.provenance import canonical, code_digest, content_digest
+
+fork_server.let_jobs_import_from(ROOT / "src")
 
 
-pathvars:
-    results=RESULTS,
-    logs=LOGS,
+def recipe(script, functions=(), **settings):
+    """The recipe of a job that runs ``script`` and calls the functions named by the ``(section, entry)`` pairs.
+
+    That is all that the job depends on beside its input files, its settings and a digest of the code that it reaches, as one
+    text. Snakemake reruns a job when this text changes.
+    """
+    named = tuple(named_function(section, entry) for section, entry in functions)
+    return canonical({"settings": settings, "code": code_of(script, named)})
 
 
-wildcard_constraints:
-    dataset=one_of(config["datasets"]),
-    network=one_of(config["networks"]),
-    training=one_of(config["trainings"]),
-    seed=one_of(config["seeds"]),
-    attack=one_of(config["attacks"]),
-    inputs=one_of([CLEAN, *config["attacks"]]),
-    draws=r"[1-9]\d*",
-    rule=one_of(config["lrp"]),
-    layer=r"\d+",
-    figure=one_of(config["figures"]),
+@cache
+def code_of(script, functions):
+    """The digest of the code that a script and some functions reach, which does not change while a run is planned."""
+    return code_digest(ROOT / "workflow/scripts" / script, functions)
+
+
+def named_function(section, entry):
+    """Module and name of the function that an entry names."""
+    function = catalog.functions(section)[entry[catalog.SECTIONS[section].key]]
+    return function.module, function.name
+
+
+def growing_from(megabytes):
+    """The memory of a job, as much again with each attempt: a job that was killed for lack of it is tried with more."""
+    return lambda wildcards, attempt: megabytes * attempt
+
+
+def folders(results, variant):
+    """The folders of results and logs; those of a variant lie in a folder of its own below."""
+    place = Path(results, variant) if variant else Path(results)
+    return str(place), str(Path("logs", *place.parts[1:]))

@@ -53,7 +53,7 @@ def test_every_rule_declares_what_a_cluster_needs(file, block):
 def test_every_wildcard_is_constrained():
     wildcards = set(re.findall(r"\{(\w+)\}", "".join(block for _, block in RULES)))
     constrained = set(
-        re.findall(r"^    (\w+)=", (ROOT / "rules/common.smk").read_text().split("wildcard_constraints:")[1], flags=re.M)
+        re.findall(r"^    (\w+)=", (ROOT / "rules/settings.smk").read_text().split("wildcard_constraints:")[1], flags=re.M)
     )
     assert wildcards - {"model", "file", "attack", "NETWORK"} <= constrained
 

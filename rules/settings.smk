@@ -1,0 +1,38 @@
+# The checked settings of one run, the combinations that they ask for, its folders, and what its wildcards may be.
+
+from resilience.config import ConfigError, check
+from resilience.grid import CLEAN, Grid
+
+try:
+    config = check(config, yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text()))
+except ConfigError as error:
+    raise WorkflowError(f"The config cannot work.\n{error}") from None
+
+GRID = Grid(config)
+TRANSFERRED = {name for name in config["attacks"] if GRID.source(name)}
+
+
+def one_of(names):
+    """A wildcard constraint: one of the names, or nothing at all."""
+    return "|".join(sorted(map(str, names))) or "(?!)"
+
+
+RESULTS, LOGS = folders(config["results"], config.get("variant"))
+
+
+pathvars:
+    results=RESULTS,
+    logs=LOGS,
+
+
+wildcard_constraints:
+    dataset=one_of(config["datasets"]),
+    network=one_of(config["networks"]),
+    training=one_of(config["trainings"]),
+    seed=one_of(config["seeds"]),
+    attack=one_of(config["attacks"]),
+    inputs=one_of([CLEAN, *config["attacks"]]),
+    draws=r"[1-9]\d*",
+    rule=one_of(config["lrp"]),
+    layer=r"\d+",
+    figure=one_of(config["figures"]),
