@@ -10,7 +10,7 @@ rule attack:
     benchmark:
         "<logs>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/attack.tsv"
     wildcard_constraints:
-        attack=one_of(set(config["attacks"]) - TRANSFERRED),
+        attack=one_of(set(config["attacks"]) - TRANSFERRED - MATCHED),
     conda:
         "../envs/learning.yaml"
     threads: 1
@@ -27,7 +27,7 @@ rule attack:
 rule transfer:
     """Take over the inputs that an attack made on another network."""
     input:
-        inputs_of_source,
+        attacked_before,
     output:
         "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors",
     log:
@@ -47,6 +47,32 @@ rule transfer:
         recipe=lambda wildcards: recipe("transfer.py", attack=config["attacks"][wildcards.attack]),
     script:
         "../workflow/scripts/transfer.py"
+
+
+rule match_size:
+    """Shrink an attack image by image to the size that it has on another network."""
+    input:
+        points="<results>/{dataset}/points.safetensors",
+        attacked=attacked_before,
+    output:
+        "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors",
+    log:
+        "<logs>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/attack.log",
+    benchmark:
+        "<logs>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/attack.tsv"
+    wildcard_constraints:
+        attack=one_of(MATCHED),
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=growing_from(1000),
+        runtime=10,
+    params:
+        recipe=match_size_recipe,
+    script:
+        "../workflow/scripts/match_size.py"
 
 
 rule attacks:

@@ -43,6 +43,6 @@ rule claims:
         mem_mb=growing_from(1000),
         runtime=10,
     params:
-        recipe=recipe("claims.py", **config["claims"], fixed_class=FIXED_CLASS),
+        recipe=recipe("claims.py", **config["claims"], fixed_class=FIXED_CLASS, matched_size=sorted(MATCHED)),
     script:
         "../workflow/scripts/claims.py"

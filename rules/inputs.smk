@@ -82,10 +82,11 @@ def start_weights(wildcards):
     return f"{model}/weights.safetensors"
 
 
-def inputs_of_source(wildcards):
-    """The inputs that the attack of a transferred attack made on its source."""
-    source, attack = GRID.source(wildcards.attack), config["attacks"][wildcards.attack]["attack"]
-    return f"{model_path(wildcards.dataset, wildcards.network, source, wildcards.seed)}/{attack}/n1/inputs.safetensors"
+def attacked_before(wildcards):
+    """The attacked inputs that an attack is made from, those of its source last."""
+    for training, attack, draws in GRID.made_from(wildcards.training, wildcards.attack, int(wildcards.draws)):
+        model = model_path(wildcards.dataset, wildcards.network, training, wildcards.seed)
+        yield f"{model}/{attack}/n{draws}/inputs.safetensors"
 
 
 def explained_inputs(wildcards):

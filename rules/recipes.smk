@@ -33,6 +33,12 @@ def attack_recipe(wildcards):
     return recipe("attack.py", functions, attack=attack)
 
 
+def match_size_recipe(wildcards):
+    """An attack of matched size depends on its entry."""
+    attack = config["attacks"][wildcards.attack]
+    return recipe("match_size.py", [("attacks", attack)], attack=attack)
+
+
 def explain_recipe(wildcards):
     """An explanation depends on its LRP rule, on the layers, and on the code of the network."""
     network, lrp = config["networks"][wildcards.network], config["lrp"][wildcards.rule]

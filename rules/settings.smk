@@ -9,7 +9,14 @@ except ConfigError as error:
     raise WorkflowError(f"The config cannot work.\n{error}") from None
 
 GRID = Grid(config)
-TRANSFERRED = {name for name in config["attacks"] if GRID.source(name)}
+
+
+def attacks_by(method):
+    """The attacks of one method."""
+    return {name for name, attack in config["attacks"].items() if attack["method"] == method}
+
+
+TRANSFERRED, MATCHED = attacks_by("transfer"), attacks_by("match_size")
 
 
 def one_of(names):

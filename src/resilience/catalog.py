@@ -26,8 +26,9 @@ def entry(**traits: Any) -> Callable[[F], F]:
 
     Known traits: ``layers`` of a network (indices of its learnable layers), ``draws`` of a training (their number, or the
     parameter that holds it), ``at_most`` of a training (the parameter that bounds the number of draws), ``role`` of a
-    training (deterministic, adversarial, control or bayesian, or the parameter that holds it), ``panels`` and ``trainings``
-    of a figure (the most panels, and the fewest trainings in each, that it draws).
+    training (deterministic, adversarial, control or bayesian, or the parameter that holds it), ``derived`` of an attack
+    (whether it is made from attacked inputs, not from a network), ``panels`` and ``trainings`` of a figure (the most panels,
+    and the fewest trainings in each, that it draws).
     """
 
     def mark(function: F) -> F:

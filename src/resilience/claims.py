@@ -41,6 +41,7 @@ class Claim:
     subset: str = "all"
     layers: str = "output"
     rules: str = "main"
+    attacks: str = "main"
     draws: str = "most"
 
 
@@ -120,6 +121,22 @@ CLAIMS = (
         "control",
     ),
     Claim(
+        "equally_far",
+        "Bayesian explanations are more robust than deterministic ones that are pushed equally far.",
+        "not in the paper",
+        "lrp_robustness",
+        "deterministic",
+        attacks="matched size",
+    ),
+    Claim(
+        "equally_far_controls",
+        "Pushed equally far, the advantage remains over networks that share the posterior's prior or its averaging.",
+        "not in the paper",
+        "lrp_robustness",
+        "control",
+        attacks="matched size",
+    ),
+    Claim(
         "theorem",
         "In the mean over draws, gradients of the loss cancel more across the data manifold than along it.",
         "Sec. IV-B, Theorem IV.1",
@@ -130,7 +147,12 @@ CLAIMS = (
 
 
 def judge(
-    comparisons: pd.DataFrame, rule: str, top_k: float, confidence: float, fixed_class: Iterable[str] = ()
+    comparisons: pd.DataFrame,
+    rule: str,
+    top_k: float,
+    confidence: float,
+    fixed_class: Iterable[str] = (),
+    matched_size: Iterable[str] = (),
 ) -> pd.DataFrame:
     """One row per claim and setting, with its verdict.
 
@@ -146,6 +168,8 @@ def judge(
         Of the intervals; the level of the verdicts is one minus this.
     fixed_class
         The rules that explain the class of the clean image after the attack, too.
+    matched_size
+        The attacks that push all networks equally far.
 
     Returns
     -------
@@ -155,9 +179,11 @@ def judge(
     """
     import pandas as pd
 
-    fixed = set(fixed_class)
+    fixed, matched = set(fixed_class), comparisons["attack"].isin(set(matched_size))
     parts = [
-        _rows(claim, comparisons, rule, fixed).assign(claim=claim.name, sentence=claim.sentence, source=claim.source)
+        _rows(claim, comparisons[matched if claim.attacks == "matched size" else ~matched], rule, fixed).assign(
+            claim=claim.name, sentence=claim.sentence, source=claim.source
+        )
         for claim in CLAIMS
     ]
     table = pd.concat(parts, ignore_index=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from resilience.catalog import Function, default, functions, paths, value_in
+from resilience.catalog import Function, default, functions, inner_entries, paths, value_in
 
 CLEAN = "clean"
 
@@ -35,9 +35,9 @@ class Grid:
     Raises
     ------
     GridError
-        If an experiment asks for more draws than a training yields, a figure for something that no experiment has, or a
-        training or an attack rests on what cannot carry it; if one file of weights is to serve several networks; or if
-        nothing could cancel where cancellation is to be measured.
+        If an experiment or an attack asks for more draws than a training yields, a figure for something that no experiment
+        has, or a training or an attack rests on what cannot carry it; if one file of weights is to serve several networks;
+        or if nothing could cancel where cancellation is to be measured.
     """
 
     def __init__(self, config: dict[str, Any]):
@@ -45,9 +45,10 @@ class Grid:
         self.seeds: list[int] = sorted(config["seeds"])
         self._top_k: list[float] = config["robustness"]["top_k"]
         for attack in config["attacks"]:
-            self._check_transfer(attack)
+            self._check_source(attack)
         for training in config["trainings"]:
             self._check_start(training)
+            self._check_attack_within(training)
         self.cells = frozenset(self._cells())
         self._draws: dict[tuple[str, str, str, str], set[int]] = defaultdict(set)
         self._rules: dict[tuple[str, str, str, str, int], set[str]] = defaultdict(set)
@@ -68,8 +69,8 @@ class Grid:
             for dataset, network, training, attack, rule in product(*axes):
                 for draws in self.draws(training, experiment["draws"], f"experiments.{name}.draws"):
                     yield Cell(dataset, network, training, attack, draws, rule)
-                    if source := self.source(attack):
-                        yield Cell(dataset, network, source, self.config["attacks"][attack]["attack"], 1, rule)
+                    for made in self.made_from(training, attack, draws):
+                        yield Cell(dataset, network, *made, rule)
 
     def function(self, section: str, name: str) -> Function:
         """What the catalogue says of the function that an entry names."""
@@ -90,14 +91,24 @@ class Grid:
         """The training whose weights this one starts from, if any."""
         return self.config["trainings"][training].get("start")
 
-    def source(self, attack: str) -> str | None:
-        """The training that a transferred attack is made on, or None for an attack on the network itself."""
-        return self.config["attacks"][attack].get("source")
+    def made_from(self, training: str, attack: str, draws: int) -> list[tuple[str, str, int]]:
+        """The attacked inputs that an attack is made from, each a (training, attack, draws); none if from a network.
+
+        The last are those of its source.
+        """
+        settings = self.config["attacks"][attack]
+        match settings["method"]:
+            case "transfer":
+                return [(settings["source"], settings["attack"], 1)]
+            case "match_size":
+                [of_source] = self.draws(settings["source"], [settings["draws"]], f"attacks.{attack}.draws")
+                return [(training, settings["attack"], draws), (settings["source"], settings["attack"], of_source)]
+        return []
 
     def epsilon(self, attack: str) -> float | None:
-        """Strength of an attack, or of the attack that it transfers or averages."""
+        """Strength of an attack, or of the attack that it is made from or averages."""
         settings = self.config["attacks"][attack]
-        if self.source(attack):
+        if self._derived(settings):
             return self.epsilon(settings["attack"])
         return value_in("attacks", settings, "epsilon")
 
@@ -149,14 +160,27 @@ class Grid:
         """The numbers of draws with which one model is attacked."""
         return sorted(self._draws.get((dataset, network, training, attack), ()))
 
-    def _check_transfer(self, attack: str) -> None:
-        if (source := self.source(attack)) is None:
+    def _derived(self, attack: dict[str, Any]) -> bool:
+        """Whether an attack is made from attacked inputs, not from a network."""
+        return functions("attacks")[attack["method"]].traits.get("derived", False)
+
+    def _check_source(self, attack: str) -> None:
+        settings, place = self.config["attacks"][attack], f"attacks.{attack}"
+        if not self._derived(settings):
             return
-        place, inner = f"attacks.{attack}", self.config["attacks"][attack]["attack"]
-        if self.source(inner):
-            raise GridError(f"{place}.attack: {inner} is itself transferred; name an attack on a network")
-        if self.function("trainings", source).traits.get("draws") != 1:
+        inner, source = settings["attack"], settings["source"]
+        if self._derived(self.config["attacks"][inner]):
+            raise GridError(f"{place}.attack: {inner} is itself made from another; name an attack on a network")
+        if settings["method"] == "transfer" and self.function("trainings", source).traits.get("draws") != 1:
             raise GridError(f"{place}.source: {source} is no point estimate; attacks are transferred from a single network")
+
+    def _check_attack_within(self, training: str) -> None:
+        for section, settings in inner_entries("trainings", self.config["trainings"][training]):
+            if section == "attacks" and self._derived(settings):
+                raise GridError(
+                    f"trainings.{training}.attack.method: {settings['method']} is made from attacked inputs; "
+                    "name an attack on a network"
+                )
 
     def _check_start(self, training: str) -> None:
         seen = [training]

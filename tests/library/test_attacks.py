@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from resilience import catalog, networks
-from resilience.attacks import averaged, gradient, square, transferred
+from resilience.attacks import averaged, gradient, matched, square, transferred
 from resilience.attacks.ball import AttackError, refuse_no_images
 from resilience.attacks.gradient import LossGradient
 from resilience.posterior import Posterior, point, predict
@@ -141,6 +142,19 @@ def test_same_generator_same_attack():
 def test_transferred_attack_is_no_computation():
     with pytest.raises(TypeError, match="copy of another network's"):
         transferred.transfer(attack="pgd", source="det")
+
+
+def test_an_attack_of_matched_size_is_shrunk_to_the_other_image_by_image_and_never_grows():
+    random = np.random.default_rng(0)
+    x = random.random((3, 1, 4, 4), np.float32)
+    own = np.clip(x + 0.2 * random.choice([-1, 1], x.shape), 0, 1).astype(np.float32)
+    others = x + np.array([0.5, 2, 0], np.float32)[:, None, None, None] * (own - x)
+    found = matched.match_size(x, own, others, attack="fgsm", source="hmc", draws=10)
+    sizes = [np.abs(images - x).mean((1, 2, 3)) for images in (found, own)]
+    np.testing.assert_allclose(sizes[0], sizes[1] * [0.5, 1, 0], atol=1e-7)
+    np.testing.assert_allclose(found[0], x[0] + 0.5 * (own[0] - x[0]), atol=1e-7)
+    np.testing.assert_array_equal(found[1], own[1])
+    np.testing.assert_array_equal(matched.match_size(x, own, own, attack="fgsm", source="hmc", draws=10), own)
 
 
 def test_saturating_objective_is_the_likelihood_by_autograd_and_vanishes_with_it():

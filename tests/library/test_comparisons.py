@@ -207,6 +207,19 @@ def test_a_fixed_class_is_a_claim_of_its_own_and_no_other_rule(compared):
     assert "all_rules" not in set(table["claim"])
 
 
+def test_attacks_of_matched_size_are_claims_of_their_own():
+    tables = pd.concat([robustness_tables(0.1), robustness_tables(0.1).assign(attack="matched")])
+    found = comparisons.compare(tables, ROLES, {"fc2": (1, 3)}, 20, 0.95)
+    table = claims.judge(found, "epsilon", 20, 0.95, matched_size=["matched"])
+    matched = table["claim"].isin(["equally_far", "equally_far_controls"])
+    assert set(table[matched]["attack"]) == {"matched"}
+    assert dict(zip(table[matched]["claim"], table[matched]["reference"], strict=True)) == {
+        "equally_far": "det",
+        "equally_far_controls": "map",
+    }
+    assert set(table[~matched]["attack"]) == {"pgd"}
+
+
 def test_claims_follow_the_numbers(compared):
     table = claims.judge(compared, "epsilon", 20, 0.95)
     verdicts = {(row.claim, row.reference): row.verdict for row in table.itertuples()}
@@ -218,7 +231,12 @@ def test_claims_follow_the_numbers(compared):
     assert verdicts["not_only_controls", "map"] == claims.HOLDS
     assert verdicts["correlation", "det"] == claims.HOLDS
     assert verdicts["predictions", "det"] == claims.INCONCLUSIVE
-    assert set(table["claim"]) == {claim.name for claim in claims.CLAIMS} - {"fixed_class", "theorem"}
+    assert set(table["claim"]) == {claim.name for claim in claims.CLAIMS} - {
+        "fixed_class",
+        "theorem",
+        "equally_far",
+        "equally_far_controls",
+    }
     assert set(table[table["claim"] == "more_robust"]["draws"]) == {50}
     assert set(table[table["claim"] == "inner_layers"]["layer"]) == {1}
     assert set(table[table["claim"] == "all_rules"]["rule"]) == {"gamma"}

@@ -137,8 +137,18 @@ REFUSED = [
         "figures.fig06.panels[0].trainings: failed_attack needs at least 2 trainings",
     ),
     ("figures/fig05/panels", DEFAULT["figures"]["fig02"]["panels"], "figures.fig05.panels: overlap draws 1 panel, not 2"),
-    ("attacks/transfer/attack", "transfer", "attacks.transfer.attack: transfer is itself transferred"),
+    ("attacks/transfer/attack", "transfer", "attacks.transfer.attack: transfer is itself made from another"),
     ("attacks/transfer/source", "hmc", "attacks.transfer.source: hmc is no point estimate"),
+    (
+        "attacks/transfer",
+        {"method": "match_size", "attack": "pgd", "source": "hmc", "draws": 200},
+        "attacks.transfer.draws: 200 is more than trainings.hmc.draws, 100",
+    ),
+    (
+        "trainings/adv/attack",
+        {"method": "transfer", "attack": "pgd", "source": "det"},
+        "trainings.adv.attack.method: transfer is made from attacked inputs; name an attack on a network",
+    ),
     ("trainings/hmc/start", "hmc", "trainings.hmc.start: hmc starts from hmc, which has no beginning"),
     (
         "trainings/det",

@@ -134,6 +134,7 @@ ALLOWED = {
     "figure": {"matplotlib", "pandas"},
     "report": set(),
     "transfer": set(),
+    "match_size": set(),
     "cancellation": {"torch", "pandas"},
     "reproduction": {"pandas", "scipy"},
     "reproduction_figure": {"matplotlib", "pandas", "scipy"},

@@ -38,6 +38,17 @@ def test_a_transferred_attack_brings_its_source_along(grid):
     assert grid.epsilon("fgsm") == 0.1
 
 
+def test_an_attack_of_matched_size_brings_its_own_attack_and_that_of_its_source_along(grid):
+    assert grid.made_from("det", "matched", 1) == [("det", "fgsm", 1), ("svi", "fgsm", 4)]
+    assert grid.made_from("hmc", "transfer", 4) == [("det", "pgd", 1)]
+    assert grid.made_from("det", "fgsm", 1) == []
+    assert grid.epsilon("matched") == grid.epsilon("fgsm")
+    config = dict(grid.config, experiments={"one": grid.config["experiments"]["equally_far"] | {"trainings": ["det"]}})
+    assert {("digits", "fc2", *made) for made in grid.made_from("det", "matched", 1)} <= set(
+        Grid(config | {"figures": {}}).attacked()
+    )
+
+
 def test_seeds_are_sorted_so_that_their_order_in_the_config_does_not_matter(grid):
     config = dict(grid.config, seeds=[3, 1])
     assert Grid(config).seeds == [1, 3]

@@ -52,6 +52,7 @@ JOBS = {
     "attack fgsm": ("attack.py", [("resilience.attacks.gradient", "fgsm"), ("resilience.networks", "fc2")]),
     "attack pgd": ("attack.py", [("resilience.attacks.gradient", "pgd"), ("resilience.networks", "fc2")]),
     "transfer": ("transfer.py", []),
+    "match size": ("match_size.py", [("resilience.attacks.matched", "match_size")]),
     "explain epsilon": ("explain.py", [("resilience.lrp", "epsilon"), ("resilience.networks", "fc2")]),
     "explain gamma": ("explain.py", [("resilience.lrp", "gamma"), ("resilience.networks", "fc2")]),
     "robustness": ("robustness.py", []),

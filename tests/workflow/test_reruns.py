@@ -133,7 +133,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "a new dataset": (new_dataset, [r"results/moons/", *CLAIMS]),
     "number of test points": (
         setting("datasets/digits/test_points", 30),
-        [r"points\.", r"/seed\d/(clean|fgsm|pgd|margin|transfer)/", *CLAIMS, *figures("fig0.")],
+        [r"points\.", r"/seed\d/(clean|fgsm|pgd|margin|transfer|matched)/", *CLAIMS, *figures("fig0.")],
     ),
     "k": (
         setting("robustness/top_k", [10, 20, 30]),
@@ -165,12 +165,13 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         [
             r"/svi/seed\d/(weights|history|fit)\.",
             *under("(fc2|conv)/svi", "clean", "fgsm"),
+            *under("fc2/(det|svi)", "matched"),
             *CLAIMS,
             *figures("fig02", "fig04"),
         ],
     ),
     "a script": (
-        edit("workflow/scripts/claims.py", 'settings["fixed_class"]', 'list(settings["fixed_class"])'),
+        edit("workflow/scripts/claims.py", "snakemake.output[0], table", "str(snakemake.output[0]), table"),
         [r"claims\.csv", *figures("answer"), r"report\.html"],
     ),
     "a figure's function": (

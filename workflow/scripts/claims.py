@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 progress.start(snakemake.log[0])
 settings = json.loads(snakemake.params.recipe)["settings"]
-rule, top_k, confidence = (settings[key] for key in ("lrp", "top_k", "confidence"))
-table = claims.judge(artifacts.read_table(snakemake.input[0]), rule, top_k, confidence, settings["fixed_class"])
+table = claims.judge(
+    artifacts.read_table(snakemake.input[0]),
+    *(settings[key] for key in ("lrp", "top_k", "confidence", "fixed_class", "matched_size")),
+)
 artifacts.write_table(snakemake.output[0], table)
 progress.finish()

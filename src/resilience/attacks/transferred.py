@@ -6,7 +6,7 @@ from resilience.catalog import entry
 from resilience.parameters import AttackName, TrainingName
 
 
-@entry()
+@entry(derived=True)
 def transfer(*, attack: AttackName, source: TrainingName) -> None:
     """The inputs that another attack makes on another network, a point estimate with the same seed.
 
@@ -15,7 +15,7 @@ def transfer(*, attack: AttackName, source: TrainingName) -> None:
     Parameters
     ----------
     attack
-        The attack, itself not transferred.
+        The attack, itself made on a network.
     source
         The training that it is made on, a point estimate.
     """
