@@ -42,11 +42,12 @@ else:
         include: "rules/cancellation.smk"
 
     rule all:
-        """Everything: figures, claims and the report."""
+        """Everything: figures, claims, outcomes and the report."""
         default_target: True
         input:
             rules.figures.input,
             rules.claims.output,
+            rules.outcomes.output,
             rules.report.output,
         localrule: True
 

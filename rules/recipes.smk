@@ -63,6 +63,16 @@ def cancellation_recipe(wildcards):
     )
 
 
+def outcomes_recipe(wildcards):
+    """The outcomes depend on the layers, and on the rule and k that the claims are about."""
+    return recipe(
+        "outcomes.py",
+        layers={network: GRID.layers(network) for _, network, *_ in GRID.attacked()},
+        lrp=config["claims"]["lrp"],
+        top_k=config["claims"]["top_k"],
+    )
+
+
 def comparisons_recipe(wildcards):
     """The comparisons depend on the roles of trainings, on the layers, and on k."""
     compared = [*GRID.attacked(), *GRID.cancelled()]

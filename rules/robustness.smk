@@ -22,3 +22,26 @@ rule robustness:
         recipe=robustness_recipe,
     script:
         "../workflow/scripts/robustness.py"
+
+
+rule outcomes:
+    """Say in one table what each attack did to each network."""
+    input:
+        expand("{attack}/robustness.csv", attack=ALL_ATTACKS),
+    output:
+        "<results>/outcomes.csv",
+    log:
+        "<logs>/outcomes.log",
+    benchmark:
+        "<logs>/outcomes.tsv"
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=growing_from(1000),
+        runtime=10,
+    params:
+        recipe=outcomes_recipe,
+    script:
+        "../workflow/scripts/outcomes.py"

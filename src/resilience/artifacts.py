@@ -114,6 +114,13 @@ def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
     return table
 
 
+def read_tables(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Read CSV tables and put them under one another; see :func:`read_table`."""
+    import pandas as pd
+
+    return pd.concat(map(read_table, paths), ignore_index=True)
+
+
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write settings or diagnostics as JSON with sorted keys. NaN is refused, since JSON has none."""
     with whole(path) as partial:

@@ -131,6 +131,7 @@ ALLOWED = {
     "robustness": set(),
     "comparisons": {"pandas", "scipy"},
     "claims": set(),
+    "outcomes": set(),
     "figure": {"matplotlib", "pandas"},
     "report": set(),
     "transfer": set(),

@@ -58,6 +58,7 @@ JOBS = {
     "robustness": ("robustness.py", []),
     "comparisons": ("comparisons.py", []),
     "claims": ("claims.py", []),
+    "outcomes": ("outcomes.py", []),
     "figure scatter": ("figure.py", [("resilience.figures.scatter", "scatter")]),
     "figure rules": ("figure.py", [("resilience.figures.rules", "rules")]),
     "report": ("report.py", []),

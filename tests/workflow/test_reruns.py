@@ -14,7 +14,7 @@ import pytest
 from tests.workflow.conftest import Project, copy_project
 
 #: Everything that follows from a change of any robustness table: the claims, the figure that shows them, and the report.
-CLAIMS = [r"comparisons\.csv", r"claims\.csv", r"figures/answer\.", r"report\.html"]
+CLAIMS = [r"comparisons\.csv", r"claims\.csv", r"outcomes\.csv", r"figures/answer\.", r"report\.html"]
 
 
 def figures(*names: str) -> list[str]:

@@ -50,6 +50,7 @@ def test_any_single_file_can_be_asked_for(tmp_path):
         ("lrp", r"lrp/\w+/layer\d\.safetensors"),
         ("figures", r"figures/\w+\.(png|pdf)"),
         ("claims", r"claims\.csv"),
+        ("outcomes", r"outcomes\.csv"),
         ("report", r"report\.html"),
         ("fig03", r"figures/fig03\.(png|pdf)"),
     ],

@@ -1,0 +1,15 @@
+"""Say what each attack did to each network."""
+
+import json
+from typing import TYPE_CHECKING
+
+from resilience import artifacts, progress
+from resilience.outcomes import outcomes
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+progress.start(snakemake.log[0])
+settings = json.loads(snakemake.params.recipe)["settings"]
+artifacts.write_table(snakemake.output[0], outcomes(artifacts.read_tables(snakemake.input), **settings))
+progress.finish()
