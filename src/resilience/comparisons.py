@@ -1,15 +1,9 @@
-"""Paired comparisons of models, with intervals that count both test points and seeds as sources of chance.
-
-The same points are used with every seed, so each value is known for every seed and point. Their mean varies because other
-points could have been drawn (estimated by a bootstrap over points) and because other seeds could have been (estimated by
-what the seeds at hand differ). The two variances add, and a t interval with Welch-Satterthwaite degrees of freedom
-follows: with few seeds it is wide, as it should be.
-"""
+"""Paired comparisons of models, point by point and seed by seed; :mod:`resilience.intervals` says how sure they are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from resilience.grid import CLEAN
+from resilience.intervals import Resampled, interval
 from resilience.multiple_testing import holm
 from resilience.robustness import column, relevant, rules_in
 from resilience.seeding import generator_of
@@ -27,64 +22,19 @@ if TYPE_CHECKING:
 RESAMPLES = 1000
 
 
-@dataclass(frozen=True)
-class Resampled:
-    """A statistic: its value, its value in each resample of the points [RESAMPLES], and in each seed alone [seeds]."""
-
-    estimate: float
-    by_point: np.ndarray
-    by_seed: np.ndarray
-    points: int
-
-    def __sub__(self, other: Resampled) -> Resampled:
-        return Resampled(
-            self.estimate - other.estimate, self.by_point - other.by_point, self.by_seed - other.by_seed, self.points
-        )
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its interval and two-sided p-value against zero.
-
-    ``low`` and ``high`` count points and seeds; ``low_points`` and ``high_points`` are the percentile bootstrap over points
-    for the seeds at hand; ``seed_sd`` is the standard deviation of what each seed alone gives.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    low_points: float
-    high_points: float
-    seed_sd: float
-    p: float
-
-
-def interval(statistic: Resampled, confidence: float) -> Interval:
-    """Interval of a resampled statistic; see the head of this module."""
-    margin = (1 - confidence) / 2
-    seeds = len(statistic.by_seed)
-    seed_sd = float(statistic.by_seed.std(ddof=1)) if seeds > 1 else 0.0
-    of_points, of_seeds = float(statistic.by_point.var(ddof=1)), seed_sd**2 / seeds
-    low_points, high_points = (float(value) for value in np.quantile(statistic.by_point, [margin, 1 - margin]))
-    estimate, variance = statistic.estimate, of_points + of_seeds
-    if variance < 1e-24:
-        return Interval(estimate, estimate, estimate, low_points, high_points, seed_sd, float(abs(estimate) < 1e-12))
-    freedom = variance**2 / (of_points**2 / max(statistic.points - 1, 1) + of_seeds**2 / max(seeds - 1, 1))
-    error = variance**0.5
-    half = float(stats.t.ppf(1 - margin, freedom)) * error
-    p = float(2 * stats.t.sf(abs(estimate) / error, freedom))
-    return Interval(estimate, estimate - half, estimate + half, low_points, high_points, seed_sd, p)
-
-
 def mean(values: np.ndarray) -> Resampled:
     """Mean of values [seeds, points]; NaN where a point does not count for a seed."""
     counts = np.isfinite(values)
     filled = np.where(counts, values, 0.0)
     weights = resamples(values.shape[1])
-    totals, numbers = weights @ filled.sum(0), weights @ counts.sum(0)
+    totals, numbers = filled @ weights.T, counts @ weights.T
+    by_seed = filled.sum(1) / counts.sum(1)
+    # A seed of which a resample has no point is taken as it is.
+    by_both = np.divide(totals, numbers, out=np.repeat(by_seed[:, None], len(weights), 1), where=numbers > 0)
     estimate = filled.sum() / counts.sum()
-    by_point = np.divide(totals, numbers, out=np.full(len(weights), estimate), where=numbers > 0)
-    return Resampled(float(estimate), by_point, filled.sum(1) / counts.sum(1), int(counts.any(0).sum()))
+    drawn = numbers.sum(0)
+    by_point = np.divide(totals.sum(0), drawn, out=np.full(len(weights), estimate), where=drawn > 0)
+    return Resampled(float(estimate), by_point, by_seed, by_both, int(counts.any(0).sum()))
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> Resampled:
@@ -92,8 +42,8 @@ def correlation(first: np.ndarray, second: np.ndarray) -> Resampled:
     once = np.ones((1, first.shape[1]))
     by_seed = np.array([_spearman(one, two, once)[0] for one, two in zip(first, second, strict=True)])
     weights = resamples(first.shape[1])
-    by_point = np.mean([_spearman(one, two, weights) for one, two in zip(first, second, strict=True)], axis=0)
-    return Resampled(float(by_seed.mean()), by_point, by_seed, first.shape[1])
+    by_both = np.array([_spearman(one, two, weights) for one, two in zip(first, second, strict=True)])
+    return Resampled(float(by_seed.mean()), by_both.mean(0), by_seed, by_both, first.shape[1])
 
 
 @cache

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resilience.comparisons import Resampled, interval, resamples
+from resilience.comparisons import resamples
+from resilience.intervals import Resampled, interval
 from resilience.robustness import column
 
 if TYPE_CHECKING:
@@ -107,11 +108,16 @@ def _values(tables: pd.DataFrame, training: str, draws: int, name: str) -> tuple
 
 def median(values: np.ndarray) -> Resampled:
     """Median of values [seeds, points]."""
+    by_both = np.array([_resampled_median(of_seed[None]) for of_seed in values])
+    by_seed = np.median(values, axis=1)
+    return Resampled(float(np.median(values)), _resampled_median(values), by_seed, by_both, values.shape[1])
+
+
+def _resampled_median(values: np.ndarray) -> np.ndarray:
+    """Median of values [seeds, points] in each resample of the points."""
     order = np.argsort(values, axis=None, kind="stable")
-    ordered = values.ravel()[order]
     heights = np.cumsum(np.tile(resamples(values.shape[1]), len(values))[:, order], axis=1)
-    by_point = ordered[(heights >= heights[:, -1:] / 2).argmax(1)]
-    return Resampled(float(np.median(values)), by_point, np.median(values, axis=1), values.shape[1])
+    return values.ravel()[order][(heights >= heights[:, -1:] / 2).argmax(1)]
 
 
 def mode(values: np.ndarray) -> Resampled:
@@ -119,9 +125,10 @@ def mode(values: np.ndarray) -> Resampled:
     grid = np.linspace(-1, 1, 201)
     width = max(1.06 * float(values.std()) * values.size**-0.2, 0.01)
     kernels = np.exp(-(((grid - values[:, :, None]) / width) ** 2) / 2)
-    by_point = grid[(resamples(values.shape[1]) @ kernels.sum(0)).argmax(1)]
-    by_seed = grid[kernels.sum(1).argmax(1)]
-    return Resampled(float(grid[kernels.sum((0, 1)).argmax()]), by_point, by_seed, values.shape[1])
+    densities = resamples(values.shape[1]) @ kernels
+    estimate = float(grid[kernels.sum((0, 1)).argmax()])
+    by_point, by_both = grid[densities.sum(0).argmax(1)], grid[densities.argmax(2)]
+    return Resampled(estimate, by_point, grid[kernels.sum(1).argmax(1)], by_both, values.shape[1])
 
 
 def pearson(first: np.ndarray, second: np.ndarray) -> Resampled:
@@ -129,8 +136,8 @@ def pearson(first: np.ndarray, second: np.ndarray) -> Resampled:
     once, weights = np.ones((1, first.shape[1])), resamples(first.shape[1])
     pairs = list(zip(first, second, strict=True))
     by_seed = np.array([_weighted_pearson(one, two, once)[0] for one, two in pairs])
-    by_point = np.mean([_weighted_pearson(one, two, weights) for one, two in pairs], axis=0)
-    return Resampled(float(by_seed.mean()), by_point, by_seed, first.shape[1])
+    by_both = np.array([_weighted_pearson(one, two, weights) for one, two in pairs])
+    return Resampled(float(by_seed.mean()), by_both.mean(0), by_seed, by_both, first.shape[1])
 
 
 def _weighted_pearson(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -26,49 +26,6 @@ def test_mean_leaves_out_what_does_not_count():
     assert np.allclose(statistic.by_seed, np.nanmean(values, axis=1))
 
 
-def test_interval_of_one_seed_is_the_t_interval_of_its_points():
-    values = grid(1, 400, 0, mean=0.3)
-    found = comparisons.interval(comparisons.mean(values), 0.95)
-    low, high = stats.t.interval(0.95, 399, values.mean(), stats.sem(values[0]))
-    assert found.low == pytest.approx(low, abs=0.01)
-    assert found.high == pytest.approx(high, abs=0.01)
-    assert found.p == pytest.approx(stats.ttest_1samp(values[0], 0).pvalue, rel=0.5)
-
-
-def test_interval_of_seeds_alone_is_their_t_interval():
-    values = grid(5, 300, 1, of_seed=1.0, noise=1e-9)
-    found = comparisons.interval(comparisons.mean(values), 0.95)
-    low, high = stats.t.interval(0.95, 4, values[:, 0].mean(), stats.sem(values[:, 0]))
-    assert found.low == pytest.approx(low, abs=1e-6)
-    assert found.high == pytest.approx(high, abs=1e-6)
-    assert found.p == pytest.approx(stats.ttest_1samp(values[:, 0], 0).pvalue, rel=1e-4)
-
-
-@pytest.mark.parametrize(("of_seed", "of_point"), [(0.0, 0.0), (0.3, 0.0), (0.0, 1.0), (0.2, 1.0)])
-def test_intervals_cover_the_truth_as_often_as_they_promise(of_seed, of_point):
-    covered = 0
-    for number in range(400):
-        values = grid(5, 60, number, of_seed, of_point, mean=0.5)
-        found = comparisons.interval(comparisons.mean(values), 0.95)
-        covered += found.low <= 0.5 <= found.high
-    # 95 % of 400, with a standard deviation of 1.1 %; the interaction is counted twice, so it may cover more.
-    assert covered / 400 > 0.925
-
-
-def test_intervals_without_seeds_as_a_source_would_not_cover():
-    covered = 0
-    for number in range(200):
-        values = grid(5, 60, number, of_seed=0.5, mean=0.5)
-        found = comparisons.interval(comparisons.mean(values), 0.95)
-        covered += found.low_points <= 0.5 <= found.high_points
-    assert covered / 200 < 0.7
-
-
-def test_no_difference_at_all():
-    found = comparisons.interval(comparisons.mean(np.zeros((3, 10))), 0.95)
-    assert (found.estimate, found.low, found.high, found.p) == (0, 0, 0, 1)
-
-
 def test_correlation_is_scipys():
     generator = np.random.default_rng(0)
     first, second = np.round(generator.normal(size=(2, 3, 50)), 1)
@@ -250,16 +207,6 @@ def test_claims_turn_round_with_the_effect():
 def test_one_seed_gives_no_verdict():
     found = comparisons.compare(robustness_tables(0.3, seeds=1), ROLES, {"fc2": (1, 3)}, 20, 0.95)
     assert set(claims.judge(found, "epsilon", 20, 0.95)["verdict"]) == {claims.INCONCLUSIVE}
-
-
-def test_false_findings_are_as_rare_as_promised():
-    """Where nothing differs, at most one table in twenty may hold a verdict other than inconclusive."""
-    wrong = 0
-    for number in range(60):
-        values = grid(5, 40, number, of_seed=0.3)
-        found = comparisons.interval(comparisons.mean(values), 0.95)
-        wrong += claims.verdict(found.low, found.high, found.p, 5, 0.05) != claims.INCONCLUSIVE
-    assert wrong <= 8
 
 
 @pytest.mark.parametrize(

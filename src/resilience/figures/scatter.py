@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resilience import comparisons
 from resilience.catalog import entry
+from resilience.comparisons import correlation
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
+from resilience.intervals import interval
 from resilience.parameters import Percent, RuleName
 from resilience.robustness import chance, column
 
@@ -51,7 +52,7 @@ def scatter(
 def _cloud(axes: Axes, table: pd.DataFrame, name: str, colour: str) -> None:
     axes.plot(table[name], table["softmax_robustness"], ".", color=colour, alpha=0.3, ms=3.5, mew=0)
     pair = [table.pivot(index="seed", columns="index", values=key).to_numpy() for key in (name, "softmax_robustness")]
-    found = comparisons.interval(comparisons.correlation(*pair), 0.95)
+    found = interval(correlation(*pair), 0.95)
     text = f"ρ = {drawing.signed(found.estimate)} [{drawing.signed(found.low)}, {drawing.signed(found.high)}]"
     axes.text(0.5, 1.1, text, ha="center", va="center", fontsize=7)
     axes.set_xlim(-0.03, 1.03)
