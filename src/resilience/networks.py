@@ -90,7 +90,15 @@ def fc2(shape: Shape, classes: int, *, width: Count = 512) -> nn.Sequential:
 
 
 def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: int = 0) -> nn.Sequential:
-    """The network that a config entry names, with PyTorch's initial weights drawn from ``seed``."""
+    """The network that a config entry names, with PyTorch's initial weights drawn from ``seed``.
+
+    Raises
+    ------
+    NetworkError
+        If there is nothing to tell apart, or the images are too small for the network.
+    """
+    if classes < 2:
+        raise NetworkError(f"{classes} class leaves nothing to predict; the labels must have at least two, 0 and 1")
     architecture = catalog.load("networks", settings["architecture"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

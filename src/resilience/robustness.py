@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class RelevanceError(ValueError):
+    """Heat maps that cannot be compared. The message says which."""
+
+
 def number_of_top_pixels(pixels: int, percent: float) -> int:
     """How many pixels ``percent`` % of them are: rounded down, at least one."""
     return max(1, int(pixels * percent / 100 + 1e-9))
@@ -73,7 +77,15 @@ def lrp_robustness(clean: np.ndarray, attacked: np.ndarray, percent: float, pixe
     -------
     numpy.ndarray
         [N], from 0 (no pixel in common) to 1 (all of them). Two random maps reach k / 100 on average.
+
+    Raises
+    ------
+    RelevanceError
+        If a value is NaN or infinite, which has no rank among others.
     """
+    for name, relevance in (("clean", clean), ("attacked", attacked)):
+        if broken := int((~np.isfinite(relevance)).any(tuple(range(1, relevance.ndim))).sum()):
+            raise RelevanceError(f"{broken} of {len(relevance)} {name} heat maps have values that are not finite")
     before, after = (PIXELS[pixels](relevance, percent) for relevance in (clean, attacked))
     axes = tuple(range(1, clean.ndim))
     return (before & after).sum(axes) / before.sum(axes)

@@ -92,7 +92,7 @@ def test_pgd_is_an_independent_loop(objective):
     found = gradient.pgd(
         posterior, x, y, torch.Generator().manual_seed(5), epsilon=0.1, steps=7, step_size=0.03, objective=objective
     )
-    start = torch.rand(x.shape, generator=torch.Generator().manual_seed(5), dtype=x.dtype)
+    start = torch.rand(x.shape, generator=torch.Generator().manual_seed(5)).to(x)
     attacked = torch.clamp(x + (2 * start - 1) * 0.1, 0, 1)
     for _ in range(7):
         variable = attacked.clone().requires_grad_()

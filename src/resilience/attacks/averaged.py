@@ -36,7 +36,6 @@ def mean_of_attacks(
     """
     make, options = catalog.load("attacks", attack["method"]), catalog.options("attacks", attack)
     total = torch.zeros_like(x)
-    for weights in posterior:
-        alone = Posterior(posterior.network, {name: value[None] for name, value in weights.items()})
-        total += make(alone, x, y, generator, **options)
+    for draw in posterior.alone():
+        total += make(draw, x, y, generator, **options)
     return total / len(posterior)

@@ -18,13 +18,22 @@ class Ball:
         return attacked.clamp(self._low, self._high)
 
     def start(self, generator: torch.Generator) -> Tensor:
-        """Images drawn uniformly around ``x``, and projected."""
-        noise = 2 * torch.rand(self._x.shape, generator=generator, dtype=self._x.dtype).to(self._x.device) - 1
+        """Images drawn uniformly around ``x``, and projected; the same ones in single and in double precision."""
+        noise = 2 * torch.rand(self._x.shape, generator=generator).to(self._x) - 1
         return self.project(self._x + self._epsilon * noise)
 
 
 class AttackError(RuntimeError):
-    """An attack whose result is no image. The message says what it is."""
+    """An attack that cannot go on, or whose result is no image. The message says why."""
+
+
+def refuse_no_gradient(gradient: Tensor) -> None:
+    """Raise an :class:`AttackError` unless the gradients [N, C, H, W] that an attack follows are finite."""
+    if broken := int((~gradient.isfinite()).flatten(1).any(1).sum()):
+        raise AttackError(
+            f"the gradients of {broken} of {len(gradient)} images are not finite: the network's weights are too large, "
+            "perhaps since its training diverged; a smaller learning_rate may help"
+        )
 
 
 def refuse_no_images(attacked: Tensor) -> None:

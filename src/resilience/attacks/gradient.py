@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from resilience.attacks.ball import Ball, ball_step
+from resilience.attacks.ball import Ball, ball_step, refuse_no_gradient
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.networks import Shape, image_shape
@@ -126,13 +126,20 @@ class LossGradient:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """The gradient [N, C, H, W] at images [N, C, H, W] with labels [N]."""
+        """The gradient [N, C, H, W] at images [N, C, H, W] with labels [N].
+
+        Raises
+        ------
+        AttackError
+            If it is not finite: its sign would count as zero, and the attack would leave the image as it is.
+        """
         total = torch.zeros_like(x)
 
         def work(part: slice) -> None:
             total[part] = self._sum_over_draws(x[part], y[part])
 
         in_chunks(work, len(x), self._chunk)
+        refuse_no_gradient(total)
         return total
 
     def _sum_over_draws(self, x: Tensor, y: Tensor) -> Tensor:

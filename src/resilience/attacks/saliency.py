@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import mse_loss, softplus
 
-from resilience.attacks.ball import Ball, ball_step
+from resilience.attacks.ball import Ball, ball_step, refuse_no_gradient
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.networks import Weights, image_shape
@@ -204,6 +204,7 @@ def _search(
         attacked = start
         for _ in track(range(search.steps), "saliency"):
             gradient = _gradient(posterior, attacked, prediction, dissimilarity, search)
+            refuse_no_gradient(gradient)
             attacked = ball.project(attacked + size * gradient.sign())
             classes = predict(posterior, attacked).argmax(1)
             value = dissimilarity(_mean_map(posterior, attacked, classes, search.stabiliser))
