@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from resilience import claims, comparisons
+from resilience import claims, comparisons, reproduction
 from resilience.intervals import interval, p_value, variances_of
 from resilience.multiple_testing import holm
 
@@ -156,7 +156,7 @@ def test_what_is_large_is_found_and_on_its_side(seeds, points):
 
 def test_differences_of_correlations_cover_the_truth():
     """Two models of the same kind: the difference of their correlations is zero."""
-    generator, trials, wrong = np.random.default_rng(0), 300, 0
+    generator, trials, wrong = np.random.default_rng(0), 200, 0
     for _ in range(trials):
         both = []
         for _model in range(2):
@@ -167,6 +167,16 @@ def test_differences_of_correlations_cover_the_truth():
         difference = both[0] - both[1]
         wrong += p_value(abs(difference.estimate), variances_of(difference)) < LEVEL
     print(f"\ncoverage of a difference of correlations, 3 seeds × 60 points: {1 - wrong / trials:.3f}")
+    assert wrong / trials <= at_most(LEVEL, trials)
+
+
+def test_medians_cover_the_truth():
+    """Of what published numbers are compared with. Overlaps are multiples of 1/12, and so are medians of differences."""
+    generator, world, trials, wrong = np.random.default_rng(0), World(3, 100, 0.03), 200, 0
+    for _ in range(trials):
+        median = reproduction.median(world.difference(generator))
+        wrong += abs(median.estimate) > 1e-12 and p_value(abs(median.estimate), variances_of(median)) < LEVEL
+    print(f"\ncoverage of a median, 3 seeds × 100 points, sd of seeds 0.03: {1 - wrong / trials:.3f}")
     assert wrong / trials <= at_most(LEVEL, trials)
 
 
