@@ -110,8 +110,13 @@ def _module(name: str) -> Module | None:
 
 
 def _read(source: str, package: str) -> Module:
+    """The table of a module's source, without docstrings."""
     module = Module()
-    for node in ast.parse(source).body:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    for node in tree.body:
         match node:
             case ast.Import(names=names):
                 for alias in names:
@@ -216,9 +221,5 @@ def _bound(function: ast.FunctionDef | ast.Lambda) -> frozenset[str]:
 
 @cache
 def _text(node: ast.stmt) -> str:
-    """The code of a node without comments, docstrings and layout."""
-    bare = ast.parse(ast.unparse(node))
-    for child in ast.walk(bare):
-        if isinstance(child, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(child) is not None:
-            child.body = child.body[1:] or [ast.Pass()]
-    return ast.unparse(bare)
+    """The code of a node without comments and layout."""
+    return ast.unparse(node)
