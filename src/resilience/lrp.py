@@ -18,7 +18,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from resilience import networks
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.networks import image_shape
@@ -134,7 +133,7 @@ def explained_classes(choice: Explained, posterior: Posterior, x: Tensor, clean:
         [N], or [S, N] for ``own``.
     """
     if choice == "own":
-        return torch.stack([networks.logits(posterior.network, weights, x).argmax(1) for weights in posterior])
+        return torch.stack([predict(draw, x).argmax(1) for draw in posterior.alone()])
     return predict(posterior, clean if choice == "clean" else x).argmax(1)
 
 

@@ -21,6 +21,8 @@ from resilience.networks import Weights
 from resilience.seeding import seed_of
 
 POINT, DRAWS, MEAN_FIELD = "point", "draws", "mean-field"
+#: How many images are predicted at a time, which bounds the memory that this takes.
+IMAGES_AT_A_TIME = 500
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Posterior:
         """The draws, each by ``state_dict`` name."""
         for index in range(len(self)):
             yield {name: stack[index] for name, stack in self.weights.items()}
+
+    def alone(self) -> Iterator[Posterior]:
+        """The draws, each as a posterior of one."""
+        for weights in self:
+            yield Posterior(self.network, {name: value[None] for name, value in weights.items()})
 
     def to(self, device: torch.device | str) -> Posterior:
         """The same draws on another device."""
@@ -64,14 +71,16 @@ def predict(posterior: Posterior, x: Tensor) -> Tensor:
     Tensor
         Probabilities [N, classes].
     """
-    total = sum(networks.logits(posterior.network, weights, x).softmax(1) for weights in posterior)
-    return torch.as_tensor(total) / len(posterior)
+    chunks = []
+    for part in x.split(IMAGES_AT_A_TIME):
+        total = sum(networks.logits(posterior.network, weights, part).softmax(1) for weights in posterior)
+        chunks.append(torch.as_tensor(total) / len(posterior))
+    return torch.cat(chunks)
 
 
-def accuracy(posterior: Posterior, x: Tensor, y: Tensor, chunk: int = 1000) -> float:
+def accuracy(posterior: Posterior, x: Tensor, y: Tensor) -> float:
     """Share of points whose most probable class is the label."""
-    hits = [predict(posterior, part).argmax(1) == label for part, label in zip(x.split(chunk), y.split(chunk), strict=True)]
-    return float(torch.cat(hits).double().mean())
+    return float((predict(posterior, x).argmax(1) == y).double().mean())
 
 
 def save(path: str | Path, weights: Mapping[str, Tensor], kind: str, network: Mapping[str, Any], seed: int) -> None:

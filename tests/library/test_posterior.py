@@ -28,13 +28,17 @@ def test_predictive_is_the_plain_mean_of_softmaxes():
     torch.testing.assert_close(posterior.predict(drawn, x), expected, rtol=0, atol=1e-14)
 
 
-def test_accuracy_does_not_depend_on_the_chunk():
+def test_predictions_do_not_depend_on_how_many_images_are_predicted_at_a_time(monkeypatch):
     build, shape = STACKS["conv"]
     net, x = double_network(build(True), 0), images(shape, 0, count=20)
     y = net(x).argmax(1).clone()
     y[:5] = (y[:5] + 1) % 3
     drawn = posterior.point(net)
-    assert posterior.accuracy(drawn, x, y) == posterior.accuracy(drawn, x, y, chunk=3) == 0.75
+    at_once = posterior.predict(drawn, x)
+    assert posterior.accuracy(drawn, x, y) == 0.75
+    monkeypatch.setattr(posterior, "IMAGES_AT_A_TIME", 3)
+    torch.testing.assert_close(posterior.predict(drawn, x), at_once, rtol=0, atol=1e-14)
+    assert posterior.accuracy(drawn, x, y) == 0.75
 
 
 def test_point_estimate_survives_writing(tmp_path):

@@ -1,0 +1,97 @@
+"""Memory where there are many points or many draws, and how long a plan of 20,000 jobs takes.
+
+`-s` prints what docs/reliability.md says. No time is asserted.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from resilience import artifacts, computing, lrp, networks, posterior, robustness
+from resilience.attacks.gradient import pgd
+
+MEGABYTE = 2**20
+
+
+class Memory(NamedTuple):
+    """What a process held at most beyond what it held before, and what it read and wrote, in MB."""
+
+    peak: float
+    files: float
+
+
+def memory_of(folder: Path, architecture: str, points: int, draws: int) -> Memory:
+    """Attack, explain and compare in a fresh process, as the jobs of a run do one after the other."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        return fresh.submit(_attack_and_explain, folder, architecture, points, draws).result()
+
+
+def _attack_and_explain(folder: Path, architecture: str, points: int, draws: int) -> Memory:
+    device = computing.prepare(1)
+    _write_inputs(folder, architecture, points, draws)
+    # What the first call of anything takes is not what grows.
+    _stages(folder, 10, 2, device)
+    before = _reset_peak()
+    files = _stages(folder, points, draws, device)
+    return Memory(_status("VmHWM") - before, files)
+
+
+def _write_inputs(folder: Path, architecture: str, points: int, draws: int) -> None:
+    """Weights around initial ones, and random images of the size of digits."""
+    settings = {"architecture": architecture, "width": 32 if architecture == "fc2" else 16}
+    generator = torch.Generator().manual_seed(0)
+    state = networks.build(settings, (1, 8, 8), 10).state_dict()
+    weights = {name: v + 0.05 * torch.randn((draws, *v.shape), generator=generator) for name, v in state.items()}
+    about = {**settings, "shape": (1, 8, 8), "classes": 10}
+    posterior.save(folder / "weights.safetensors", weights, posterior.DRAWS, about, 0)
+    images = np.random.default_rng(0).random((points, 1, 8, 8), dtype=np.float32)
+    labels = np.arange(points) % 10
+    artifacts.write_tensors(folder / "points.safetensors", {"x": images, "y": labels, "index": np.arange(points)})
+
+
+def _stages(folder: Path, points: int, draws: int, device: torch.device) -> float:
+    """Attack, heat maps before and after, robustness; returns the MB of all that is read and written."""
+    network = posterior.load(folder / "weights.safetensors", draws).to(device)
+    images = {name: array[:points] for name, array in artifacts.read_tensors(folder / "points.safetensors").items()}
+    x, y = torch.from_numpy(images["x"]), torch.from_numpy(images["y"])
+    attacked = pgd(network, x, y, torch.Generator().manual_seed(0), epsilon=0.1, steps=1)
+    layers = networks.learnable_layers(network.network)
+    maps, predictions = {}, []
+    for part in (x, attacked):
+        predictions.append(posterior.predict(network, part).numpy())
+        explained = lrp.explained_classes("predicted", network, part, x)
+        for layer, relevance in lrp.heat_maps(network, part, explained, lrp.epsilon(), layers).items():
+            maps.setdefault(("epsilon", layer), []).append(relevance.numpy())
+    pairs = {key: (clean, after) for key, (clean, after) in maps.items()}
+    after = {"x": attacked.numpy(), "zero_gradient": np.zeros(points, dtype=bool)}
+    table = robustness.table(images, after, tuple(predictions), pairs, [20], "absolute", {})
+    arrays = [*images.values(), after["x"], *predictions, *(one for pair in pairs.values() for one in pair)]
+    weights = sum(value.numel() * value.element_size() for value in network.weights.values())
+    return (sum(array.nbytes for array in arrays) + weights + table.memory_usage().sum()) / MEGABYTE
+
+
+def _reset_peak() -> float:
+    """Forget the largest amount of memory so far; returns the present one."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(key: str) -> float:
+    """A line of the state of this process, in MB."""
+    return int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0]) / 1024
+
+
+@pytest.mark.parametrize("architecture", ["fc2", "conv"])
+@pytest.mark.parametrize(("points", "draws", "fewer"), [(10_000, 100, (1000, 100)), (100, 1000, (100, 100))])
+def test_memory_grows_with_points_and_draws_by_their_files_alone(tmp_path, architecture, points, draws, fewer):
+    few, many = memory_of(tmp_path, architecture, *fewer), memory_of(tmp_path, architecture, points, draws)
+    print(f"\n{architecture}, {points} points × {draws} draws: {many.peak:.0f} MB, files {many.files:.0f} MB;", end="")
+    print(f" a tenth of it: {few.peak:.0f} MB, files {few.files:.0f} MB")
+    assert many.peak - few.peak <= 2 * (many.files - few.files) + 20
