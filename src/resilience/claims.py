@@ -3,7 +3,8 @@
 A claim holds when the interval of its estimate lies above zero and its p-value, corrected for the number of claims that
 are judged, is below the level; it is reversed when the interval lies below zero likewise; else it is inconclusive. The
 intervals count seeds as a source of chance, so an effect smaller than what the seed alone moves is not a finding, and with
-a single seed nothing is.
+fewer than three seeds nothing is: of two, what they differ may be next to nothing by coincidence, and at the small levels of
+many tests such coincidences are most of what is found.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HOLDS, REVERSED, INCONCLUSIVE = "holds", "reversed", "inconclusive"
+SEEDS_FOR_A_VERDICT = 3
 #: Measures that no LRP rule takes part in.
 WITHOUT_RULE = ("softmax_robustness", "cancellation")
 
@@ -195,7 +197,7 @@ def judge(
 
 def verdict(low: float, high: float, p: float, seeds: int, level: float) -> str:
     """holds, reversed or inconclusive; see the head of this module."""
-    if seeds < 2 or p >= level:
+    if seeds < SEEDS_FOR_A_VERDICT or p >= level:
         return INCONCLUSIVE
     if low > 0:
         return HOLDS

@@ -204,8 +204,9 @@ def test_claims_turn_round_with_the_effect():
     assert set(table[table["claim"] == "more_robust"]["verdict"]) == {claims.REVERSED}
 
 
-def test_one_seed_gives_no_verdict():
-    found = comparisons.compare(robustness_tables(0.3, seeds=1), ROLES, {"fc2": (1, 3)}, 20, 0.95)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_too_few_seeds_give_no_verdict(seeds):
+    found = comparisons.compare(robustness_tables(0.3, seeds=seeds), ROLES, {"fc2": (1, 3)}, 20, 0.95)
     assert set(claims.judge(found, "epsilon", 20, 0.95)["verdict"]) == {claims.INCONCLUSIVE}
 
 
@@ -216,7 +217,8 @@ def test_one_seed_gives_no_verdict():
         (-0.3, -0.1, 0.01, 5, claims.REVERSED),
         (-0.1, 0.3, 0.2, 5, claims.INCONCLUSIVE),
         (0.1, 0.3, 0.06, 5, claims.INCONCLUSIVE),
-        (0.1, 0.3, 0.01, 1, claims.INCONCLUSIVE),
+        (0.1, 0.3, 0.01, 3, claims.HOLDS),
+        (0.1, 0.3, 0.01, 2, claims.INCONCLUSIVE),
     ],
 )
 def test_verdict(low, high, p, seeds, expected):

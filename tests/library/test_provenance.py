@@ -76,8 +76,8 @@ EDITS = {
     "a docstring": ("resilience/lrp.py", '"""Epsilon rule:', '"""The epsilon rule:', set()),
     "the layout": (
         "resilience/claims.py",
-        "if seeds < 2 or p >= level:",
-        "if (seeds < 2\n            or p >= level):",
+        "if seeds < SEEDS_FOR_A_VERDICT or p >= level:",
+        "if (seeds < SEEDS_FOR_A_VERDICT\n            or p >= level):",
         set(),
     ),
     "what is only shown": ("resilience/progress.py", "mininterval=0.5", "mininterval=0.7", set()),

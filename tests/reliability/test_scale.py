@@ -88,8 +88,15 @@ def _status(key: str) -> float:
     return int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0]) / 1024
 
 
-@pytest.mark.parametrize("architecture", ["fc2", "conv"])
-@pytest.mark.parametrize(("points", "draws", "fewer"), [(10_000, 100, (1000, 100)), (100, 1000, (100, 100))])
+@pytest.mark.parametrize(
+    ("architecture", "points", "draws", "fewer"),
+    [
+        ("fc2", 10_000, 100, (1000, 100)),
+        ("conv", 10_000, 10, (1000, 10)),
+        ("fc2", 100, 1000, (100, 100)),
+        ("conv", 100, 1000, (100, 100)),
+    ],
+)
 def test_memory_grows_with_points_and_draws_by_their_files_alone(tmp_path, architecture, points, draws, fewer):
     few, many = memory_of(tmp_path, architecture, *fewer), memory_of(tmp_path, architecture, points, draws)
     print(f"\n{architecture}, {points} points × {draws} draws: {many.peak:.0f} MB, files {many.files:.0f} MB;", end="")

@@ -123,10 +123,10 @@ def test_intervals_of_a_subset_that_differs_from_seed_to_seed_cover_as_well(of_s
     assert missed / 1000 <= at_most(LEVEL, 1000)
 
 
-@pytest.mark.parametrize(("seeds", "points", "families"), [(5, 200, 100), (2, 100, 100)])
-@pytest.mark.parametrize("of_seed", [0.03, 0.1])
-def test_false_verdicts_are_as_rare_as_promised(seeds, points, families, of_seed):
+@pytest.mark.parametrize(("seeds", "points", "of_seed"), [(5, 200, 0.03), (3, 100, 0.03), (3, 100, 0.1)])
+def test_false_verdicts_are_as_rare_as_promised(seeds, points, of_seed):
     """Where nothing differs, at most one table of claims in twenty holds a verdict other than inconclusive."""
+    families = 100
     p = p_values(World(seeds, points, of_seed), families * FAMILY).reshape(families, FAMILY)
     each = (p < LEVEL).mean()
     wrong = np.mean([(holm(family) < LEVEL).any() for family in p])
@@ -136,22 +136,21 @@ def test_false_verdicts_are_as_rare_as_promised(seeds, points, families, of_seed
     assert wrong <= at_most(LEVEL, families)
 
 
-@pytest.mark.parametrize(("seeds", "points"), [(5, 200), (2, 100)])
+@pytest.mark.parametrize(("seeds", "points"), [(5, 200), (3, 100)])
 def test_what_is_large_is_found_and_on_its_side(seeds, points):
-    rates = {}
+    found = {}
     for effect in (0.05, 0.1, -0.1):
         world, generator = World(seeds, points, 0.012, effect), np.random.default_rng(0)
-        found = [interval(comparisons.mean(world.difference(generator)), 1 - LEVEL) for _ in range(200)]
+        intervals = [interval(comparisons.mean(world.difference(generator)), 1 - LEVEL) for _ in range(200)]
         for number in (1, FAMILY):
-            verdicts = [claims.verdict(one.low, one.high, min(number * one.p, 1), seeds, LEVEL) for one in found]
-            rates[effect, number] = {
-                verdict: np.mean([one == verdict for one in verdicts]) for verdict in (claims.HOLDS, claims.REVERSED)
-            }
-            print(f"\nverdicts, {seeds} seeds × {points} points, effect {effect}, one of {number}: {rates[effect, number]}")
-    assert rates[0.1, 1][claims.HOLDS] > (0.95 if seeds == 5 else 0.5)
-    assert rates[-0.1, 1][claims.REVERSED] > (0.95 if seeds == 5 else 0.5)
-    assert seeds == 2 or rates[0.1, FAMILY][claims.HOLDS] > 0.8
-    assert rates[0.1, 1][claims.REVERSED] == rates[-0.1, 1][claims.HOLDS] == 0
+            verdicts = [claims.verdict(one.low, one.high, min(number * one.p, 1), seeds, LEVEL) for one in intervals]
+            rates = {name: verdicts.count(name) / len(verdicts) for name in (claims.HOLDS, claims.REVERSED)}
+            print(f"\nverdicts, {seeds} seeds × {points} points, effect {effect}, one of {number}: {rates}")
+            found[effect, number] = rates
+    assert found[0.1, 1][claims.HOLDS] > 0.8
+    assert found[-0.1, 1][claims.REVERSED] > 0.8
+    assert seeds < 5 or found[0.1, FAMILY][claims.HOLDS] > 0.35
+    assert found[0.1, 1][claims.REVERSED] == found[-0.1, 1][claims.HOLDS] == 0
 
 
 def test_differences_of_correlations_cover_the_truth():
