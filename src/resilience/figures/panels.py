@@ -82,6 +82,7 @@ COLOURS = {
     "svi": "#009e73",
     "hmc": "#0072b2",
     "nuts": "#3f9fd8",
+    "nuts_on_shards": "#3f9fd8",
 }
 NAMES = {
     "deterministic": "Deterministic",
@@ -91,6 +92,7 @@ NAMES = {
     "svi": "SVI",
     "hmc": "HMC",
     "nuts": "NUTS",
+    "nuts_on_shards": "NUTS on shards",
 }
 
 

@@ -53,7 +53,8 @@ def _cloud(axes: Axes, table: pd.DataFrame, name: str, colour: str) -> None:
     axes.plot(table[name], table["softmax_robustness"], ".", color=colour, alpha=0.3, ms=3.5, mew=0)
     pair = [table.pivot(index="seed", columns="index", values=key).to_numpy() for key in (name, "softmax_robustness")]
     found = interval(correlation(*pair), 0.95)
-    text = f"ρ = {drawing.signed(found.estimate)} [{drawing.signed(found.low)}, {drawing.signed(found.high)}]"
+    low, high = max(found.low, -1.0), min(found.high, 1.0)
+    text = f"ρ = {drawing.signed(found.estimate)} [{drawing.signed(low)}, {drawing.signed(high)}]"
     axes.text(0.5, 1.1, text, ha="center", va="center", fontsize=7)
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.18)
