@@ -144,7 +144,7 @@ def _is_finite(array: np.ndarray) -> bool:
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, floats with as many digits as it takes to read them back unchanged.
 
-    A last column ``digest`` holds in every row the digest of the table without it. A table without rows has it in the header.
+    A last column ``digest`` holds in every row the digest of the table without it. Without rows it is that column's name.
     """
     digest = _digest_of_text(path, table.to_csv(index=False, lineterminator="\n"))
     sealed = table.assign(**({DIGEST: digest} if len(table) else {digest: ""}))

@@ -18,7 +18,7 @@ import numpy as np
 
 from resilience.artifacts import Arrays
 from resilience.catalog import entry
-from resilience.parameters import Count, Folder, Fraction, NonNegative, OwnFile, OwnFolder
+from resilience.parameters import Count, Folder, Fraction, NonNegative, OwnFile, OwnFolder, Side
 from resilience.seeding import generator_of
 
 #: MD5 of the unpacked files as their authors published them.
@@ -64,7 +64,7 @@ class Source:
     test: Images
 
 
-@entry()
+@entry(classes=10, side=8)
 def digits(*, test_share: Fraction = 0.2) -> Source:
     """Scikit-learn's bundled handwritten digits: 1,797 images of 8 × 8 pixels, 10 classes.
 
@@ -80,7 +80,7 @@ def digits(*, test_share: Fraction = 0.2) -> Source:
     return _separate(Images(x, bunch.target.astype(np.int64)), test_share, "digits")
 
 
-@entry()
+@entry(classes=2, side=1)
 def half_moons(*, points: Count = 2000, noise: NonNegative = 0.1, test_share: Fraction = 0.2) -> Source:
     """Two interleaved half circles in the plane, as images of 1 × 2 pixels scaled to [0, 1], 2 classes.
 
@@ -98,7 +98,7 @@ def half_moons(*, points: Count = 2000, noise: NonNegative = 0.1, test_share: Fr
     return _separate(Images(x.astype(np.float32)[:, None, None], y.astype(np.int64)), test_share, "half_moons")
 
 
-@entry()
+@entry(classes=10, side=28)
 def mnist(*, folder: Folder = "data", download: bool = True) -> Source:
     """MNIST: 60,000 + 10,000 handwritten digits of 28 × 28 pixels, 10 classes.
 
@@ -112,7 +112,7 @@ def mnist(*, folder: Folder = "data", download: bool = True) -> Source:
     return _torchvision("MNIST", folder, download)
 
 
-@entry()
+@entry(classes=10, side=28)
 def fashion_mnist(*, folder: Folder = "data", download: bool = True) -> Source:
     """Fashion-MNIST: 60,000 + 10,000 pictures of clothes, 28 × 28 pixels, 10 classes."""
     return _torchvision("FashionMNIST", folder, download)
@@ -192,8 +192,8 @@ PICTURES = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
 
-@entry()
-def image_folder(*, folder: OwnFolder, size: Count, channels: Literal[1, 3] = 1) -> Source:
+@entry(side="size")
+def image_folder(*, folder: OwnFolder, size: Side, channels: Literal[1, 3] = 1) -> Source:
     """Pictures of your own, in ``train/{class}/`` and ``test/{class}/``: PNG, JPEG, BMP, TIFF or WebP of 8 bits.
 
     Parameters
