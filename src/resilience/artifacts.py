@@ -216,6 +216,27 @@ def _text(path: str | Path) -> str:
         raise ArtifactError(f"{path}: is damaged, {error}; {REMEDY}") from error
 
 
+def refuse_damaged_picture(path: str | Path) -> None:
+    """Compare the checksums in a PNG, which every part of it has, and the name that it was drawn under.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing, damaged or another picture.
+    """
+    from PIL import Image
+
+    try:
+        whole_end = Path(path).read_bytes().endswith(b"IEND\xaeB`\x82")
+        with Image.open(path, formats=["PNG"]) as picture:
+            title = picture.info.get("Title")
+            picture.verify()
+    except Exception as error:  # whatever Pillow raises while it reads, the file is not as it was drawn
+        raise ArtifactError(f"{path}: is damaged ({error}); {REMEDY}") from error
+    if not whole_end or title != Path(path).stem:
+        raise ArtifactError(f"{path}: is damaged, or another picture, {title!r}; {REMEDY}")
+
+
 def _json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
 

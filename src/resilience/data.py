@@ -36,6 +36,8 @@ DIGESTS = {
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
 }
+#: SHA-256 of scikit-learn's digits, the images and then the labels, a byte for each pixel and each label.
+DIGITS = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 
 
 class DataError(ValueError):
@@ -76,6 +78,9 @@ def digits(*, test_share: Fraction = 0.2) -> Source:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
+    content = np.concatenate([bunch.images.ravel(), bunch.target]).astype(np.uint8).tobytes()
+    if (found := hashlib.sha256(content).hexdigest()) != DIGITS:
+        raise DataError(f"scikit-learn's digits are not those it is published with; install it again ({found})")
     x = (bunch.images / 16).astype(np.float32)[:, None]
     return _separate(Images(x, bunch.target.astype(np.int64)), test_share, "digits")
 
@@ -151,6 +156,11 @@ def npz(*, file: OwnFile) -> Source:
     return Source(train, test)
 
 
+#: An array may unpack to so many bytes, or to so many times what it takes in the file, whichever is more.
+LARGEST_UNSEEN = 2**28
+MOST_TIMES = 100
+
+
 def _array_of_npz(file: str, name: str) -> np.ndarray:
     """An array of an ``.npz`` file; nothing is unpickled."""
     # Whatever numpy, zipfile or zlib raise while they read, the file is not as it should be.
@@ -158,6 +168,13 @@ def _array_of_npz(file: str, name: str) -> np.ndarray:
         with open(file, "rb") as content, np.lib.npyio.NpzFile(content, allow_pickle=False) as archive:
             if name not in archive.files:
                 raise DataError(f"{file}: has no array {name}; found {', '.join(sorted(archive.files)) or 'none'}")
+            packed = archive.zip.getinfo(f"{name}.npy")
+            if packed.file_size > max(LARGEST_UNSEEN, MOST_TIMES * packed.compress_size):
+                times = packed.file_size // max(packed.compress_size, 1)
+                raise DataError(
+                    f"{file}: {name} unpacks to {packed.file_size >> 20} MiB, {times} times what it takes; "
+                    "if that is meant, write it with numpy.savez alone"
+                )
             return archive[name]
     except DataError:
         raise
