@@ -168,6 +168,7 @@ def _array_of_npz(file: str, name: str) -> np.ndarray:
         with open(file, "rb") as content, np.lib.npyio.NpzFile(content, allow_pickle=False) as archive:
             if name not in archive.files:
                 raise DataError(f"{file}: has no array {name}; found {', '.join(sorted(archive.files)) or 'none'}")
+            assert archive.zip is not None
             packed = archive.zip.getinfo(f"{name}.npy")
             if packed.file_size > max(LARGEST_UNSEEN, MOST_TIMES * packed.compress_size):
                 times = packed.file_size // max(packed.compress_size, 1)

@@ -37,9 +37,9 @@ class Grid:
     ------
     GridError
         If an experiment or an attack asks for more draws than a training yields, a figure for something that no experiment
-        has, or a training or an attack rests on what cannot carry it; if one file of weights is to serve several networks; if
-        points cannot be balanced over the classes of a dataset, or its images are too small for a network; or if nothing could
-        cancel where cancellation is to be measured.
+        has, or a training or an attack rests on what cannot carry it; if one file of weights is to serve several networks;
+        if points cannot be balanced over the classes of a dataset, or its images are too small for a network; or if nothing
+        could cancel where cancellation is to be measured.
     """
 
     def __init__(self, config: dict[str, Any]):
@@ -307,7 +307,9 @@ def _check_inner(section: str, settings: dict[str, Any], place: str) -> None:
         if inner == "trainings" and function.traits.get("draws") != 1:
             raise GridError(f"{place}: holds {function.name}, which is no point estimate; name one, such as deterministic")
         if inner == "attacks" and function.traits.get("derived"):
-            raise GridError(f"{place}: holds {function.name}, which is made from attacked inputs; name an attack on a network")
+            raise GridError(
+                f"{place}: holds {function.name}, which is made from attacked inputs; name an attack on a network"
+            )
 
 
 def _value(function: Function, settings: dict[str, Any], parameter: str) -> int:

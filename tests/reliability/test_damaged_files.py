@@ -79,15 +79,18 @@ class Job:
         return ""
 
     def _snakemake(self) -> SimpleNamespace:
-        def named(values: Mapping[str, Any]) -> Namedlist:
-            return Namedlist(
-                fromdict={key: Namedlist(value) if isinstance(value, list) else value for key, value in values.items()}
-            )
+        """What Snakemake puts into a script, as far as ours look at it."""
+
+        def files(named: Mapping[str, str | list[str]]) -> Namedlist:
+            found = Namedlist(flat(named))
+            for name, value in named.items():
+                setattr(found, name, value)
+            return found
 
         return SimpleNamespace(
-            input=named(self.inputs),
-            output=named(self.outputs),
-            wildcards=named({key: str(value) for key, value in self.wildcards.items()}),
+            input=files(self.inputs),
+            output=files(self.outputs),
+            wildcards=Namedlist(fromdict={key: str(value) for key, value in self.wildcards.items()}),
             params=SimpleNamespace(recipe=canonical({"settings": self.settings, "code": ""})),
             log=["log"],
             threads=1,
@@ -214,6 +217,16 @@ def jobs() -> Iterator[Job]:
             {"dataset": "digits", "network": "fc2", "training": "svi", "seed": seed, "attack": "transfer", "draws": 2},
         )
         yield Job(
+            "match_size",
+            {
+                "points": points,
+                "attacked": [f"{model(name, seed)}/fgsm/n{draws(name)}/inputs.safetensors" for name in METHODS],
+            },
+            {"inputs": f"{model('det', seed)}/matched/n1/inputs.safetensors"},
+            {"dataset": "digits", "network": "fc2", "training": "det", "seed": seed, "attack": "matched", "draws": 1},
+            {"attack": {"method": "match_size", "attack": "fgsm", "source": "svi", "draws": 2}},
+        )
+        yield Job(
             "cancellation",
             {
                 "data": "results/digits/data.safetensors",
@@ -238,10 +251,16 @@ def jobs() -> Iterator[Job]:
         },
     )
     yield Job(
+        "outcomes",
+        {"robustness": tables},
+        {"table": "results/outcomes.csv"},
+        settings={"layers": {"fc2": LAYERS}, "lrp": "epsilon", "top_k": 20},
+    )
+    yield Job(
         "claims",
         {"table": "results/comparisons.csv"},
         {"table": "results/claims.csv"},
-        settings={"lrp": "epsilon", "top_k": 20, "confidence": 0.95, "fixed_class": []},
+        settings={"lrp": "epsilon", "top_k": 20, "confidence": 0.95, "fixed_class": [], "matched_size": []},
     )
     pictures = [
         points,
