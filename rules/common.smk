@@ -31,8 +31,6 @@ ROOT = own_folder(workflow.current_basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
 import yaml
-from snakemake.exceptions import WorkflowError
-
 from resilience import catalog, devices, fork_server
 from resilience.provenance import canonical, code_digest, content_digest
 
@@ -59,6 +57,11 @@ def named_function(section, entry):
     """Module and name of the function that an entry names."""
     function = catalog.functions(section)[entry[catalog.SECTIONS[section].key]]
     return function.module, function.name
+
+
+def refuse(problem):
+    """End before any job, with what is wrong alone: Snakemake would print where in the workflow an error was raised."""
+    sys.exit(f"The config cannot work.\n{problem}")
 
 
 def growing_from(megabytes):

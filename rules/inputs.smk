@@ -58,7 +58,7 @@ def own_files(section, name, wildcards):
     for key, kind in catalog.paths(section, entry).items():
         path = Path(entry[key])
         if not is_made(path) and not (path.is_dir() if kind == "folder" else path.is_file()):
-            raise WorkflowError(f"{section}.{name}.{key}: there is no {kind} {path}")
+            refuse(f"{section}.{name}.{key}: there is no {kind} {path}")
         yield str(path) if is_made(path) else ancient(str(path))
 
 

@@ -6,20 +6,24 @@ from copy import deepcopy
 
 from snakemake.utils import update_config
 
+from resilience import config_files
+
 RUNS = {"paper": "the paper's definitions", "published": "the definitions of the published code"}
 PUBLISHED = ROOT / "workflow/published_values.csv"
 
-if set(config["reproduction"]) != set(RUNS):
-    raise WorkflowError(
-        f"reproduction: needs the config files of {' and '.join(RUNS)}, not {sorted(config['reproduction'])}"
+if not isinstance(config["reproduction"], dict) or set(config["reproduction"]) != set(RUNS):
+    refuse(
+        f"reproduction: {config['reproduction']!r} must name a config file for each of {' and '.join(RUNS)}"
     )
 
 
 def settings_of(run):
     """The config of a run, with what else stands in this one laid over it."""
-    path = ROOT / config["reproduction"][run]
+    path = ROOT / str(config["reproduction"][run])
     if not path.is_file():
-        raise WorkflowError(f"reproduction.{run}: there is no file {path}")
+        refuse(f"reproduction.{run}: there is no file {path}; name one, such as config/{run}.yaml")
+    if flaws := list(config_files.problems(path)):
+        refuse("\n".join(flaws))
     settings = yaml.safe_load(path.read_text())
     update_config(settings, {key: deepcopy(value) for key, value in config.items() if key != "reproduction"})
     return settings

@@ -1,12 +1,17 @@
 # The checked settings of one run, the combinations that they ask for, its folders, and what its wildcards may be.
 
+from resilience import config_files
 from resilience.config import ConfigError, check
 from resilience.grid import CLEAN, Grid
 
+if flaws := [flaw for file in workflow.configfiles for flaw in config_files.problems(file)]:
+    refuse("\n".join(flaws))
+
+config_files.retype(config, workflow.config_settings.config)
 try:
     config = check(config, yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text()))
 except ConfigError as error:
-    raise WorkflowError(f"The config cannot work.\n{error}") from None
+    refuse(error)
 
 GRID = Grid(config)
 

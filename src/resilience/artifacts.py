@@ -1,12 +1,17 @@
 """The files that pass between stages: tensors as safetensors, tables as CSV, settings as JSON.
 
-Every file is written under another name and renamed when it is whole, and its bytes follow from its content alone.
+Every file is written under another name and renamed when it is whole, and its bytes follow from its content and its place
+alone. Each carries a digest of both, which readers compare: in the header of a tensor file, as the last column of a table,
+as a key of JSON.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +27,10 @@ if TYPE_CHECKING:
 Arrays = dict[str, np.ndarray]
 #: safetensors writes several metadata keys in a random order, so everything goes under one.
 ABOUT = "about"
+DIGEST = "digest"
+#: What follows the folder of results in the path of an artifact, from its dataset on. That folder may be moved as a whole.
+PLACE = re.compile(r"([^/]+/){3}seed\d+/.+|[^/]+/(data|points)\.safetensors|[^/]+$")
+REMEDY = "delete it and run again"
 
 
 class ArtifactError(ValueError):
@@ -41,8 +50,24 @@ def whole(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def place_of(path: str | Path) -> str:
+    """Which artifact a path is: the end of it that stays when a folder of results is moved."""
+    found = PLACE.search(Path(path).as_posix())
+    return found[0] if found else ""
+
+
+def digest_of(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str:
+    """SHA-256 of named arrays, their types and shapes, and a description of them."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
 def write_tensors(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any] | None = None) -> None:
-    """Write named arrays, with a JSON description in the header.
+    """Write named arrays, with a JSON description and a digest in the header.
 
     Raises
     ------
@@ -50,65 +75,99 @@ def write_tensors(path: str | Path, arrays: Mapping[str, np.ndarray], about: Map
         If an array holds NaN or an infinity: nothing is written then.
     """
     for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if not _is_finite(array):
             raise ArtifactError(f"{path}: {name} has values that are not finite; nothing was written")
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    header = {**(about or {}), "place": place_of(path)}
+    header[DIGEST] = digest_of(contiguous, header)
     with whole(path) as partial:
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, partial, metadata={ABOUT: json.dumps(about or {}, sort_keys=True)})
+        save_file(contiguous, partial, metadata={ABOUT: json.dumps(header, sort_keys=True)})
 
 
 def read_tensors(path: str | Path, names: Iterable[str] | None = None) -> Arrays:
-    """Read named arrays, all of them unless ``names`` says which.
+    """Read named arrays that :func:`write_tensors` wrote, all of them unless ``names`` says which.
 
     Raises
     ------
     ArtifactError
-        If the file is missing, damaged, lacks an array, or holds a value that is not finite.
+        If the file is missing, damaged, of another place, lacks an array, or holds a value that is not finite.
+    """
+    header, arrays = _header(path), read_foreign_tensors(path)
+    digest = header.pop(DIGEST, None)
+    if digest != digest_of(arrays, header):
+        raise ArtifactError(f"{path}: is damaged, or was changed after it was written; {REMEDY}")
+    # A copy that lies outside of a folder of results claims to be nothing.
+    if header["place"] != (here := place_of(path)) and "/" in here:
+        raise ArtifactError(f"{path}: holds what belongs to {header['place']}; {REMEDY}")
+    wanted = set(arrays) if names is None else set(names)
+    if missing := wanted - set(arrays):
+        raise ArtifactError(f"{path}: has no tensor {', '.join(sorted(missing))}")
+    return {name: arrays[name] for name in sorted(wanted)}
+
+
+def read_foreign_tensors(path: str | Path) -> Arrays:
+    """Read all arrays of a safetensors file that something else wrote, so that no digest vouches for it.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing, cannot be read, or holds a value that is not finite.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            present = set(file.keys())
-            wanted = present if names is None else set(names)
-            if missing := wanted - present:
-                raise ArtifactError(f"{path}: has no tensor {', '.join(sorted(missing))}")
-            arrays = {name: file.get_tensor(name) for name in sorted(wanted)}
+            arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path}: cannot be read as safetensors ({error})") from error
     for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if not _is_finite(array):
             raise ArtifactError(f"{path}: {name} has values that are not finite")
     return arrays
 
 
 def read_about(path: str | Path) -> dict[str, Any]:
-    """The JSON description in the header of a tensor file."""
+    """The JSON description in the header of a tensor file; :func:`read_tensors` is what compares the digest."""
+    return {key: value for key, value in _header(path).items() if key not in ("place", DIGEST)}
+
+
+def _header(path: str | Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="numpy") as file:
             return json.loads((file.metadata() or {}).get(ABOUT, "{}"))
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read as safetensors ({error})") from error
 
 
+def _is_finite(array: np.ndarray) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, floats with as many digits as it takes to read them back unchanged."""
+    """Write a table as CSV, floats with as many digits as it takes to read them back unchanged.
+
+    A last column ``digest`` holds in every row the digest of the table without it. Without rows it is that column's name.
+    """
+    digest = _digest_of_text(path, table.to_csv(index=False, lineterminator="\n"))
+    sealed = table.assign(**({DIGEST: digest} if len(table) else {digest: ""}))
     with whole(path) as partial:
-        table.to_csv(partial, index=False, lineterminator="\n")
+        sealed.to_csv(partial, index=False, lineterminator="\n")
 
 
 def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
-    """Read a CSV table that must have ``columns``.
+    """Read a table that :func:`write_table` wrote and that must have ``columns``; that of digests is left out.
 
     Raises
     ------
     ArtifactError
-        If the file is missing, empty or damaged, or lacks a column.
+        If the file is missing, damaged or of another place, or lacks a column.
     """
     import pandas as pd
 
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read as a CSV table ({error})") from error
+    text = _text(path)
+    digest = text.removesuffix("\n").rpartition(",")[2]
+    bare = text.replace(f",{DIGEST}\n", "\n", 1).replace(f",{digest}\n", "\n")
+    if digest != _digest_of_text(path, bare):
+        raise ArtifactError(f"{path}: is damaged, another table, or was changed after it was written; {REMEDY}")
+    table = pd.read_csv(io.StringIO(text)).iloc[:, :-1]
     if missing := [column for column in columns if column not in table]:
         raise ArtifactError(f"{path}: has no column {', '.join(missing)}")
     return table
@@ -122,20 +181,66 @@ def read_tables(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write settings or diagnostics as JSON with sorted keys. NaN is refused, since JSON has none."""
+    """Write settings or diagnostics as JSON with sorted keys and a digest. NaN is refused, since JSON has none."""
+    text = _json({**content, DIGEST: _digest_of_text(path, _json(content))})
     with whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        partial.write_text(text)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """Read settings or diagnostics.
+    """Read settings or diagnostics that :func:`write_json` wrote.
 
     Raises
     ------
     ArtifactError
-        If the file is missing or not JSON.
+        If the file is missing, not JSON, damaged or of another place.
     """
+    text = _text(path)
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read as JSON ({error})") from error
+        content = json.loads(text)
+        digest = content.pop(DIGEST)
+        intact = digest == _digest_of_text(path, _json(content)) and text == _json({**content, DIGEST: digest})
+    except (ValueError, KeyError, AttributeError, TypeError):
+        intact = False
+    if not intact:
+        raise ArtifactError(f"{path}: is damaged, another file, or was changed after it was written; {REMEDY}")
+    return content
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_bytes().decode()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error})") from error
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{path}: is damaged, {error}; {REMEDY}") from error
+
+
+def refuse_damaged_picture(path: str | Path) -> None:
+    """Compare the checksums in a PNG, which every part of it has, and the name that it was drawn under.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing, damaged or another picture.
+    """
+    from PIL import Image
+
+    try:
+        whole_end = Path(path).read_bytes().endswith(b"IEND\xaeB`\x82")
+        with Image.open(path, formats=["PNG"]) as picture:
+            title = picture.info.get("Title")
+            picture.verify()
+    except Exception as error:  # whatever Pillow raises while it reads, the file is not as it was drawn
+        raise ArtifactError(f"{path}: is damaged ({error}); {REMEDY}") from error
+    if not whole_end or title != Path(path).stem:
+        raise ArtifactError(f"{path}: is damaged, or another picture, {title!r}; {REMEDY}")
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _digest_of_text(path: str | Path, text: str) -> str:
+    """Of a text and the place that it belongs to."""
+    return "sha256:" + hashlib.sha256(f"{place_of(path)}\n{text}".encode()).hexdigest()[:16]

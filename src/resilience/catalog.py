@@ -25,10 +25,12 @@ def entry(**traits: Any) -> Callable[[F], F]:
     """Mark a function as one that the config can name. The traits are facts that a plan needs before anything runs.
 
     Known traits: ``layers`` of a network (indices of its learnable layers), ``draws`` of a training (their number, or the
-    parameter that holds it), ``at_most`` of a training (the parameter that bounds the number of draws), ``role`` of a
-    training (deterministic, adversarial, control or bayesian, or the parameter that holds it), ``derived`` of an attack
-    (whether it is made from attacked inputs, not from a network), ``panels`` and ``trainings`` of a figure (the most panels,
-    and the fewest trainings in each, that it draws).
+    parameter that holds it), ``at_most`` of a training (the parameter that bounds the number of draws), ``shared_by`` of a
+    training (the parameter with the number of chains that share these equally), ``role`` of a training (deterministic,
+    adversarial, control or bayesian, or the parameter that holds it), ``derived`` of an attack (whether it is made from
+    attacked inputs, not from a network), ``classes`` and ``side`` of a dataset (how many, and the pixels of an image's
+    shorter side or the parameter that holds them), ``least_side`` of a network (the fewest such pixels), ``panels`` and
+    ``trainings`` of a figure (the most panels, and the fewest trainings in each, that it draws).
     """
 
     def mark(function: F) -> F:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from resilience.catalog import SECTIONS, Function, functions, paths
+from resilience.config_files import EXPONENT
 from resilience.grid import Grid, GridError
+
+#: Nothing here can be so large. Draws, epochs and widths of that size would fill any memory or take forever.
+LARGEST = 10**9
 
 
 class ConfigError(ValueError):
@@ -20,7 +25,7 @@ class ConfigError(ValueError):
 
 
 def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """The config with defaults filled in.
+    """The config with defaults filled in, and ``2`` for ``2.0``.
 
     Parameters
     ----------
@@ -36,7 +41,7 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     """
     problems = list(_structure(config, schema))
     if not problems:
-        config = _with_defaults(config, schema)
+        config = _whole_numbers(_with_defaults(config, schema))
         problems = [*_entries(config, schema), *_names(config)]
     if not problems:
         try:
@@ -60,19 +65,21 @@ def nearest(value: object, known: Iterable[str]) -> str:
 def _structure(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
     from jsonschema import Draft202012Validator
 
-    yield from _infinite(config, ())
+    yield from _unusable(config, ())
     errors = Draft202012Validator(schema).iter_errors(config)
     for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
         yield _sentence(error, ())
 
 
-def _infinite(value: Any, path: tuple[str, ...]) -> Iterator[str]:
-    """Numbers that JSON, and so a recipe, has no word for."""
+def _unusable(value: Any, path: tuple[str, ...]) -> Iterator[str]:
+    """Numbers that JSON, and so a recipe, has no word for, or that nothing here can be as large as."""
     if isinstance(value, float) and not math.isfinite(value):
-        yield f"{'.'.join(path)}: {value!r} is not a finite number"
+        yield f"{_place(path)}: {value!r} is not a finite number; expected one"
+    elif isinstance(value, int | float) and abs(value) > LARGEST:
+        yield f"{_place(path)}: {_shown(value)} is too large; numbers here are at most {LARGEST}"
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
-        yield from _infinite(item, (*path, str(key)))
+        yield from _unusable(item, (*path, str(key)))
 
 
 def _entries(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
@@ -91,10 +98,10 @@ def _entry(
     key = SECTIONS[section].key
     known = functions(section)
     if key not in settings:
-        yield f"{'.'.join(path)}: the key {key!r} is missing; {nearest('', known)}"
+        yield f"{_place(path)}: the key {key!r} is missing; {nearest('', known)}"
         return
     if not isinstance(settings[key], str) or settings[key] not in known:
-        yield f"{'.'.join(path)}.{key}: {settings[key]!r} is unknown; {nearest(settings[key], known)}"
+        yield f"{_place(path)}.{key}: {_shown(settings[key])} is unknown; {nearest(settings[key], known)}"
         return
     function = known[settings[key]]
     own = {name: value for name, value in settings.items() if name not in shared or name == key}
@@ -113,7 +120,7 @@ def _references(
         if value is None:
             continue
         if (target := parameter.schema.get("name_in")) and value not in config[target]:
-            yield f"{'.'.join(path)}.{name}: {value!r} is not one of the {target}; {nearest(value, config[target])}"
+            yield f"{_place(path)}.{name}: {_shown(value)} is not one of the {target}; {nearest(value, config[target])}"
         if target := parameter.schema.get("entry_of"):
             yield from _entry(target, value, (*path, name), config, set())
             yield from _inner_paths(target, value, (*path, name))
@@ -123,11 +130,13 @@ def _inner_paths(section: str, settings: dict[str, Any], path: tuple[str, ...]) 
     """What reads a file of the user's own cannot stand inside another entry, whose job does not wait for that file."""
     key = SECTIONS[section].key
     if isinstance(settings.get(key), str) and settings[key] in functions(section) and paths(section, settings):
-        yield f"{'.'.join(path)}.{key}: {settings[key]} reads a file, and can only be an entry of its own"
+        yield f"{_place(path)}.{key}: {settings[key]} reads a file, and can only be an entry of its own"
 
 
 def _names(config: dict[str, Any]) -> Iterator[str]:
-    """Names in experiments, figures and claims that no section defines."""
+    """Names in experiments, figures and claims that no section defines, and names that cannot stand beside each other."""
+    for section in (*SECTIONS, "experiments"):
+        yield from _alike(config[section], section)
     for name, experiment in config["experiments"].items():
         for section in ("datasets", "networks", "trainings", "attacks", "lrp"):
             yield from _undefined(experiment[section], section, f"experiments.{name}.{section}", config)
@@ -137,15 +146,31 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
             for key in ("dataset", "network", "attack"):
                 yield from _undefined([panel[key]], f"{key}s", f"{place}.{key}", config)
             yield from _undefined(panel["trainings"], "trainings", f"{place}.trainings", config)
+        yield from _undefined(figure.get("colours", {}), "trainings", f"figures.{name}.colours", config)
+        if name.removeprefix("explain_") in config["networks"] and name.startswith("explain_"):
+            yield f"figures: the name {name!r} is taken by a target that explains; choose another"
     if config.get("variant") in config["datasets"]:
         yield f"variant: {config['variant']!r} is also one of the datasets, and both name a folder; choose another"
+    if config["results"].rstrip("/").rpartition("/")[2] in config["datasets"]:
+        yield f"results: {config['results']!r} ends like one of the datasets, and both name a folder; choose another"
+    columns = [f"{percent:g}" for percent in config["robustness"]["top_k"]]
+    if len(set(columns)) < len(columns):
+        yield f"robustness.top_k: {_shown(config['robustness']['top_k'])} has numbers that differ in no digit that is shown"
     claims = config["claims"]
     yield from _undefined([claims["lrp"]], "lrp", "claims.lrp", config)
     if claims["top_k"] not in config["robustness"]["top_k"]:
         yield f"claims.top_k: {claims['top_k']} is not measured; robustness.top_k has {config['robustness']['top_k']}"
 
 
-def _undefined(names: list[str], section: str, path: str, config: dict[str, Any]) -> Iterator[str]:
+def _alike(names: Iterable[str], section: str) -> Iterator[str]:
+    """Names that differ in case alone would share a file where a file system does not tell case."""
+    known: dict[str, str] = {}
+    for name in names:
+        if (other := known.setdefault(name.lower(), name)) != name:
+            yield f"{section}: the names {other!r} and {name!r} differ in case alone; choose another"
+
+
+def _undefined(names: Iterable[str], section: str, path: str, config: dict[str, Any]) -> Iterator[str]:
     for name in names:
         if name not in config[section]:
             yield f"{path}: {name!r} is not one of the {section}; {nearest(name, config[section])}"
@@ -153,43 +178,72 @@ def _undefined(names: list[str], section: str, path: str, config: dict[str, Any]
 
 def _sentence(error: Any, prefix: tuple[str, ...], also: Iterable[str] = ()) -> str:
     """A JSON-schema error as one line that says which key, which value and what would be accepted."""
-    path = ".".join([*prefix, *(str(part) for part in error.absolute_path)]) or "config"
-    value = error.instance
+    path = _place([*prefix, *error.absolute_path]) or "config"
+    value = _shown(error.instance)
     match error.validator:
         case "additionalProperties":
             known = set(error.schema.get("properties", {})) | set(also)
-            unknown = [key for key in value if key not in known]
-            return "; ".join(f"{path}: the key {key!r} is unknown; {nearest(key, known)}" for key in unknown)
+            unknown = [key for key in error.instance if key not in known]
+            return "; ".join(f"{path}: the key {_shown(key)} is unknown; {nearest(key, known)}" for key in unknown)
         case "required":
-            missing = [key for key in error.validator_value if key not in value]
-            return f"{path}: the key {missing[0]!r} is missing"
+            missing = [key for key in error.validator_value if key not in error.instance]
+            return f"{path}: the key {missing[0]!r} is missing; add it"
         case "type":
-            return f"{path}: {value!r} must be of type {error.validator_value}"
+            return f"{path}: {value} must be of type {error.validator_value}{_hint(error.instance)}"
         case "enum":
-            return f"{path}: {value!r} is unknown; {nearest(value, map(str, error.validator_value))}"
+            return f"{path}: {value} is unknown; {nearest(error.instance, map(str, error.validator_value))}"
         case "minimum":
-            return f"{path}: {value!r} must be at least {error.validator_value}"
+            return f"{path}: {value} must be at least {error.validator_value}"
         case "maximum":
-            return f"{path}: {value!r} must be at most {error.validator_value}"
+            return f"{path}: {value} must be at most {error.validator_value}"
         case "exclusiveMinimum":
-            return f"{path}: {value!r} must be greater than {error.validator_value}"
+            return f"{path}: {value} must be greater than {error.validator_value}"
         case "exclusiveMaximum":
-            return f"{path}: {value!r} must be less than {error.validator_value}"
+            return f"{path}: {value} must be less than {error.validator_value}"
         case "pattern":
-            return f"{path}: {value!r} must match {error.validator_value}"
+            return f"{path}: {value} must match {error.validator_value}: {error.schema['title']}"
+        case "maxLength":
+            return f"{path}: {value} must have at most {error.validator_value} letters"
         case "uniqueItems":
-            return f"{path}: {value!r} names something twice"
+            return f"{path}: {value} names something twice"
         case "not":
-            return f"{path}: the name {value!r} is taken; choose another"
+            return f"{path}: the name {value} is taken; choose another"
         case "const":
-            return f"{path}: {value!r} must be {error.validator_value!r}"
-        case "minItems" | "minProperties":
+            return f"{path}: {value} must be {error.validator_value!r}"
+        case "minItems" | "minProperties" | "minLength":
             return f"{path}: must not be empty"
         case "anyOf":
             kinds = [option.get("type", "?") for option in error.validator_value]
             numeric = next((e for e in error.context if e.validator not in ("type", "const")), None)
-            return _sentence(numeric, prefix) if numeric else f"{path}: {value!r} must be of type {' or '.join(kinds)}"
+            if numeric:
+                return _sentence(numeric, prefix)
+            return f"{path}: {value} must be of type {' or '.join(kinds)}{_hint(error.instance)}"
     return f"{path}: {error.message}"
+
+
+def _place(path: Iterable[object]) -> str:
+    """A path of keys as one word; a key that is no plain word is shown as Python writes it."""
+    return ".".join(str(key) if re.fullmatch(r"[\w-]+", str(key)) else _shown(key) for key in path)
+
+
+def _shown(value: object) -> str:
+    """A value as Python writes it, in one line of bearable length."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _hint(value: object) -> str:
+    """How to write a number that YAML takes for text."""
+    return f"; YAML reads it as text, write {float(value):g}" if isinstance(value, str) and EXPONENT.fullmatch(value) else ""
+
+
+def _whole_numbers(value: Any) -> Any:
+    """The same settings with integers where a number has no fraction."""
+    if isinstance(value, dict):
+        return {key: _whole_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _with_defaults(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

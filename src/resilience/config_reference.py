@@ -100,7 +100,7 @@ def _values(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         return "names" if schema["$ref"].endswith("names") else "a name"
     if "pattern" in schema:
-        return {"^#[0-9a-fA-F]{6}$": "a colour as `#rrggbb`"}.get(schema["pattern"], f"text like `{schema['pattern']}`")
+        return str(schema["title"])
     if schema.get("type") == "array":
         return f"list of {_values(schema['items'])}"
     if schema.get("type") == "object":

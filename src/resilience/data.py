@@ -18,7 +18,7 @@ import numpy as np
 
 from resilience.artifacts import Arrays
 from resilience.catalog import entry
-from resilience.parameters import Count, Folder, Fraction, NonNegative, OwnFile, OwnFolder
+from resilience.parameters import Count, Folder, Fraction, NonNegative, OwnFile, OwnFolder, Side
 from resilience.seeding import generator_of
 
 #: MD5 of the unpacked files as their authors published them.
@@ -36,6 +36,8 @@ DIGESTS = {
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
 }
+#: SHA-256 of scikit-learn's digits, the images and then the labels, a byte for each pixel and each label.
+DIGITS = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 
 
 class DataError(ValueError):
@@ -64,7 +66,7 @@ class Source:
     test: Images
 
 
-@entry()
+@entry(classes=10, side=8)
 def digits(*, test_share: Fraction = 0.2) -> Source:
     """Scikit-learn's bundled handwritten digits: 1,797 images of 8 × 8 pixels, 10 classes.
 
@@ -76,11 +78,14 @@ def digits(*, test_share: Fraction = 0.2) -> Source:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
+    content = np.concatenate([bunch.images.ravel(), bunch.target]).astype(np.uint8).tobytes()
+    if (found := hashlib.sha256(content).hexdigest()) != DIGITS:
+        raise DataError(f"scikit-learn's digits are not those it is published with; install it again ({found})")
     x = (bunch.images / 16).astype(np.float32)[:, None]
     return _separate(Images(x, bunch.target.astype(np.int64)), test_share, "digits")
 
 
-@entry()
+@entry(classes=2, side=1)
 def half_moons(*, points: Count = 2000, noise: NonNegative = 0.1, test_share: Fraction = 0.2) -> Source:
     """Two interleaved half circles in the plane, as images of 1 × 2 pixels scaled to [0, 1], 2 classes.
 
@@ -98,7 +103,7 @@ def half_moons(*, points: Count = 2000, noise: NonNegative = 0.1, test_share: Fr
     return _separate(Images(x.astype(np.float32)[:, None, None], y.astype(np.int64)), test_share, "half_moons")
 
 
-@entry()
+@entry(classes=10, side=28)
 def mnist(*, folder: Folder = "data", download: bool = True) -> Source:
     """MNIST: 60,000 + 10,000 handwritten digits of 28 × 28 pixels, 10 classes.
 
@@ -112,7 +117,7 @@ def mnist(*, folder: Folder = "data", download: bool = True) -> Source:
     return _torchvision("MNIST", folder, download)
 
 
-@entry()
+@entry(classes=10, side=28)
 def fashion_mnist(*, folder: Folder = "data", download: bool = True) -> Source:
     """Fashion-MNIST: 60,000 + 10,000 pictures of clothes, 28 × 28 pixels, 10 classes."""
     return _torchvision("FashionMNIST", folder, download)
@@ -151,6 +156,11 @@ def npz(*, file: OwnFile) -> Source:
     return Source(train, test)
 
 
+#: An array may unpack to so many bytes, or to so many times what it takes in the file, whichever is more.
+LARGEST_UNSEEN = 2**28
+MOST_TIMES = 100
+
+
 def _array_of_npz(file: str, name: str) -> np.ndarray:
     """An array of an ``.npz`` file; nothing is unpickled."""
     # Whatever numpy, zipfile or zlib raise while they read, the file is not as it should be.
@@ -158,6 +168,14 @@ def _array_of_npz(file: str, name: str) -> np.ndarray:
         with open(file, "rb") as content, np.lib.npyio.NpzFile(content, allow_pickle=False) as archive:
             if name not in archive.files:
                 raise DataError(f"{file}: has no array {name}; found {', '.join(sorted(archive.files)) or 'none'}")
+            assert archive.zip is not None
+            packed = archive.zip.getinfo(f"{name}.npy")
+            if packed.file_size > max(LARGEST_UNSEEN, MOST_TIMES * packed.compress_size):
+                times = packed.file_size // max(packed.compress_size, 1)
+                raise DataError(
+                    f"{file}: {name} unpacks to {packed.file_size >> 20} MiB, {times} times what it takes; "
+                    "if that is meant, write it with numpy.savez alone"
+                )
             return archive[name]
     except DataError:
         raise
@@ -192,8 +210,8 @@ PICTURES = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
 
-@entry()
-def image_folder(*, folder: OwnFolder, size: Count, channels: Literal[1, 3] = 1) -> Source:
+@entry(side="size")
+def image_folder(*, folder: OwnFolder, size: Side, channels: Literal[1, 3] = 1) -> Source:
     """Pictures of your own, in ``train/{class}/`` and ``test/{class}/``: PNG, JPEG, BMP, TIFF or WebP of 8 bits.
 
     Parameters

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from resilience.catalog import Function, default, functions, inner_entries, paths, value_in
+from resilience.catalog import SECTIONS, Function, default, functions, inner_entries, paths, value_in
 
 CLEAN = "clean"
 
@@ -37,18 +38,24 @@ class Grid:
     GridError
         If an experiment or an attack asks for more draws than a training yields, a figure for something that no experiment
         has, or a training or an attack rests on what cannot carry it; if one file of weights is to serve several networks;
-        or if nothing could cancel where cancellation is to be measured.
+        if points cannot be balanced over the classes of a dataset, or its images are too small for a network; or if nothing
+        could cancel where cancellation is to be measured.
     """
 
     def __init__(self, config: dict[str, Any]):
         self.config = config
         self.seeds: list[int] = sorted(config["seeds"])
         self._top_k: list[float] = config["robustness"]["top_k"]
+        for section, entries in (("attacks", config["attacks"]), ("trainings", config["trainings"])):
+            for name, settings in entries.items():
+                _check_inner(section, settings, f"{section}.{name}")
         for attack in config["attacks"]:
             self._check_source(attack)
         for training in config["trainings"]:
+            self._check_chains(training)
             self._check_start(training)
-            self._check_attack_within(training)
+        for dataset in config["datasets"]:
+            self._check_balance(dataset)
         self.cells = frozenset(self._cells())
         self._draws: dict[tuple[str, str, str, str], set[int]] = defaultdict(set)
         self._rules: dict[tuple[str, str, str, str, int], set[str]] = defaultdict(set)
@@ -58,6 +65,10 @@ class Grid:
             self._rules[*place, cell.draws].add(cell.rule)
         for training in config["trainings"]:
             self._check_own_files(training)
+        for dataset, network in sorted({(cell.dataset, cell.network) for cell in self.cells}):
+            self._check_size(dataset, network)
+        if config["claims"]["lrp"] not in {cell.rule for cell in self.cells}:
+            raise GridError(f"claims.lrp: no experiment explains by the rule {config['claims']['lrp']}; add it to one")
         if "cancellation" in config:
             self._check_cancellation()
         for name, figure in config["figures"].items():
@@ -74,8 +85,7 @@ class Grid:
 
     def function(self, section: str, name: str) -> Function:
         """What the catalogue says of the function that an entry names."""
-        key = {"networks": "architecture", "trainings": "method", "attacks": "method", "lrp": "rule"}[section]
-        return functions(section)[self.config[section][name][key]]
+        return functions(section)[self.config[section][name][SECTIONS[section].key]]
 
     def layers(self, network: str) -> tuple[int, ...]:
         """Indices of the learnable layers of a network, first to last."""
@@ -174,14 +184,6 @@ class Grid:
         if settings["method"] == "transfer" and self.function("trainings", source).traits.get("draws") != 1:
             raise GridError(f"{place}.source: {source} is no point estimate; attacks are transferred from a single network")
 
-    def _check_attack_within(self, training: str) -> None:
-        for section, settings in inner_entries("trainings", self.config["trainings"][training]):
-            if section == "attacks" and self._derived(settings):
-                raise GridError(
-                    f"trainings.{training}.attack.method: {settings['method']} is made from attacked inputs; "
-                    "name an attack on a network"
-                )
-
     def _check_start(self, training: str) -> None:
         seen = [training]
         while start := self.start(seen[-1]):
@@ -190,6 +192,48 @@ class Grid:
                     f"trainings.{training}.start: {' starts from '.join([*seen, start])}, which has no beginning"
                 )
             seen.append(start)
+        if len(seen) > 1:
+            self._check_number_of_starts(training, seen[1])
+
+    def _check_number_of_starts(self, training: str, start: str) -> None:
+        """Each chain starts from another draw of the training that it starts from, which must so have a last one."""
+        place, chains = f"trainings.{training}.start", self.function("trainings", training).traits.get("shared_by")
+        if chains is None:
+            return
+        needed = _value(self.function("trainings", training), self.config["trainings"][training], chains)
+        function, settings = self.function("trainings", start), self.config["trainings"][start]
+        number = function.traits.get("draws", function.traits.get("at_most"))
+        if number is None:
+            raise GridError(f"{place}: {start} is a distribution without a last draw; name a point estimate or an ensemble")
+        there = _value(function, settings, number) if isinstance(number, str) else number
+        if there < needed:
+            raise GridError(f"{place}: {start} has {there} draws, and each of the {needed} {chains} needs one to start from")
+
+    def _check_chains(self, training: str) -> None:
+        function, settings = self.function("trainings", training), self.config["trainings"][training]
+        if chains := function.traits.get("shared_by"):
+            draws, number = _value(function, settings, "draws"), _value(function, settings, chains)
+            if draws % number:
+                raise GridError(f"trainings.{training}.draws: {draws} cannot be shared by {number} {chains}; use a multiple")
+
+    def _check_balance(self, dataset: str) -> None:
+        settings, classes = self.config["datasets"][dataset], self.function("datasets", dataset).traits.get("classes", 1)
+        for key in ("test_points", "train_points"):
+            if settings.get(key, classes) % classes:
+                raise GridError(
+                    f"datasets.{dataset}.{key}: {settings[key]} cannot be balanced over {classes} classes; use a multiple"
+                )
+
+    def _check_size(self, dataset: str, network: str) -> None:
+        least, side = (
+            self.function("networks", network).traits.get("least_side", 1),
+            self.function("datasets", dataset).traits.get("side", math.inf),
+        )
+        pixels = self.config["datasets"][dataset][side] if isinstance(side, str) else side
+        if pixels < least:
+            raise GridError(
+                f"networks.{network}: needs images of at least {least} pixels a side, which {dataset} has not; use fc2 there"
+            )
 
     def _check_own_files(self, training: str) -> None:
         """Weights belong to one network that was trained once, so several of these need several files."""
@@ -230,7 +274,7 @@ class Grid:
         function = functions("figures")[figure["figure"]]
         panels, place = figure.get("panels", []), f"figures.{name}"
         if "panels" in function.inputs and not panels:
-            raise GridError(f"{place}: the key 'panels' is missing")
+            raise GridError(f"{place}: the key 'panels' is missing; add it")
         if "cancellation" in function.inputs and "cancellation" not in self.config:
             raise GridError(f"{place}: {figure['figure']} draws what the section 'cancellation' asks for, which is missing")
         if len(panels) > function.traits.get("panels", len(panels)):
@@ -254,6 +298,18 @@ class Grid:
                 raise GridError(
                     f"{place}: no experiment explains {', '.join(here)} by the rule {rule}; add it to experiments"
                 )
+
+
+def _check_inner(section: str, settings: dict[str, Any], place: str) -> None:
+    """An ensemble is made of point estimates, and an attack within an entry is one on a network."""
+    for inner, entry in inner_entries(section, settings):
+        function = functions(inner)[entry[SECTIONS[inner].key]]
+        if inner == "trainings" and function.traits.get("draws") != 1:
+            raise GridError(f"{place}: holds {function.name}, which is no point estimate; name one, such as deterministic")
+        if inner == "attacks" and function.traits.get("derived"):
+            raise GridError(
+                f"{place}: holds {function.name}, which is made from attacked inputs; name an attack on a network"
+            )
 
 
 def _value(function: Function, settings: dict[str, Any], parameter: str) -> int:

@@ -28,7 +28,7 @@ class NetworkError(ValueError):
     """A network that cannot be built for images of that size."""
 
 
-@entry(layers=(0, 3, 7))
+@entry(layers=(0, 3, 7), least_side=4)
 def conv(shape: Shape, classes: int, *, width: Count = 512) -> nn.Sequential:
     """The paper's convolutional network: two convolutions with LeakyReLU and max-pooling, one linear layer.
 

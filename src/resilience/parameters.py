@@ -15,7 +15,8 @@ NonNegative = Annotated[float, {"minimum": 0}]
 Percent = Annotated[float, {"exclusiveMinimum": 0, "maximum": 100}]
 Count = Annotated[int, {"minimum": 1}]
 NonNegativeCount = Annotated[int, {"minimum": 0}]
-Colour = Annotated[str, {"pattern": "^#[0-9a-fA-F]{6}$"}]
+Side = Annotated[int, {"minimum": 1, "maximum": 4096}]
+Colour = Annotated[str, {"title": "a colour as `#rrggbb`", "pattern": r"^#[0-9a-fA-F]{6}(?!\n)$"}]
 Folder = Annotated[str, {"minLength": 1}]
 
 #: What the user brings along: a change of its content, not of its time, makes the job that reads it run again. ``~`` and

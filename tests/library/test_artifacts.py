@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ def test_same_content_same_bytes(tmp_path):
     about = {str(number): number for number in range(20)}
     digests = set()
     for number in range(5):
-        path = tmp_path / f"{number}.safetensors"
+        path = tmp_path / str(number) / "t.safetensors"
         artifacts.write_tensors(path, dict(reversed(ARRAYS.items())) if number % 2 else ARRAYS, about)
         digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
     assert len(digests) == 1
@@ -85,22 +86,28 @@ def test_tables_survive_to_the_last_digit(tmp_path):
     pd.testing.assert_frame_equal(artifacts.read_table(tmp_path / "t.csv", ["value"]), table, check_exact=True)
 
 
-def test_damaged_tables_are_refused_by_name(tmp_path):
-    with pytest.raises(ArtifactError, match=r"t\.csv: cannot be read"):
-        artifacts.read_table(tmp_path / "t.csv")
-    (tmp_path / "t.csv").write_text("")
+def test_what_is_no_table_is_refused_by_name(tmp_path):
     with pytest.raises(ArtifactError, match=r"t\.csv: cannot be read"):
         artifacts.read_table(tmp_path / "t.csv")
     (tmp_path / "t.csv").write_text("a\n1\n")
+    with pytest.raises(ArtifactError, match=r"t\.csv: is damaged, another table, or was changed"):
+        artifacts.read_table(tmp_path / "t.csv")
+    artifacts.write_table(tmp_path / "t.csv", pd.DataFrame({"a": [1]}))
     with pytest.raises(ArtifactError, match=r"t\.csv: has no column b"):
         artifacts.read_table(tmp_path / "t.csv", ["a", "b"])
 
 
+def test_a_table_without_rows_keeps_its_columns(tmp_path):
+    artifacts.write_table(tmp_path / "t.csv", pd.DataFrame({"a": [], "b": []}))
+    assert list(artifacts.read_table(tmp_path / "t.csv")) == ["a", "b"]
+
+
 def test_json_is_sorted_and_has_no_nan(tmp_path):
-    artifacts.write_json(tmp_path / "f.json", {"b": 1, "a": 2})
-    assert (tmp_path / "f.json").read_text() == '{\n  "a": 2,\n  "b": 1\n}\n'
+    artifacts.write_json(tmp_path / "f.json", {"z": 1, "a": 2})
+    assert list(json.loads((tmp_path / "f.json").read_text())) == ["a", "digest", "z"]
+    assert artifacts.read_json(tmp_path / "f.json") == {"a": 2, "z": 1}
     with pytest.raises(ValueError, match="not JSON compliant"):
         artifacts.write_json(tmp_path / "g.json", {"a": float("nan")})
     (tmp_path / "f.json").write_text("{")
-    with pytest.raises(ArtifactError, match=r"f\.json: cannot be read as JSON"):
+    with pytest.raises(ArtifactError, match=r"f\.json: is damaged"):
         artifacts.read_json(tmp_path / "f.json")

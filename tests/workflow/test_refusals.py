@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import time
+from pathlib import Path
 
 import pytest
 
-from tests.library.test_config import REFUSED
-from tests.workflow.conftest import copy_project
+MODEL = "results/digits/fc2/det/seed0"
+FIGURE = "results/figures/fig04.png"
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 4
+    path.write_bytes(content)
+
+
+def swap_seeds(path: Path) -> None:
+    path.write_bytes(Path(str(path).replace("seed0", "seed1")).read_bytes())
 
 
 @pytest.mark.parametrize(
-    ("section", "entry", "sentence"),
+    ("file", "damage", "reason"),
     [
-        (
-            "attacks",
-            {"pgd": {"method": "pgd", "epsilonn": 0.1}},
-            "attacks.pgd: the key 'epsilonn' is unknown; did you mean epsilon?",
-        ),
-        ("networks", {"fc2": {"architecture": "fc9"}}, "networks.fc2.architecture: 'fc9' is unknown; did you mean fc2?"),
-        ("robustness", {"top_k": [400]}, "robustness.top_k.0: 400 must be at most 100"),
+        (f"{MODEL}/fgsm/n1/lrp/epsilon/layer5.safetensors", flip_a_bit, "is damaged, or was changed after it was written"),
+        (f"{MODEL}/fgsm/n1/robustness.csv", swap_seeds, "is damaged, another table, or was changed after it was written"),
     ],
 )
-def test_a_bad_config_ends_the_run_before_it_starts(section, entry, sentence, tmp_path):
-    project = copy_project(tmp_path / "project")
-    config = project.config()
-    config[section] = config[section] | entry
-    project.write_config(config)
-    begun = time.monotonic()
-    done = project.snakemake("--cores", "1", check=False)
-    assert done.returncode != 0
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (project.folder / "results").exists()
-    assert time.monotonic() - begun < 20
+def test_a_damaged_file_ends_the_run_until_it_is_deleted(file, damage, reason, again):
+    before = again.digests()
+    damage(again.folder / file)
+    done = again.snakemake("--cores", "1", "--", "fig04", check=False)
+    assert done.returncode == 1
+    assert f"Failed: ArtifactError: {file}: {reason}; delete it and run again" in done.stderr.splitlines()
+    assert again.digests().get(FIGURE) in (None, before[FIGURE]), "drawn anew"
+    (again.folder / file).unlink()
+    again.snakemake("--cores", "2", "--", "fig04")
+    assert again.digests()[file] == before[file]
+    assert again.digests()[FIGURE] == before[FIGURE]
 
 
 def test_a_layer_that_does_not_exist_is_no_target(finished):
@@ -41,7 +45,3 @@ def test_a_layer_that_does_not_exist_is_no_target(finished):
     done = finished.snakemake("-n", "--", target, check=False)
     assert done.returncode != 0
     assert target in done.stdout + done.stderr
-
-
-def test_the_table_of_refusals_is_worth_its_name():
-    assert len(REFUSED) >= 40

@@ -17,6 +17,7 @@ root = Path(settings["config"]["results"])
 
 figures = []
 for path in snakemake.input.figures:
+    artifacts.refuse_damaged_picture(path)
     summary, description = settings["captions"][Path(path).stem]
     reading = " ".join(description.split("\n\n")[0].split())
     figures.append({"name": Path(path).stem, "summary": summary, "reading": reading, "path": path})

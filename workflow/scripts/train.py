@@ -39,11 +39,11 @@ task = replace(task, checkpoints=kept, recipe=snakemake.params.recipe)
 train = catalog.load("trainings", settings["training"]["method"])
 fit = train(task, **catalog.options("trainings", settings["training"]))
 
-with artifacts.whole(snakemake.output.weights) as partial:
-    posterior.save(partial, fit.weights, fit.kind, task.about(), seed)
-    trained = posterior.load(partial, DRAWS_FOR_ACCURACY if fit.kind == posterior.MEAN_FIELD else None).to(device)
-    test_x = torch.from_numpy(data.unit_interval(arrays["test.x"])).to(device)
-    accuracy = posterior.accuracy(trained, test_x, torch.from_numpy(arrays["test.y"]).to(device))
+weights = snakemake.output.weights
+posterior.save(weights, fit.weights, fit.kind, task.about(), seed)
+trained = posterior.load(weights, DRAWS_FOR_ACCURACY if fit.kind == posterior.MEAN_FIELD else None).to(device)
+test_x = torch.from_numpy(data.unit_interval(arrays["test.x"])).to(device)
+accuracy = posterior.accuracy(trained, test_x, torch.from_numpy(arrays["test.y"]).to(device))
 for warning in fit.warnings:
     progress.logger.warning("%s", warning)
 artifacts.write_table(snakemake.output.history, pd.DataFrame(fit.history))

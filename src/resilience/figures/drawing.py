@@ -60,7 +60,7 @@ def canvas(rows: int, columns: int, width: float, height: float, **options: Any)
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
     """Write a figure under each path; the suffix says the format. No file holds a date."""
     for path in map(Path, paths):
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": "resilience"}
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": "resilience", "Title": path.stem}
         with whole(path) as partial:
             figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
 

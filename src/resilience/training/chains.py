@@ -26,7 +26,7 @@ from resilience.training.checkpoints import Checkpoint, identity_of
 from resilience.training.fit import Fit, Task, TrainingError
 
 
-@entry(at_most="draws", role="bayesian")
+@entry(at_most="draws", shared_by="chains", role="bayesian")
 def hmc(
     task: Task,
     *,
@@ -60,7 +60,7 @@ def hmc(
     return _run(task, sampler, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
 
 
-@entry(at_most="draws", role="bayesian")
+@entry(at_most="draws", shared_by="chains", role="bayesian")
 def nuts(
     task: Task,
     *,
@@ -91,7 +91,7 @@ def nuts(
     return _run(task, sampler, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
 
 
-@entry(at_most="draws", role="bayesian")
+@entry(at_most="draws", shared_by="shards", role="bayesian")
 def nuts_on_shards(
     task: Task,
     *,

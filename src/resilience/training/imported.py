@@ -63,7 +63,7 @@ def imported_draws(task: Task, *, file: OwnFile, draws: Count, role: Literal["ba
 def _read(file: str, task: Task) -> Weights:
     """The tensors of a file as float32, which have the names of the network's parameters and no others."""
     try:
-        tensors = {name: torch.from_numpy(array) for name, array in artifacts.read_tensors(file).items()}
+        tensors = {name: torch.from_numpy(array) for name, array in artifacts.read_foreign_tensors(file).items()}
     except (ArtifactError, TypeError) as error:
         raise TrainingError(f"{file}: cannot be used; expected safetensors of finite floats ({error})") from error
     expected = task.network().state_dict()

@@ -1,0 +1,526 @@
+"""A file that is not as it was written ends the next stage with its name and what is wrong, and never becomes a figure."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import random
+import re
+import runpy
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import md5
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save
+from snakemake.iocontainers import Namedlist
+
+from resilience import artifacts, data
+from resilience.artifacts import ArtifactError
+from resilience.data import DataError
+from resilience.provenance import canonical
+from tests.conftest import ROOT
+
+LAYERS = [1, 3, 5]
+#: Bits that are flipped in each file.
+FLIPS = 6
+PANEL = {"dataset": "digits", "network": "fc2", "attack": "fgsm", "trainings": ["det", "svi"]}
+METHODS = {"det": "deterministic", "svi": "svi"}
+
+
+PUBLISHED = """figure,dataset,network,attack,training,draws,reference,rule,layer,statistic,value,accuracy,note
+Fig. 2,digits,fc2,fgsm,svi,2,det,epsilon,5,mode,-0.07,0.02,
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A script, what it reads and writes, and what its rule would hand it."""
+
+    script: str
+    inputs: Mapping[str, str | list[str]]
+    outputs: Mapping[str, str | list[str]]
+    wildcards: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "-".join(
+            [self.script, *(str(self.wildcards[key]) for key in ("training", "inputs", "figure") if key in self.wildcards)]
+        )
+
+    @property
+    def files(self) -> list[str]:
+        """All that it reads."""
+        return flat(self.inputs)
+
+    @property
+    def products(self) -> list[str]:
+        """All that it writes."""
+        return flat(self.outputs)
+
+    def run(self, folder: Path) -> str:
+        """What the error says that it ends with; nothing if it ends well."""
+        script = str(ROOT / f"workflow/scripts/{self.script}.py")
+        with contextlib.chdir(folder), as_before():
+            try:
+                runpy.run_path(script, {"snakemake": self._snakemake()})
+            except Exception as error:
+                return f"{type(error).__name__}: {error}"
+        return ""
+
+    def _snakemake(self) -> SimpleNamespace:
+        """What Snakemake puts into a script, as far as ours look at it."""
+
+        def files(named: Mapping[str, str | list[str]]) -> Namedlist:
+            found = Namedlist(flat(named))
+            for name, value in named.items():
+                setattr(found, name, value)
+            return found
+
+        return SimpleNamespace(
+            input=files(self.inputs),
+            output=files(self.outputs),
+            wildcards=Namedlist(fromdict={key: str(value) for key, value in self.wildcards.items()}),
+            params=SimpleNamespace(recipe=canonical({"settings": self.settings, "code": ""})),
+            log=["log"],
+            threads=1,
+        )
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Undo what a script changes of its process."""
+    logger, hook = logging.getLogger("resilience"), sys.excepthook
+    handlers, level, propagates = logger.handlers[:], logger.level, logger.propagate
+    try:
+        yield
+    finally:
+        for handler in set(logger.handlers) - set(handlers):
+            handler.close()
+        logger.handlers[:], logger.level, logger.propagate, sys.excepthook = handlers, level, propagates, hook
+        logging.captureWarnings(False)
+        torch.set_flush_denormal(False)
+
+
+def flat(named: Mapping[str, str | list[str]]) -> list[str]:
+    return [file for files in named.values() for file in ([files] if isinstance(files, str) else files)]
+
+
+def model(training: str, seed: int) -> str:
+    return f"results/digits/fc2/{training}/seed{seed}"
+
+
+def draws(training: str) -> int:
+    return 1 if training == "det" else 2
+
+
+def maps(training: str, seed: int, inputs: str) -> list[str]:
+    folder = f"{model(training, seed)}/{inputs}/n{draws(training)}/lrp/epsilon"
+    return [*(f"{folder}/layer{layer}.safetensors" for layer in LAYERS), f"{folder}/explained.safetensors"]
+
+
+def jobs() -> Iterator[Job]:
+    """The workflow in little, in the order in which it runs: a job for each script and each kind of input."""
+    points = "results/digits/points.safetensors"
+    for name, classes in (("digits", 10), ("half_moons", 2)):
+        folder, here = f"results/{name}", {"dataset": name}
+        settings = {"source": name, "validation": 0.1, "train_points": 20 * classes}
+        yield Job("dataset", {}, {"data": f"{folder}/data.safetensors"}, here, settings)
+        yield Job(
+            "points", {"data": f"{folder}/data.safetensors"}, {"points": f"{folder}/points.safetensors"}, here, {"count": 20}
+        )
+    trainings = {
+        "det": {"method": "deterministic", "epochs": 2, "learning_rate": 0.01},
+        "svi": {"method": "svi", "prior": "he", "epochs": 2, "learning_rate": 0.01},
+        "hmc": {
+            "method": "hmc",
+            "prior": "he",
+            "start": "det",
+            "chains": 1,
+            "draws": 2,
+            "warmup": 1,
+            "step_size": 0.01,
+            "leapfrog_steps": 2,
+        },
+    }
+    for seed in (0, 1):
+        for training, settings in trainings.items():
+            yield Job(
+                "train",
+                {
+                    "data": "results/digits/data.safetensors",
+                    "start": f"{model('det', seed)}/weights.safetensors" if "start" in settings else [],
+                },
+                {
+                    key: f"{model(training, seed)}/{file}"
+                    for key, file in (("weights", "weights.safetensors"), ("history", "history.csv"), ("fit", "fit.json"))
+                },
+                {"dataset": "digits", "network": "fc2", "training": training, "seed": seed},
+                {"network": {"architecture": "fc2", "width": 4}, "training": settings},
+            )
+        for training in METHODS:
+            place = {"dataset": "digits", "network": "fc2", "training": training, "seed": seed}
+            weights = f"{model(training, seed)}/weights.safetensors"
+            attacked = f"{model(training, seed)}/fgsm/n{draws(training)}/inputs.safetensors"
+            here = place | {"attack": "fgsm", "draws": draws(training)}
+            yield Job(
+                "attack",
+                {"points": points, "weights": weights},
+                {"inputs": attacked},
+                here,
+                {"attack": {"method": "fgsm", "epsilon": 0.1}},
+            )
+            for inputs, file in (("clean", points), ("fgsm", attacked)):
+                found = maps(training, seed, inputs)
+                yield Job(
+                    "explain",
+                    {"points": points, "inputs": file, "weights": weights},
+                    {"maps": found[:-1], "explained": found[-1]},
+                    place | {"inputs": inputs, "draws": draws(training), "rule": "epsilon"},
+                    {
+                        "lrp": {
+                            "rule": "epsilon",
+                            "explained": "predicted",
+                            "start": "one",
+                            "unit": "strongest",
+                            "activations": "pass",
+                        },
+                        "layers": LAYERS,
+                    },
+                )
+            yield Job(
+                "robustness",
+                {
+                    "points": points,
+                    "attacked": attacked,
+                    "clean_maps": maps(training, seed, "clean"),
+                    "attacked_maps": maps(training, seed, "fgsm"),
+                },
+                {"table": f"{Path(attacked).parent}/robustness.csv"},
+                here,
+                {"top_k": [20, 30], "pixels": "absolute"},
+            )
+        yield Job(
+            "transfer",
+            {"inputs": f"{model('det', seed)}/fgsm/n1/inputs.safetensors"},
+            {"inputs": f"{model('svi', seed)}/transfer/n2/inputs.safetensors"},
+            {"dataset": "digits", "network": "fc2", "training": "svi", "seed": seed, "attack": "transfer", "draws": 2},
+        )
+        yield Job(
+            "match_size",
+            {
+                "points": points,
+                "attacked": [f"{model(name, seed)}/fgsm/n{draws(name)}/inputs.safetensors" for name in METHODS],
+            },
+            {"inputs": f"{model('det', seed)}/matched/n1/inputs.safetensors"},
+            {"dataset": "digits", "network": "fc2", "training": "det", "seed": seed, "attack": "matched", "draws": 1},
+            {"attack": {"method": "match_size", "attack": "fgsm", "source": "svi", "draws": 2}},
+        )
+        yield Job(
+            "cancellation",
+            {
+                "data": "results/digits/data.safetensors",
+                "points": points,
+                "weights": f"{model('svi', seed)}/weights.safetensors",
+            },
+            {"table": f"{model('svi', seed)}/cancellation.csv"},
+            {"dataset": "digits", "network": "fc2", "training": "svi", "seed": seed},
+            {"draws": [1, 2], "neighbours": 12, "dimensions": 3},
+        )
+    tables = [f"{model(training, seed)}/fgsm/n{draws(training)}/robustness.csv" for training in METHODS for seed in (0, 1)]
+    cancellations = [f"{model('svi', seed)}/cancellation.csv" for seed in (0, 1)]
+    yield Job(
+        "comparisons",
+        {"robustness": tables, "cancellation": cancellations},
+        {"table": "results/comparisons.csv"},
+        settings={
+            "roles": {"det": "deterministic", "svi": "bayesian"},
+            "layers": {"fc2": LAYERS},
+            "top_k": 20,
+            "confidence": 0.95,
+        },
+    )
+    yield Job(
+        "outcomes",
+        {"robustness": tables},
+        {"table": "results/outcomes.csv"},
+        settings={"layers": {"fc2": LAYERS}, "lrp": "epsilon", "top_k": 20},
+    )
+    yield Job(
+        "claims",
+        {"table": "results/comparisons.csv"},
+        {"table": "results/claims.csv"},
+        settings={"lrp": "epsilon", "top_k": 20, "confidence": 0.95, "fixed_class": [], "matched_size": []},
+    )
+    pictures = [
+        points,
+        *(path for training in METHODS for inputs in ("clean", "fgsm") for path in maps(training, 0, inputs)[:-1]),
+        *(f"{model(training, 0)}/fgsm/n{draws(training)}/inputs.safetensors" for training in METHODS),
+    ]
+    shown = {
+        "scatter": {"robustness": tables},
+        "answer": {"claims": ["results/claims.csv"]},
+        "cancellation": {"cancellation": cancellations},
+        "failed_attack": {"robustness": [table for table in tables if "seed0" in table], "maps": pictures},
+    }
+    for name, inputs in shown.items():
+        panels = {} if name == "cancellation" else {"panels": [PANEL]}
+        yield Job(
+            "figure",
+            inputs,
+            {kind: f"results/figures/{name}.{kind}" for kind in ("png", "pdf")},
+            {"figure": name},
+            {
+                "figure": {"figure": name, **panels},
+                "methods": METHODS,
+                "layers": {"fc2": LAYERS},
+                "epsilons": {"fgsm": 0.1},
+                "pixels": "absolute",
+            },
+        )
+    yield Job(
+        "report",
+        {
+            "claims": "results/claims.csv",
+            "figures": [f"results/figures/{name}.png" for name in shown],
+            "fits": [f"{model(training, seed)}/fit.json" for training in METHODS for seed in (0, 1)],
+        },
+        {"page": "results/report.html"},
+        settings={
+            "config": {"results": "results"},
+            "template": (ROOT / "workflow/report/report.html.j2").read_text(),
+            "captions": {name: ["", ""] for name in shown},
+        },
+    )
+    yield Job(
+        "reproduction",
+        {"published": "published.csv", "paper_run": tables, "published_run": tables},
+        {"table": "results/reproduction.csv"},
+        settings={"top_k": 20},
+    )
+    yield Job(
+        "reproduction_figure",
+        {"table": "results/reproduction.csv"},
+        {kind: f"results/reproduction.{kind}" for kind in ("png", "pdf")},
+        settings={"runs": {"paper": "the paper's", "published": "the published"}},
+    )
+
+
+JOBS = list(jobs())
+#: One reader of each kind: scripts run for several seeds and trainings, and one of these will do.
+READERS = {str(job): job for job in reversed(JOBS) if job.inputs and "half_moons" not in str(job.inputs)}.values()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """What all jobs write, none of which was damaged: every one of them ends well."""
+    folder = tmp_path_factory.mktemp("built")
+    (folder / "published.csv").write_text(PUBLISHED)
+    for job in JOBS:
+        assert job.run(folder) == "", job
+    return folder
+
+
+def kind_of(file: str) -> str:
+    """What a file is, whichever network or layer it belongs to."""
+    path = Path(file)
+    return {"lrp": "heat map", "figures": "figure"}.get(
+        path.parts[-3] if path.stem.startswith("layer") else path.parts[-2], path.name
+    )
+
+
+def another(file: str) -> str:
+    """Another file of the same kind; of what there is one alone, another table."""
+    for old, new in (
+        ("seed0", "seed1"),
+        ("seed1", "seed0"),
+        ("comparisons.csv", "claims.csv"),
+        ("claims.csv", "comparisons.csv"),
+        ("reproduction.csv", "claims.csv"),
+        ("scatter.png", "answer.png"),
+        ("results/digits", "results/half_moons"),
+    ):
+        if old in file:
+            return file.replace(old, new)
+    raise ValueError(file)
+
+
+def damages(file: str, built: Path) -> Iterator[tuple[str, bytes]]:
+    """What can have become of a file."""
+    content, generator = (built / file).read_bytes(), random.Random(file)
+    yield "truncated", content[: len(content) // 2]
+    yield "cut by a byte", content[:-1]
+    yield "emptied", b""
+    for _ in range(FLIPS):
+        place, bit = generator.randrange(len(content)), generator.randrange(8)
+        flipped = content[place] ^ 1 << bit
+        yield f"bit {bit} of byte {place} flipped", content[:place] + bytes([flipped]) + content[place + 1 :]
+    yield "another's", (built / another(file)).read_bytes()
+    with_nan = {".csv": table_with_nan, ".json": json_with_nan, ".safetensors": tensors_with_nan}
+    if Path(file).suffix in with_nan:
+        yield "NaN", with_nan[Path(file).suffix](built / file)
+    if file.endswith(".safetensors"):
+        yield "NaN, and the digest agrees", tensors_with_nan(built / file, agreeing=True)
+
+
+def table_with_nan(path: Path) -> bytes:
+    table = pd.read_csv(path)
+    table.loc[0, next(name for name in table if table[name].dtype.kind == "f")] = np.nan
+    return table.to_csv(index=False, lineterminator="\n").encode()
+
+
+def json_with_nan(path: Path) -> bytes:
+    return re.sub(rb'"test_accuracy": [0-9.]+', b'"test_accuracy": NaN', path.read_bytes())
+
+
+def tensors_with_nan(path: Path, agreeing: bool = False) -> bytes:
+    with safe_open(path, framework="numpy") as file:
+        arrays, header = {name: file.get_tensor(name).copy() for name in file.keys()}, json.loads(file.metadata()["about"])  # noqa: SIM118
+    next(array for array in arrays.values() if array.dtype.kind == "f").flat[0] = np.nan
+    if agreeing:
+        header["digest"] = artifacts.digest_of(arrays, {key: value for key, value in header.items() if key != "digest"})
+    return save(arrays, metadata={"about": json.dumps(header)})
+
+
+def test_a_damaged_file_is_refused_by_every_stage_that_reads_it(built, tmp_path):
+    counts = {str(job): refused_by(job, built, tmp_path / str(job)) for job in READERS}
+    for job, refused in counts.items():
+        print(f"\n{job}: {', '.join(f'{kind} {count}' for kind, count in refused.items())}", end="")
+    total = sum(count for refused in counts.values() for count in refused.values())
+    kinds = {kind for refused in counts.values() for kind in refused}
+    print(f"\n{total} damaged files of {len(kinds)} kinds refused by the {len(counts)} stages that read them")
+
+
+def refused_by(job: Job, built: Path, folder: Path) -> dict[str, int]:
+    """How many damaged files of each kind a job refuses, which must be all."""
+    own = [file for file in job.files if file.startswith("results/")]
+    for file in (*own, "published.csv"):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(built / file, folder / file)
+    refused = dict.fromkeys(map(kind_of, own), 0)
+    for kind in refused:
+        file = next(file for file in own if kind_of(file) == kind)
+        for name, content in damages(file, built):
+            assert content != (built / file).read_bytes()
+            (folder / file).write_bytes(content)
+            said = job.run(folder)
+            assert said.startswith(f"ArtifactError: {file}: "), (str(job), file, name, said)
+            assert not [output for output in job.products if (folder / output).exists()], (str(job), file, name)
+            refused[kind] += 1
+        shutil.copy(built / file, folder / file)
+    return refused
+
+
+def test_no_single_bit_of_an_artifact_flips_unnoticed(tmp_path):
+    table = pd.DataFrame({"name": ["a", "b"], "value": [0.1, 2.0], "count": [3, 4]})
+    arrays = {"x": np.arange(4, dtype=np.float32), "y": np.arange(2)}
+    kinds: dict[str, tuple[Callable, Callable, Any]] = {
+        "t.safetensors": (
+            artifacts.write_tensors,
+            lambda path: (artifacts.read_tensors(path), artifacts.read_about(path)),
+            arrays,
+        ),
+        "t.csv": (artifacts.write_table, artifacts.read_table, table),
+        "t.json": (artifacts.write_json, artifacts.read_json, {"accuracy": 0.5, "warnings": ["a"]}),
+    }
+    for name, (write, read, content) in kinds.items():
+        path = tmp_path / "digits/fc2/det/seed0" / name
+        write(path, content)
+        whole, before = path.read_bytes(), str(read(path))
+        refused = 0
+        for place in range(len(whole)):
+            for bit in range(8):
+                path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+                try:
+                    assert str(read(path)) == before, (name, place, bit)
+                except ArtifactError as error:
+                    assert str(path) in str(error)  # noqa: PT017
+                    refused += 1
+        print(f"\n{name}: {refused} of {8 * len(whole)} flipped bits refused, {8 * len(whole) - refused} change nothing")
+        assert refused > 7.9 * len(whole)
+
+
+def test_a_folder_of_results_may_be_moved_and_a_file_copied_elsewhere(tmp_path):
+    path = tmp_path / "results/digits/fc2/det/seed0/weights.safetensors"
+    artifacts.write_tensors(path, {"x": np.zeros(2)})
+    artifacts.write_json(path.with_name("fit.json"), {"a": 1})
+    shutil.move(tmp_path / "results", tmp_path / "old")
+    moved = tmp_path / "old/digits/fc2/det/seed0"
+    assert artifacts.read_json(moved / "fit.json") == {"a": 1}
+    shutil.copy(moved / "weights.safetensors", tmp_path / "mine.safetensors")
+    for place in (moved / "weights.safetensors", tmp_path / "mine.safetensors"):
+        assert list(artifacts.read_tensors(place)) == ["x"]
+    other = tmp_path / "old/digits/fc2/det/seed1/weights.safetensors"
+    other.parent.mkdir()
+    shutil.copy(moved / "weights.safetensors", other)
+    with pytest.raises(
+        ArtifactError, match=r"seed1.*: holds what belongs to digits/fc2/det/seed0/weights\.safetensors; delete"
+    ):
+        artifacts.read_tensors(other)
+
+
+def test_tables_are_read_by_pandas_as_they_are(tmp_path):
+    artifacts.write_table(tmp_path / "t.csv", pd.DataFrame({"a": [1, 2]}))
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert list(table["a"]) == [1, 2]
+    assert table["digest"].nunique() == 1
+
+
+def test_damaged_sources_of_data_are_refused(tmp_path, monkeypatch):
+    """MNIST's files in little: the digests of what is written here stand in the place of the published ones."""
+    names, generator = sorted(data.DIGESTS["MNIST"]), np.random.default_rng(0)
+    contents = {name: generator.bytes(500 + place) for place, name in enumerate(names)}
+    monkeypatch.setitem(data.DIGESTS, "MNIST", {name: md5(content).hexdigest() for name, content in contents.items()})
+    raw, refused = tmp_path / "MNIST/raw", 0
+    raw.mkdir(parents=True)
+    for name in names:
+        whole = contents[name]
+        others = [contents[other] for other in names if other != name]
+        flips = [whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :] for place in range(0, 500, 25)]
+        for content in (None, b"", whole[:-1], whole[:250], *others, *flips):
+            for other in names:
+                (raw / other).write_bytes(contents[other])
+            (raw / name).write_bytes(content) if content is not None else (raw / name).unlink()
+            with pytest.raises(DataError, match=rf"{name}: is (missing|not the published file)"):
+                data.mnist(folder=str(tmp_path), download=False)
+            refused += 1
+    print(f"\n{refused} damaged sources of data refused")
+
+
+def test_digits_that_are_not_those_of_scikit_learn_are_refused(monkeypatch):
+    from sklearn import datasets
+
+    changed = datasets.load_digits()
+    changed.images[100, 3, 3] += 1
+    monkeypatch.setattr(datasets, "load_digits", lambda: changed)
+    with pytest.raises(DataError, match="scikit-learn's digits are not those it is published with; install it again"):
+        data.digits()
+
+
+def test_a_flipped_bit_in_arrays_of_the_users_own_is_refused_or_changes_nothing(tmp_path):
+    x, y = np.linspace(0, 1, 12 * 9).reshape(12, 3, 3).astype(np.float32), np.arange(12) % 2
+    refused, flips, path = 0, 0, tmp_path / "own.npz"
+    np.savez_compressed(path, x_train=x, y_train=y, x_test=x, y_test=y)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        flips += 1
+        try:
+            found = data.npz(file=str(path))
+        except DataError:
+            refused += 1
+            continue
+        assert np.array_equal(found.train.x[:, 0], x)
+        assert np.array_equal(found.test.y, y)
+    print(f"\nnpz: {refused} of {flips} flipped bits refused, {flips - refused} change nothing")
+    assert refused > flips / 2
