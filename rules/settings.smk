@@ -25,6 +25,7 @@ def one_of(names):
 
 
 RESULTS, LOGS = folders(config["results"], config.get("variant"))
+WRITTEN = [RESULTS]
 
 
 pathvars:

@@ -143,4 +143,3 @@ def descend(
 
 def _cross_entropy(network: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
     return cross_entropy(network(networks.channels_last(x)), y)
-
