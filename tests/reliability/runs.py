@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.workflow.conftest import Project, copy_project
 
-SECONDS = 120.0
+SECONDS = 300.0
 LONG = {"epochs": 30, "batch_size": 20, "learning_rate": 0.01}
 MAP = {"method": "maximum_a_posteriori", "prior": "he", **LONG}
 TRAININGS = {
@@ -90,6 +90,10 @@ class Run:
     @property
     def is_over(self) -> bool:
         return self.process.poll() is not None
+
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """Wait until something holds, or until it is over."""
+        wait_until(lambda: self.is_over or condition(), pause=0.001)
 
     def end(self) -> int:
         """Wait for its end, and for that of all its processes; its status."""

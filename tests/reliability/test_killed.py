@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import resource
 import shutil
 import signal
@@ -12,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,8 @@ pytestmark = [
 KINDS = {"snakemake": 12, "group": 10, "job": 12, "server": 4, "memory": 4, "disk": 4, "read-only": 4}
 SEEDS = range(5)
 MOUNTED = ("disk", "read-only")
+#: What no run survives; the others take a job or the process that jobs are forked from, and the run tries again.
+FATAL = ("snakemake", "group", *MOUNTED)
 REASONS = {"disk": "No space left on device", "read-only": "Read-only file system"}
 NO_MOUNT = "a full disk and a read-only folder need a small file system of their own, which only root can mount"
 
@@ -66,7 +68,7 @@ def artifacts(project: Project) -> dict[str, str]:
 
 
 def disturb(run: Run, kind: str, chance: random.Random) -> bool:
-    """Do something bad to a run; whether there was something to do it to."""
+    """Do something bad to a run; whether it has hit something."""
     results = run.project.folder / "results"
     if kind == "disk":
         fill(results)
@@ -74,26 +76,56 @@ def disturb(run: Run, kind: str, chance: random.Random) -> bool:
         assert mount("--bind", str(results), str(results))
         assert mount("-o", "remount,bind,ro", str(results))
     elif kind == "group":
+        # Just as a file appears, which would be seen half-written if it were not written under another name.
+        before = appeared(results)
+        run.wait_until(lambda: appeared(results) - before)
+        if run.is_over:
+            return False
+        for process in [*run.jobs(), run.process.pid]:
+            kill(process)
         os.killpg(run.process.pid, signal.SIGKILL)
     elif kind == "snakemake":
         os.kill(run.process.pid, signal.SIGKILL)
+    elif kind == "server":
+        killed = [kill(server) for server in run.servers()]
+        return any(killed)
     else:
-        targets = run.servers() if kind == "server" else sorted(run.jobs())
-        if not targets:
+        failures, jobs = run.said.count("Error in rule"), sorted(run.jobs())
+        job = chance.choice(jobs) if jobs else None
+        if job is None or not (kill(job) if kind == "job" else limit_memory(job)):
             return False
-        target = chance.choice(targets)
-        try:
-            if kind == "memory":
-                resource.prlimit(target, resource.RLIMIT_AS, (2**20, resource.RLIM_INFINITY))
-            else:
-                os.kill(target, signal.SIGKILL)
-        except ProcessLookupError:
-            return False
+        wait_until(lambda: job not in run.processes())
+        time.sleep(0.5)
+        return run.said.count("Error in rule") > failures
     return True
 
 
+def appeared(folder: Path) -> set[str]:
+    """The files in a folder, but for checkpoints."""
+    return {
+        os.path.join(place, file)
+        for place, _, files in os.walk(folder)
+        if not place.endswith("checkpoint")
+        for file in files
+    }
+
+
+def kill(process: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+        return True
+    return False
+
+
+def limit_memory(process: int) -> bool:
+    with suppress(ProcessLookupError):
+        resource.prlimit(process, resource.RLIMIT_AS, (2**20, resource.RLIM_INFINITY))
+        return True
+    return False
+
+
 def fill(folder: Path) -> None:
-    with (folder / ".filler").open("wb", buffering=0) as file:
+    with (folder / ".filler").open("ab", buffering=0) as file:
         for size in (2**20, 2**12, 1):
             try:
                 while True:
@@ -104,9 +136,10 @@ def fill(folder: Path) -> None:
 
 def repair(project: Project, kind: str) -> None:
     """Undo what was done to the folder of results, after a run there was refused."""
-    if kind not in MOUNTED:
-        return
     results = project.folder / "results"
+    if kind == "disk":
+        # A job that failed has made room.
+        fill(results)
     refused = project.snakemake("--cores", "2", check=False)
     assert refused.returncode
     assert f"results cannot be written: {REASONS[kind]}. Nothing was run." in refused.stderr
@@ -124,20 +157,37 @@ def begin_anew(project: Project) -> None:
 
 
 def goings_on(project: Project) -> int:
-    """How many trainings of the last run went on from a checkpoint."""
-    return sum(len(re.findall("goes on after", path.read_text())) for path in (project.folder / "logs").rglob("train.log"))
+    """How many trainings went on from a checkpoint since this was asked last."""
+    logs = list((project.folder / "logs").rglob("train.log"))
+    found = sum("goes on after" in path.read_text() for path in logs)
+    for path in logs:
+        path.unlink()
+    return found
 
 
-def disturbed(project: Project, kind: str, chance: random.Random) -> tuple[Run, int, int]:
-    """A run that something bad is done to at a random moment, its status, and how many of its files were unfinished then."""
-    run = Run(project)
+def disturbed(project: Project, planned: list[str], chance: random.Random) -> tuple[Run, list[tuple[str, int]]]:
+    """A run that is disturbed as planned, again and again at random moments, until it is over.
+
+    Returns the run, and what has hit it, each with the number of files that were unfinished at that moment.
+    """
+    run, hits = Run(project, "--retries", "2"), []
     try:
-        after = chance.randrange(5)
-        wait_until(lambda: run.is_over or run.finished >= after)
-        time.sleep(chance.random())
-        wait_until(lambda: run.is_over or (unfinished(project) and run.jobs()), pause=0.001)
-        hit = unfinished(project) if not run.is_over and disturb(run, kind, chance) else 0
-        return run, run.end(), hit
+        for kind in planned:
+            moment = run.finished + chance.randrange(4)
+            run.wait_until(lambda finished=moment: run.finished >= finished)
+            time.sleep(chance.random() / 2)
+            run.wait_until(lambda: unfinished(project) and run.jobs())
+            begun = unfinished(project)
+            if run.is_over or not disturb(run, kind, chance):
+                break
+            hits.append((kind, begun))
+            if kind in FATAL:
+                break
+        run.end()
+        if hits and hits[-1][0] in MOUNTED and REASONS[hits[-1][0]] not in run.said:
+            # It was done before it noticed.
+            repair(project, hits.pop()[0])
+        return run, hits
     finally:
         run.kill_all()
 
@@ -150,18 +200,16 @@ def test_a_disturbed_run_goes_on_to_the_same_bytes(seed, disk, undisturbed, caps
     survived: Counter[str] = Counter()
     begun = resumed = 0
     while planned:
-        kind = planned[0]
-        run, status, hit = disturbed(project, kind, chance)
+        run, hits = disturbed(project, planned, chance)
         assert "--unlock" not in run.said
-        assert artifacts(project).items() <= undisturbed.items(), f"{kind} left something that is not whole"
+        assert artifacts(project).items() <= undisturbed.items(), f"{hits} left something that is not whole"
         resumed += goings_on(project)
-        if kind in MOUNTED and hit:
-            repair(project, kind)
-        if hit and (status or kind == "server"):
-            assert REASONS.get(kind, "") in run.said
+        for kind, files in hits:
             survived[planned.pop(0)] += 1
-            begun += hit
-        if status == 0:
+            begun += files
+            if kind in MOUNTED:
+                repair(project, kind)
+        if run.process.returncode == 0:
             assert project.digests() == undisturbed
             begin_anew(project)
     run = Run(project)
