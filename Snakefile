@@ -52,7 +52,15 @@ else:
         localrule: True
 
 
+if workflow.modifier.is_main_snakefile() and workflow.exec_mode == ExecMode.DEFAULT:
+    running.forget_the_killed(WRITTEN)
+
+
 onstart:
+    try:
+        running.begin(WRITTEN, local=workflow.local_exec)
+    except running.RunError as error:
+        raise WorkflowError(str(error)) from None
     if workflow.local_exec:
         fork_server.offer()
         devices.offer()
@@ -66,4 +74,6 @@ onsuccess:
 
 
 onerror:
+    for folder in WRITTEN:
+        running.tidy(Path(folder))
     announce_failures()

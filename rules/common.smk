@@ -31,10 +31,15 @@ ROOT = own_folder(workflow.current_basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
 import yaml
-from resilience import catalog, devices, fork_server
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import ExecMode
+
+from resilience import catalog, devices, fork_server, running
 from resilience.provenance import canonical, code_digest, content_digest
 
 fork_server.let_jobs_import_from(ROOT / "src")
+if workflow.exec_mode == ExecMode.DEFAULT:
+    running.arrive()
 
 
 def recipe(script, functions=(), **settings):

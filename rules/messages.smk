@@ -75,7 +75,9 @@ def cause_of(path, killed):
         return causes[-1]
     if "done, peak memory" in text:
         return None
-    return killed.get(path, "the job ended without saying why; it may have been killed")
+    return killed.get(
+        path, "the job ended without saying why; it may have been killed, for lack of memory, say"
+    )
 
 
 def killed_by_slurm():

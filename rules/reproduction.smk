@@ -31,6 +31,7 @@ def settings_of(run):
 
 SETTINGS = {run: settings_of(run) for run in RUNS}
 RESULTS, LOGS = folders("results/reproduction", config.get("variant"))
+WRITTEN = [RESULTS, *(folders(run["results"], run.get("variant"))[0] for run in SETTINGS.values())]
 
 
 pathvars:

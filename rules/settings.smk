@@ -30,6 +30,7 @@ def one_of(names):
 
 
 RESULTS, LOGS = folders(config["results"], config.get("variant"))
+WRITTEN = [RESULTS]
 
 
 pathvars:

@@ -12,14 +12,17 @@ import io
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from resilience import running
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,15 +42,25 @@ class ArtifactError(ValueError):
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
-    """A name to write to that becomes ``path`` when the block ends without an error."""
+    """A name to write to that becomes ``path`` when the block ends without an error.
+
+    Raises
+    ------
+    ArtifactError
+        If the file cannot be written: the disk is full, or the folder is read-only, say.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    # No two processes write to the same file, not even where one is left over from a run that was killed.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{running.PARTIAL}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path} cannot be written: {error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def place_of(path: str | Path) -> str:

@@ -8,9 +8,11 @@ The server ends with the run that it belongs to, and a fork ends when the job th
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import runpy
+import select
 import shutil
 import signal
 import socket
@@ -41,7 +43,9 @@ def let_jobs_import_from(folder: Path) -> None:
 def offer() -> None:
     """Let the jobs of this process start a server and hand themselves over."""
     if hasattr(os, "fork") and hasattr(socket, "send_fds"):
-        os.environ[VARIABLE] = f"{tempfile.mkdtemp(prefix='resilience-')}:{os.getpid()}"
+        folder = tempfile.mkdtemp(prefix="resilience-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ[VARIABLE] = f"{folder}:{os.getpid()}"
 
 
 def hand_over() -> None:
@@ -54,9 +58,11 @@ def hand_over() -> None:
     if connection is None:
         return
     job = json.dumps({"argv": sys.argv, "path": sys.path, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
-    socket.send_fds(connection, [len(job).to_bytes(8, "big")], [0, 1, 2])
-    connection.sendall(job)
-    status = connection.recv(1)
+    status = b""
+    with suppress(ConnectionError):
+        socket.send_fds(connection, [len(job).to_bytes(8, "big")], [0, 1, 2])
+        connection.sendall(job)
+        status = connection.recv(1)
     if not status:
         print(
             "The process of this job ended without a word; it may have been killed, for lack of memory, say.",
@@ -75,7 +81,11 @@ def _connect(address: str, owner: str) -> socket.socket | None:
     while time.monotonic() < deadline:
         try:
             connection.connect(address)
-        except OSError:
+        except OSError as error:
+            if isinstance(error, ConnectionRefusedError):
+                # Its server was killed.
+                Path(address).unlink(missing_ok=True)
+                started = False
             if not started:
                 command = [sys.executable, __file__, address, owner]
                 quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
@@ -101,7 +111,7 @@ def serve(address: str, owner: int) -> None:
         with suppress(ImportError):
             import_module(module)
     try:
-        while _is_alive(owner):
+        while not ends_within(owner, 0.0):
             try:
                 connection, _ = listener.accept()
             except TimeoutError:
@@ -148,14 +158,28 @@ def _end_with(connection: socket.socket) -> None:
         os._exit(1)
 
 
-def _is_alive(process: int) -> bool:
+def ends_within(process: int, seconds: float) -> bool:
+    """Whether a process has ended, or does within some seconds."""
     try:
-        os.kill(process, 0)
+        handle = os.pidfd_open(process)
     except ProcessLookupError:
-        return False
-    except PermissionError:
         return True
-    return True
+    except (AttributeError, OSError):
+        # Not Linux, or an old one.
+        time.sleep(seconds)
+        try:
+            os.kill(process, 0)
+        except PermissionError:
+            return False
+        except ProcessLookupError:
+            return True
+        return False
+    try:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        return bool(poll.poll(1000 * seconds))
+    finally:
+        os.close(handle)
 
 
 if __name__ == "__main__":

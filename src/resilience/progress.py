@@ -14,6 +14,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from resilience import running
+
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -21,7 +23,8 @@ logger = logging.getLogger("resilience")
 
 
 def start(log: str | Path) -> None:
-    """Send what the library says to a log file, and make an error end with its cause and the name of that file."""
+    """Begin a job: what the library says goes to a log file, an error ends with its cause, and the job ends with its run."""
+    running.end_with_run()
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, mode="w")
@@ -48,6 +51,8 @@ def finish() -> None:
 
 def cause(error: BaseException) -> str:
     """An error as one sentence."""
+    if isinstance(error, MemoryError) and not str(error):
+        return "MemoryError: there was not enough memory for this job"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

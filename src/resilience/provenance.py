@@ -20,7 +20,17 @@ LIBRARY = Path(__file__).parent
 #: Modules whose code never reaches an artifact: what they do is shown, logged or checked before a job starts.
 SILENT = frozenset(
     f"resilience.{name}"
-    for name in ("catalog", "config", "parameters", "progress", "provenance", "fork_server", "devices", "training.cost")
+    for name in (
+        "catalog",
+        "config",
+        "parameters",
+        "progress",
+        "provenance",
+        "fork_server",
+        "running",
+        "devices",
+        "training.cost",
+    )
 )
 
 

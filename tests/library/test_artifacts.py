@@ -71,6 +71,26 @@ def test_missing_tensor_is_named(tmp_path):
         artifacts.read_tensors(tmp_path / "t.safetensors", ["relevance"])
 
 
+def test_what_cannot_be_written_is_named_with_the_reason(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for write, name, content in (
+        (artifacts.write_tensors, "t.safetensors", ARRAYS),
+        (artifacts.write_table, "t.csv", pd.DataFrame({"a": [1]})),
+        (artifacts.write_json, "f.json", {"a": 1}),
+    ):
+        with pytest.raises(ArtifactError, match=rf"file/{name} cannot be written: .*(Not a directory|File exists)"):
+            write(tmp_path / "file" / name, content)
+
+
+def test_two_writers_of_one_file_do_not_share_what_is_half_written(tmp_path):
+    path = tmp_path / "f.txt"
+    with artifacts.whole(path) as first, artifacts.whole(path) as second:
+        first.write_text("first")
+        second.write_text("sec")
+    assert path.read_text() == "first"
+    assert [file.name for file in tmp_path.iterdir()] == ["f.txt"]
+
+
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "f.json"
     artifacts.write_json(path, {"a": 1})

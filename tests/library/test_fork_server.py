@@ -93,6 +93,15 @@ def test_a_fork_ends_when_the_job_that_waits_for_it_is_killed(owner, tmp_path):
     wait_until(lambda: not Path(f"/proc/{fork}").exists())
 
 
+def test_a_server_that_was_killed_is_replaced(owner, tmp_path):
+    command = job(tmp_path, "import os; print(os.getppid())")
+    server = int(run(command).stdout)
+    os.kill(server, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{server}/cmdline").exists() or not Path(f"/proc/{server}/cmdline").read_text())
+    other = int(run(command).stdout)
+    assert other not in (server, os.getpid())
+
+
 def test_code_that_was_edited_since_the_server_started_counts(owner, tmp_path):
     assert run(job(tmp_path, "print(1)")).stdout == "1\n"
     assert run(job(tmp_path, "print(2)")).stdout == "2\n"

@@ -20,9 +20,9 @@ from resilience.parameters import Count, Fraction, Positive, TrainingName
 from resilience.posterior import DRAWS
 from resilience.progress import logger, steps
 from resilience.seeding import seed_of
-from resilience.training import cost, diagnostics
+from resilience.training import cost, diagnostics, kernels
 from resilience.training import prior as priors
-from resilience.training.checkpoints import Checkpoint, identity_of
+from resilience.training.checkpoints import Checkpoint, checkpoint_of
 from resilience.training.fit import Fit, Task, TrainingError
 
 
@@ -231,7 +231,8 @@ def _sample(
     """Draws [chains, draws, P] and facts of one chain for each of ``parts``, the images and labels that it learns from."""
     starts = _starts(task, len(parts))[: len(parts)]
     potentials = [potential_energy(replace(task, x=x, y=y), deviations) for x, y in parts]
-    checkpoints = _checkpoints(task, (sampler, deviations, len(parts), draws, warmup), starts)
+    settings = (sampler, deviations, len(parts), draws, warmup)
+    checkpoints = [checkpoint_of(task, f"chain{index}", settings, starts) for index in range(len(parts))]
     if left := len(parts) * (warmup + draws) - sum(checkpoint.iteration for checkpoint in checkpoints):
         cost.announce(
             lambda: potential_grad(potentials[0], {"weights": starts[0].clone()}),
@@ -245,16 +246,6 @@ def _sample(
         for index, (potential, start, checkpoint) in enumerate(zip(potentials, starts, checkpoints, strict=True))
     ]
     return torch.stack([chain for chain, _ in found]), [facts for _, facts in found]
-
-
-def _checkpoints(task: Task, settings: tuple[object, ...], starts: list[Tensor]) -> list[Checkpoint]:
-    """One for each chain. What decides a chain is part of their identity, so none is taken for that of another chain."""
-    if task.checkpoints is None:
-        return [Checkpoint() for _ in starts]
-    versions = (torch.__version__, pyro.__version__, task.x.device.type)
-    of_task = (task.recipe, dict(task.settings), task.classes, task.seed)
-    identity = identity_of([*of_task, *settings, *versions], [task.x, task.y, *starts])
-    return [Checkpoint(task.checkpoints, identity, chain) for chain in range(len(starts))]
 
 
 def _starts(task: Task, chains: int) -> list[Tensor]:
@@ -315,14 +306,14 @@ def sample_chain(
     found = checkpoint.read()
     pyro.set_rng_seed(seed_of(seed, "chain", index) % 2**32)
     with pyro.validation_enabled(False):
-        kernel.initial_params = {"weights": (found.position.to(start.device) if found else start).clone()}
+        kernel.initial_params = {"weights": (found.state["position"].to(start.device) if found else start).clone()}
         kernel.setup(warmup)
         if not kernel._potential_energy_last.isfinite():
             raise TrainingError(f"chain {index + 1}: the posterior density is zero where it starts; choose another start")
         drawn: list[Tensor] = []
         done, written = 0, 0
         if found:
-            found.restore(kernel)
+            kernels.restore(kernel, found.state)
             drawn.extend(found.draws.to(start.device))
             done, written = found.iteration, len(drawn)
             logger.info("chain %d goes on after iteration %d of %d", index + 1, done, warmup + draws)
@@ -334,7 +325,8 @@ def sample_chain(
                 if reason := diagnostics.collapse(kernel, start, position, finished):
                     raise TrainingError(f"chain {index + 1} has collapsed: {reason}")
                 if checkpoint.due or finished == warmup + draws:
-                    checkpoint.write(kernel, finished, drawn[written:])
+                    new = torch.stack(drawn[written:]) if len(drawn) > written else None
+                    checkpoint.write(finished, kernels.state_of(kernel), new)
                     written = len(drawn)
                 advance()
     facts = kernel.diagnostics()

@@ -1,8 +1,8 @@
-"""Where a chain stands, on disk, so that a job that was killed goes on after its last finished iteration.
+"""Where a chain or a descent stands, on disk, so that a job that was killed goes on after its last finished iteration.
 
-A chain that goes on gives the bytes of one that was never stopped: its position and random numbers, what its kernel has
-counted and what it has adapted are all restored as they were. Draws are written once, in pieces, so that what is written
-at a time is what is new and the state of one chain.
+What goes on gives the bytes of what was never stopped: weights and random numbers, and what a kernel or an optimiser has
+counted and adapted, are all restored as they were. Draws are written once, in pieces, so that what is written at a time is
+what is new and one state.
 """
 
 from __future__ import annotations
@@ -13,72 +13,43 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyro
 import torch
 from torch import Tensor
 
 from resilience.artifacts import Arrays, ArtifactError, digest_of, read_about, read_tensors, write_tensors
-
-if TYPE_CHECKING:
-    from pyro.infer import HMC
+from resilience.training.fit import Task
 
 SECONDS_BETWEEN = 30.0
-
-#: What a kernel of pyro counts, and what it knows of its step size. The mass matrix is never adapted here.
-COUNTED = ("_t", "_accept_cnt", "_mean_accept_prob", "_divergences")
-ADAPTED = ("step_size", "_current_window")
-AVERAGED = ("prox_center", "_x_avg", "_g_avg", "_x_t", "_t")
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a chain was found: its finished iterations, its draws so far [draws, P], and the state of its kernel."""
+    """Where a chain or a descent was found: its finished iterations, its state, and its draws so far [draws, P]."""
 
     iteration: int
+    state: Any
     draws: Tensor
-    arrays: Arrays
-    kernel: dict[str, Any]
-
-    @property
-    def position(self) -> Tensor:
-        """Weights [P]."""
-        return torch.from_numpy(self.arrays["position"])
-
-    def restore(self, kernel: HMC) -> None:
-        """Put a kernel that was set up at the position into the state that it was in, and random numbers likewise.
-
-        The gradient there is not computed anew but the one that was kept, since its last digits could differ.
-        """
-        like = kernel.initial_params["weights"]
-        gradient = torch.from_numpy(self.arrays["gradient"]).to(like.device)
-        energy = torch.from_numpy(self.arrays["energy"]).to(like.device).reshape(())
-        kernel._cache({"weights": like}, energy, {"weights": gradient})
-        for part, names in _parts(kernel):
-            for name, value in zip(names, self.kernel[type(part).__name__], strict=True):
-                if value is not None:
-                    setattr(part, name, value)
-        torch.set_rng_state(torch.from_numpy(self.arrays["random"]))
-        if like.is_cuda:
-            torch.cuda.set_rng_state(torch.from_numpy(self.arrays["random_cuda"]), like.device)
 
 
 class Checkpoint:
-    """The files of one chain in a folder, or nothing at all where there is no folder.
+    """The files of one chain or descent in a folder, or nothing at all where there is no folder.
 
     Parameters
     ----------
     folder
-        Of all chains of a job.
+        Of everything that a job keeps.
     identity
-        Of everything that decides the chain; see :func:`identity_of`. Files with another one count for nothing.
-    chain
-        Its number.
+        Of everything that decides the outcome; see :func:`checkpoint_of`. Files with another one count for nothing.
+    name
+        What its files begin with.
     """
 
-    def __init__(self, folder: Path | None = None, identity: str = "", chain: int = 0) -> None:
-        self.folder, self.identity, self.chain = folder, identity, chain
+    def __init__(self, folder: Path | None = None, identity: str = "", name: str = "") -> None:
+        self.folder, self.identity, self.name = folder, identity, name
         self._pieces: list[str] = []
         self._written = time.monotonic()
 
@@ -96,7 +67,7 @@ class Checkpoint:
             return 0
 
     def read(self) -> Standing | None:
-        """Where the chain stands. Files that are damaged or of another chain are deleted."""
+        """Where it stands. Files that are damaged or of another identity are deleted."""
         if self.folder is None:
             return None
         try:
@@ -105,30 +76,36 @@ class Checkpoint:
             if [piece["digest"] for _, piece in pieces] != about["pieces"]:
                 raise ArtifactError(f"{self._state}: belongs to other draws")
         except ValueError:
-            for file in self.folder.glob(f"chain{self.chain}.*"):
+            for file in self.folder.glob(f"{self.name}.*"):
                 file.unlink()
             return None
         self._pieces = about["pieces"]
-        return Standing(about["iteration"], _joined([piece["draws"] for piece, _ in pieces]), arrays, about["kernel"])
+        draws = _joined([piece["draws"] for piece, _ in pieces])
+        return Standing(about["iteration"], _unpacked(about["state"], arrays), draws)
 
-    def write(self, kernel: HMC, iteration: int, new: list[Tensor]) -> None:
-        """Keep the state after an iteration, and the draws that came since the last time."""
+    def write(self, iteration: int, state: Any, new: Tensor | None = None) -> None:
+        """Keep the state after an iteration, and the draws that came since the last time. What is not finite is not kept.
+
+        Parameters
+        ----------
+        iteration
+            How many are finished.
+        state
+            Tensors and whatever JSON holds, in lists and dictionaries.
+        new
+            Draws [count, P].
+        """
         if self.folder is None:
             return
+        arrays: Arrays = {}
+        packed = _packed(state, arrays)
+        if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
+            return
         # Draws first: until the state counts them they are not there, and are overwritten by those of the next job.
-        if new:
-            self._pieces.append(self._write(self._piece(len(self._pieces)), {"draws": torch.stack(new).cpu().numpy()}, {}))
-        position, energy, gradient = kernel._fetch_from_cache()
-        state = {
-            "position": position["weights"].cpu().numpy(),
-            "gradient": gradient["weights"].cpu().numpy(),
-            "energy": energy.cpu().numpy().reshape(1),
-            "random": torch.get_rng_state().numpy(),
-        }
-        if position["weights"].is_cuda:
-            state["random_cuda"] = torch.cuda.get_rng_state(position["weights"].device).numpy()
-        of_kernel = {type(part).__name__: [getattr(part, name, None) for name in names] for part, names in _parts(kernel)}
-        self._write(self._state, state, {"iteration": iteration, "pieces": self._pieces, "kernel": of_kernel})
+        if new is not None:
+            self._pieces.append(self._write(self._piece(len(self._pieces)), {"draws": new.cpu().numpy()}, {}))
+        about = {"iteration": iteration, "pieces": self._pieces, "state": packed}
+        self._write(self._state, arrays, about)
         self._written = time.monotonic()
 
     @property
@@ -140,7 +117,7 @@ class Checkpoint:
 
     def _file(self, name: str) -> Path:
         assert self.folder is not None
-        return self.folder / f"chain{self.chain}.{name}.safetensors"
+        return self.folder / f"{self.name}.{name}.safetensors"
 
     def _write(self, path: Path, arrays: Arrays, about: dict[str, Any]) -> str:
         about = {**about, "identity": self.identity}
@@ -151,16 +128,42 @@ class Checkpoint:
         """What :meth:`_write` wrote, or a ValueError."""
         arrays, about = read_tensors(path), read_about(path)
         if about.get("identity") != self.identity:
-            raise ArtifactError(f"{path}: is of another chain")
+            raise ArtifactError(f"{path}: is of something else")
         return arrays, {**about, "digest": digest_of(arrays, about)}
 
 
-def identity_of(settings: Iterable[object], tensors: Iterable[Tensor]) -> str:
-    """A digest of everything that decides chains: their settings, and the data and weights that they start from."""
-    digest = hashlib.sha256("\x1f".join(str(setting) for setting in settings).encode())
-    for tensor in tensors:
+def checkpoint_of(task: Task, name: str, settings: Iterable[object], tensors: Iterable[Tensor]) -> Checkpoint:
+    """The checkpoint of a chain or a descent of a task.
+
+    Parameters
+    ----------
+    task
+        Its folder, if it has one, its recipe and its data.
+    name
+        Of this chain or descent among those of the task.
+    settings, tensors
+        What else decides the outcome.
+    """
+    if task.checkpoints is None:
+        return Checkpoint()
+    versions = (torch.__version__, pyro.__version__, task.x.device.type)
+    of_task = (task.recipe, dict(task.settings), task.classes, task.seed)
+    digest = hashlib.sha256("\x1f".join(str(part) for part in [*of_task, *settings, *versions]).encode())
+    for tensor in (task.x, task.y, *tensors):
         digest.update(digest_of({"": tensor.cpu().numpy()}, {}).encode())
-    return digest.hexdigest()
+    return Checkpoint(task.checkpoints, digest.hexdigest(), name)
+
+
+def random_numbers(device: torch.device) -> list[Tensor]:
+    """Where PyTorch's own random numbers stand, on the CPU and on the device of a training."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def restore_random_numbers(states: list[Tensor], device: torch.device) -> None:
+    """Put :func:`random_numbers` back."""
+    torch.set_rng_state(states[0])
+    for state in states[1:]:
+        torch.cuda.set_rng_state(state, device)
 
 
 def discard(folder: Path) -> None:
@@ -168,12 +171,31 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _parts(kernel: HMC) -> list[tuple[Any, tuple[str, ...]]]:
-    """The objects of a kernel that change while it runs, each with the names of what changes."""
-    parts: list[tuple[Any, tuple[str, ...]]] = [(kernel, COUNTED), (kernel._adapter, ADAPTED)]
-    if kernel._adapter.adapt_step_size:
-        parts.append((kernel._adapter._step_size_adapt_scheme, AVERAGED))
-    return parts
+def _packed(value: Any, arrays: Arrays, name: str = "state") -> Any:
+    """A state as JSON, with the tensors put into ``arrays`` under the names that stand in their place."""
+    match value:
+        case Tensor():
+            arrays[name] = np.atleast_1d(value.detach().cpu().numpy())
+            return {"tensor": name, "shape": list(value.shape)}
+        case dict():
+            return {"pairs": [[key, _packed(item, arrays, f"{name}.{key}")] for key, item in value.items()]}
+        case list() | tuple():
+            return {"list": [_packed(item, arrays, f"{name}.{index}") for index, item in enumerate(value)]}
+        case _:
+            return {"plain": value}
+
+
+def _unpacked(packed: Any, arrays: Arrays) -> Any:
+    """What :func:`_packed` was given, with tensors on the CPU."""
+    match packed:
+        case {"tensor": name, "shape": shape}:
+            return torch.from_numpy(arrays[name]).reshape(shape)
+        case {"pairs": pairs}:
+            return {key: _unpacked(item, arrays) for key, item in pairs}
+        case {"list": items}:
+            return [_unpacked(item, arrays) for item in items]
+        case _:
+            return packed["plain"]
 
 
 def _joined(pieces: list[np.ndarray]) -> Tensor:

@@ -26,12 +26,15 @@ def ensemble(task: Task, *, members: Count, of: TrainingEntry) -> Fit:
         Their training, a point estimate.
     """
     train = catalog.load("trainings", of["method"])
-    fits = [
-        train(replace(task, seed=seed_of(task.seed, "member", index)), **catalog.options("trainings", of))
-        for index in range(members)
-    ]
+    fits = [train(_member(task, index), **catalog.options("trainings", of)) for index in range(members)]
     if any(fit.kind != POINT for fit in fits):
         raise TrainingError(f"the members of an ensemble are point estimates, which {of['method']} is not")
     weights = {name: torch.stack([fit.weights[name] for fit in fits]) for name in fits[0].weights}
     history = [{"member": index, **row} for index, fit in enumerate(fits) for row in fit.history]
     return Fit(weights, DRAWS, history)
+
+
+def _member(task: Task, index: int) -> Task:
+    """The task of a member, with a seed and a folder for checkpoints of its own."""
+    folder = task.checkpoints / f"member{index}" if task.checkpoints else None
+    return replace(task, seed=seed_of(task.seed, "member", index), checkpoints=folder)

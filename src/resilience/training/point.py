@@ -13,10 +13,10 @@ from resilience import catalog, networks, posterior
 from resilience.catalog import entry
 from resilience.parameters import AttackEntry, Count, Positive, Share
 from resilience.posterior import POINT
-from resilience.progress import track
 from resilience.seeding import seed_of
 from resilience.training import prior as priors
-from resilience.training.fit import Fit, Task, TrainingError
+from resilience.training.epochs import Descent, run
+from resilience.training.fit import Fit, Task
 
 #: Loss of a network on a batch of images and labels.
 Loss = Callable[[nn.Sequential, Tensor, Tensor], Tensor]
@@ -54,7 +54,7 @@ def adversarial(
     def loss(network: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
         return _cross_entropy(network, make(posterior.point(network), x, y, generator, **options), y)
 
-    return descend(task, loss, epochs, learning_rate, decay, batch_size)
+    return descend(task, loss, epochs, learning_rate, decay, batch_size, generator)
 
 
 @entry(draws=1, role="control")
@@ -78,7 +78,15 @@ def maximum_a_posteriori(
     return descend(task, loss, epochs, learning_rate, decay, batch_size)
 
 
-def descend(task: Task, loss: Loss, epochs: int, learning_rate: float, decay: float, batch_size: int) -> Fit:
+def descend(
+    task: Task,
+    loss: Loss,
+    epochs: int,
+    learning_rate: float,
+    decay: float,
+    batch_size: int,
+    generator: torch.Generator | None = None,
+) -> Fit:
     """Minimise a loss with Adam over shuffled batches.
 
     Parameters
@@ -95,6 +103,8 @@ def descend(task: Task, loss: Loss, epochs: int, learning_rate: float, decay: fl
         What is left of the learning rate at the end; it falls exponentially. 1 keeps it constant, as the paper does.
     batch_size
         Images in a batch.
+    generator
+        Of the random numbers that the loss draws, if it does, so that a training that was stopped goes on with them.
 
     Raises
     ------
@@ -104,27 +114,32 @@ def descend(task: Task, loss: Loss, epochs: int, learning_rate: float, decay: fl
     network = task.network()
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, decay ** (1 / epochs))
-    generator = torch.Generator().manual_seed(seed_of(task.seed, "batches"))
-    history: list[dict[str, Any]] = []
-    for epoch in track(range(1, epochs + 1), "training"):
-        total = torch.zeros((), device=task.x.device)
-        for batch in torch.randperm(len(task.x), generator=generator).to(task.x.device).split(batch_size):
-            value = loss(network, task.x[batch], task.y[batch])
-            optimiser.zero_grad()
-            value.backward()
-            optimiser.step()
-            total += value.detach() * len(batch)
+
+    def step(x: Tensor, y: Tensor) -> Tensor:
+        value = loss(network, x, y)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        return value.detach() * len(x)
+
+    def end_epoch(_: int) -> float:
         schedule.step()
-        mean = float(total) / len(task.x)
-        if not torch.isfinite(total):
-            raise TrainingError(f"the loss is {mean} in epoch {epoch}; a smaller learning_rate may help")
-        history.append({"epoch": epoch, "loss": mean, "validation_accuracy": _validate(task, network)})
+        return posterior.accuracy(posterior.point(network), task.validation_x, task.validation_y)
+
+    def state() -> dict[str, Any]:
+        parts = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+        return parts | {"generator": generator.get_state() if generator else None}
+
+    def restore(kept: dict[str, Any]) -> None:
+        network.load_state_dict(kept["network"])
+        optimiser.load_state_dict(kept["optimiser"])
+        schedule.load_state_dict(kept["schedule"])
+        if generator:
+            generator.set_state(kept["generator"])
+
+    history = run(task, Descent(step, end_epoch, state, restore), epochs, batch_size, "training")
     return Fit({name: value.clone() for name, value in network.state_dict().items()}, POINT, history)
 
 
 def _cross_entropy(network: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
     return cross_entropy(network(networks.channels_last(x)), y)
-
-
-def _validate(task: Task, network: nn.Sequential) -> float:
-    return posterior.accuracy(posterior.point(network), task.validation_x, task.validation_y)

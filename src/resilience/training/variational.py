@@ -17,13 +17,15 @@ from resilience.catalog import entry
 from resilience.networks import Weights
 from resilience.parameters import Count, Positive, Share
 from resilience.posterior import MEAN_FIELD, Posterior
-from resilience.progress import track
 from resilience.seeding import seed_of
 from resilience.training import prior as priors
-from resilience.training.fit import Fit, Task, TrainingError
+from resilience.training.epochs import Descent, run
+from resilience.training.fit import Fit, Task
 
 #: Draws used to follow the accuracy while training.
 DRAWS_FOR_ACCURACY = 10
+#: What pyro calls the parameters of the guide.
+SITES = ("loc", "log_scale")
 
 
 @entry(role="bayesian")
@@ -77,18 +79,26 @@ def svi(
     settings = {"optimizer": torch.optim.Adam, "optim_args": {"lr": learning_rate}, "gamma": decay ** (1 / epochs)}
     optimiser = ExponentialLR(settings)
     inference = SVI(model, guide, optimiser, TraceMeanField_ELBO())
-    generator = torch.Generator().manual_seed(seed_of(task.seed, "batches"))
-    history: list[dict[str, Any]] = []
-    for epoch in track(range(1, epochs + 1), "SVI"):
-        total = 0.0
-        for batch in torch.randperm(points, generator=generator).to(task.x.device).split(batch_size):
-            total += inference.step(task.x[batch], task.y[batch]) * len(batch) / points
+
+    def step(x: Tensor, y: Tensor) -> float:
+        return inference.step(x, y) * len(x) / points
+
+    def end_epoch(epoch: int) -> float:
         optimiser.step()
-        if not math.isfinite(total):
-            raise TrainingError(f"the ELBO is {total} in epoch {epoch}; a smaller learning_rate may help")
-        history.append({"epoch": epoch, "loss": total / points, "validation_accuracy": math.nan})
         if epoch == epochs or epoch % max(1, epochs // 20) == 0:
-            history[-1]["validation_accuracy"] = _validate(task, network, _parameters(initial))
+            return _validate(task, network, _parameters(initial))
+        return math.nan
+
+    def state() -> dict[str, Any]:
+        store = pyro.get_param_store()
+        return {"parameters": {name: store[name] for name in SITES}, "optimiser": optimiser.get_state()}
+
+    def restore(kept: dict[str, Any]) -> None:
+        for name in SITES:
+            pyro.param(name, kept["parameters"][name].to(task.x.device))
+        optimiser.set_state(kept["optimiser"])
+
+    history = run(task, Descent(step, end_epoch, state, restore), epochs, batch_size, "SVI")
     return Fit(_parameters(initial), MEAN_FIELD, history)
 
 
