@@ -1,4 +1,4 @@
-"""A Slurm of one node, and a finished run of the tiny config on it."""
+"""A Slurm of one node, and a finished run of the tiny config on it and one without it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.one_node import Slurm, missing_packages
-from tests.workflow.conftest import Project, copy_project, finished
-
-__all__ = ["finished"]
+from tests.workflow.conftest import Project, copy_project
 
 #: One command, as docs/cluster.md has it, but for the pause before Slurm is asked.
-COMMAND = ["--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3"]
+COMMAND = ["--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1"]
 SECONDS = 3600.0
 
 
@@ -87,6 +85,14 @@ def cluster() -> Iterator[Cluster]:
             cluster.slurm.stop()
 
 
+@pytest.fixture(scope="session")
+def local(tmp_path_factory) -> Project:
+    """A finished run of the tiny config without Slurm. Tests must not change it."""
+    project = copy_project(tmp_path_factory.mktemp("local"), seeds=1)
+    project.snakemake("--cores", "2", "--quiet", "rules")
+    return project
+
+
 @dataclass(frozen=True)
 class Finished:
     """A finished run on the cluster: the folder and the Slurm jobs."""
@@ -98,7 +104,7 @@ class Finished:
 @pytest.fixture(scope="session")
 def clustered(cluster, tmp_path_factory) -> Finished:
     """The whole tiny config on the cluster. Tests must not change it."""
-    project = copy_project(tmp_path_factory.mktemp("clustered"))
+    project = copy_project(tmp_path_factory.mktemp("clustered"), seeds=1)
     begun = time.monotonic()
     _, jobs = cluster.run(project)
     print(f"\nThe tiny config took {len(jobs)} submissions and {time.monotonic() - begun:.0f} s.")
