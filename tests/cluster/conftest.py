@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,12 +59,9 @@ class Cluster:
         self.runs.append(Run(process, said))
         return self.runs[-1]
 
-    def run(self, project: Project, *arguments: str) -> tuple[str, list[dict[str, str]]]:
-        """What a run said that must end well, and the Slurm jobs that it submitted."""
-        before = {job["JobId"] for job in self.slurm.jobs()}
-        status, said = self.start(project, *arguments).finish()
-        assert status == 0, said[-5000:]
-        return said, [job for job in self.slurm.jobs() if job["JobId"] not in before]
+    def jobs(self, project: Project) -> list[dict[str, str]]:
+        """The Slurm jobs of a project, as Slurm describes them."""
+        return [job for job in self.slurm.jobs() if Path(job["WorkDir"]) == project.folder]
 
 
 @pytest.fixture(scope="session")
@@ -93,19 +91,43 @@ def local(tmp_path_factory) -> Project:
     return project
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A finished run on the cluster: the folder and the Slurm jobs."""
+def start_of(local: Project, folder: Path) -> Project:
+    """A project that has the data and nothing else."""
+    project = copy_project(folder, seeds=1)
+    (folder / "results/digits").mkdir(parents=True)
+    for file in ("data.safetensors", "points.safetensors"):
+        shutil.copy2(local.folder / "results/digits" / file, folder / "results/digits")
+    return project
 
-    project: Project
-    jobs: list[dict[str, str]]
+
+#: What goes wrong with the training of a network, and the options of the run.
+TROUBLES = {
+    "too little memory at first": ["--set-resources", "train:mem_mb=400 * attempt * attempt"],
+    "too little memory": ["--set-resources", "train:mem_mb=400", "--retries", "0"],
+    "loss that is nan": ["--retries", "0"],
+}
 
 
 @pytest.fixture(scope="session")
-def clustered(cluster, tmp_path_factory) -> Finished:
-    """The whole tiny config on the cluster. Tests must not change it."""
+def troubled(cluster, local, tmp_path_factory) -> dict[str, tuple[Project, Run]]:
+    """A run for each of the troubles, all at once, since most of their time is waiting."""
+    runs = {}
+    for trouble, options in TROUBLES.items():
+        project = start_of(local, tmp_path_factory.mktemp("troubled"))
+        config = project.config()
+        if trouble == "loss that is nan":
+            config["trainings"]["det"]["learning_rate"] = 1e30
+        project.write_config(config)
+        runs[trouble] = (project, cluster.start(project, *options, "--", "results/digits/fc2/det/seed0/weights.safetensors"))
+    return runs
+
+
+@pytest.fixture(scope="session")
+def clustered(cluster, troubled, tmp_path_factory) -> Project:
+    """The whole tiny config on the cluster, behind the runs with troubles. Tests must not change it."""
     project = copy_project(tmp_path_factory.mktemp("clustered"), seeds=1)
     begun = time.monotonic()
-    _, jobs = cluster.run(project)
-    print(f"\nThe tiny config took {len(jobs)} submissions and {time.monotonic() - begun:.0f} s.")
-    return Finished(project, jobs)
+    status, said = cluster.start(project).finish()
+    assert status == 0, said[-5000:]
+    print(f"\nThe tiny config took {len(cluster.jobs(project))} submissions and {time.monotonic() - begun:.0f} s.")
+    return project
