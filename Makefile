@@ -1,6 +1,6 @@
 # make               set up .venv and run the default workflow; bars in a terminal, plain lines elsewhere
 # make test          set up what is missing and run the tests
-# make test-slurm    a Slurm of one node, from Debian's packages, and the workflow on it: minutes
+# make test-slurm    a Slurm of one node, from Debian's packages, and the workflow on it: minutes; needs root
 # make check         the fast part of the tests only: style, types, library
 # make reproduction  the paper's figures in little, under both definitions, beside the published numbers: about an hour
 # make bench         measure speed against the floor and against peers; make bench BENCH="lrp --threads 2" a part of it
@@ -44,6 +44,10 @@ bench: .venv/bench
 
 .venv/slurm: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group slurm
+	@touch $@
+
+.venv/s3: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group s3
 	@touch $@
 
 .venv/bench: .venv/installed

@@ -26,10 +26,13 @@ rule figure:
         "../workflow/scripts/figure.py"
 
 
+PICTURES = ["<results>/figures/{figure}.png", "<results>/figures/{figure}.pdf"]
+
+
 rule figures:
     """All figures."""
     input:
-        expand(rules.figure.output, figure=config["figures"]),
+        expand(PICTURES, figure=config["figures"]),
     localrule: True
 
 
@@ -41,7 +44,7 @@ for FIGURE in config["figures"]:
         name:
             FIGURE
         input:
-            expand(rules.figure.output, figure=FIGURE),
+            expand(PICTURES, figure=FIGURE),
         localrule: True
 
     getattr(rules, FIGURE).rule.docstring = figure_function(FIGURE).summary

@@ -52,14 +52,15 @@ def filled(section, name, wildcards):
 def own_files(section, name, wildcards):
     """The files and folders of the user's own that an entry names; not their times count, but their contents do.
 
-    What another rule makes, in a workflow that this one is a module of, need not be there yet.
+    What another rule makes, in a workflow that this one is a module of, need not be there yet. They lie here even where
+    results lie in a storage.
     """
     entry = filled(section, name, wildcards)
     for key, kind in catalog.paths(section, entry).items():
         path = Path(entry[key])
         if not is_made(path) and not (path.is_dir() if kind == "folder" else path.is_file()):
             refuse(f"{section}.{name}.{key}: there is no {kind} {path}")
-        yield str(path) if is_made(path) else ancient(str(path))
+        yield local(str(path) if is_made(path) else ancient(str(path)))
 
 
 def contents_of(section, entry):

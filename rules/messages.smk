@@ -19,13 +19,20 @@ def announce_results():
         "Report": "<results>/report.html",
         "Published numbers beside ours": "<results>/reproduction.png",
     }
-    for name, place in places.items():
-        if (path := Path(workflow.pathvars.apply(place))).exists():
-            print(f"{name}:".ljust(8), path, file=sys.stderr)
-    if (claims := Path(workflow.pathvars.apply("<results>/claims.csv"))).exists() and is_new(claims):
+    for name, pattern in places.items():
+        place = workflow.inputfile(workflow.pathvars.apply(pattern))
+        if exists(place):
+            address = place.storage_object.query if place.is_storage else place
+            print(f"{name}:".ljust(8), address, file=sys.stderr)
+    if (claims := lying_here("<results>/claims.csv")).exists() and is_new(claims):
         print(verdicts(claims), file=sys.stderr)
-    if (numbers := Path(workflow.pathvars.apply("<results>/reproduction.csv"))).exists() and is_new(numbers):
+    if (numbers := lying_here("<results>/reproduction.csv")).exists() and is_new(numbers):
         print(agreement(numbers), file=sys.stderr)
+
+
+def lying_here(pattern):
+    """Where a file or folder of this run lies on this machine: of what lies in a storage, the copy that jobs work on."""
+    return Path(workflow.inputfile(workflow.pathvars.apply(pattern)))
 
 
 def verdicts(path):
@@ -60,7 +67,7 @@ def is_new(path):
 
 def announce_failures():
     """Say of each job that failed in this run what the cause was and where its log lies, as the last lines of the run."""
-    recent = {path for path in Path(workflow.pathvars.apply("<logs>")).rglob("*.log") if is_new(path)}
+    recent = {path for path in lying_here("<logs>").rglob("*.log") if is_new(path)}
     killed = killed_by_slurm()
     failed = {path: cause for path in sorted(recent | set(killed)) if (cause := cause_of(path, killed))}
     lines = [f"Failed: {cause}\n  Log: {path}" for path, cause in failed.items()]

@@ -81,7 +81,7 @@ def tables_of(run):
 rule reproduction_table:
     """Put every published number beside those of the two runs."""
     input:
-        published=str(PUBLISHED),
+        published=local(str(PUBLISHED)),
         paper_run=sorted(set(tables_of("paper"))),
         published_run=sorted(set(tables_of("published"))),
     output:

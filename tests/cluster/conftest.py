@@ -1,8 +1,9 @@
-"""A Slurm of one node, and a finished run of the tiny config on it."""
+"""A Slurm of one node, and a finished run of the tiny config on it and one without it."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.one_node import Slurm, missing_packages
-from tests.workflow.conftest import Project, copy_project, finished
-
-__all__ = ["finished"]
+from tests.workflow.conftest import Project, copy_project
 
 #: One command, as docs/cluster.md has it, but for the pause before Slurm is asked.
-COMMAND = ["--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3"]
+COMMAND = ["--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1"]
 SECONDS = 3600.0
 
 
@@ -60,12 +59,9 @@ class Cluster:
         self.runs.append(Run(process, said))
         return self.runs[-1]
 
-    def run(self, project: Project, *arguments: str) -> tuple[str, list[dict[str, str]]]:
-        """What a run said that must end well, and the Slurm jobs that it submitted."""
-        before = {job["JobId"] for job in self.slurm.jobs()}
-        status, said = self.start(project, *arguments).finish()
-        assert status == 0, said[-5000:]
-        return said, [job for job in self.slurm.jobs() if job["JobId"] not in before]
+    def jobs(self, project: Project) -> list[dict[str, str]]:
+        """The Slurm jobs of a project, as Slurm describes them."""
+        return [job for job in self.slurm.jobs() if Path(job["WorkDir"]) == project.folder]
 
 
 @pytest.fixture(scope="session")
@@ -87,19 +83,51 @@ def cluster() -> Iterator[Cluster]:
             cluster.slurm.stop()
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A finished run on the cluster: the folder and the Slurm jobs."""
+@pytest.fixture(scope="session")
+def local(tmp_path_factory) -> Project:
+    """A finished run of the tiny config without Slurm. Tests must not change it."""
+    project = copy_project(tmp_path_factory.mktemp("local"), seeds=1)
+    project.snakemake("--cores", "2", "--quiet", "rules")
+    return project
 
-    project: Project
-    jobs: list[dict[str, str]]
+
+def start_of(local: Project, folder: Path) -> Project:
+    """A project that has the data and nothing else."""
+    project = copy_project(folder, seeds=1)
+    (folder / "results/digits").mkdir(parents=True)
+    for file in ("data.safetensors", "points.safetensors"):
+        shutil.copy2(local.folder / "results/digits" / file, folder / "results/digits")
+    return project
+
+
+#: What goes wrong with the training of a network, and the options of the run.
+TROUBLES = {
+    "too little memory at first": ["--set-resources", "train:mem_mb=400 * attempt * attempt"],
+    "too little memory": ["--set-resources", "train:mem_mb=400", "--retries", "0"],
+    "loss that is nan": ["--retries", "0"],
+}
 
 
 @pytest.fixture(scope="session")
-def clustered(cluster, tmp_path_factory) -> Finished:
-    """The whole tiny config on the cluster. Tests must not change it."""
-    project = copy_project(tmp_path_factory.mktemp("clustered"))
+def troubled(cluster, local, tmp_path_factory) -> dict[str, tuple[Project, Run]]:
+    """A run for each of the troubles, all at once, since most of their time is waiting."""
+    runs = {}
+    for trouble, options in TROUBLES.items():
+        project = start_of(local, tmp_path_factory.mktemp("troubled"))
+        config = project.config()
+        if trouble == "loss that is nan":
+            config["trainings"]["det"]["learning_rate"] = 1e30
+        project.write_config(config)
+        runs[trouble] = (project, cluster.start(project, *options, "--", "results/digits/fc2/det/seed0/weights.safetensors"))
+    return runs
+
+
+@pytest.fixture(scope="session")
+def clustered(cluster, troubled, tmp_path_factory) -> Project:
+    """The whole tiny config on the cluster, behind the runs with troubles. Tests must not change it."""
+    project = copy_project(tmp_path_factory.mktemp("clustered"), seeds=1)
     begun = time.monotonic()
-    _, jobs = cluster.run(project)
-    print(f"\nThe tiny config took {len(jobs)} submissions and {time.monotonic() - begun:.0f} s.")
-    return Finished(project, jobs)
+    status, said = cluster.start(project).finish()
+    assert status == 0, said[-5000:]
+    print(f"\nThe tiny config took {len(cluster.jobs(project))} submissions and {time.monotonic() - begun:.0f} s.")
+    return project

@@ -89,7 +89,9 @@ class Slurm:
         conf = self.folder / "slurm.conf"
         ports = dict(zip(("controller_port", "node_port"), _free_ports(2), strict=True))
         conf.write_text(
-            SETTINGS.format(folder=self.folder, user=getuser(), cpus=os.cpu_count(), megabytes=MEGABYTES, **ports)
+            SETTINGS.format(
+                folder=self.folder, user=getuser(), cpus=max(2, os.cpu_count() or 2), megabytes=MEGABYTES, **ports
+            )
         )
         # Any two device files will do for GPUs that nobody computes on.
         (self.folder / "gres.conf").write_text(

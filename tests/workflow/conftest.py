@@ -54,9 +54,7 @@ class Project:
 
     def planned(self, *arguments: str) -> set[str]:
         """The outputs of the jobs that a run would execute."""
-        said = self.snakemake("-n", "--", *arguments).stdout
-        lines = re.findall(r"^    output: (.*)$", said, flags=re.M)
-        return {output for line in lines for output in line.split(", ")}
+        return outputs_of(self.snakemake("-n", "--", *arguments).stdout)
 
     def digests(self) -> dict[str, str]:
         """The digest of every file under results/."""
@@ -64,8 +62,14 @@ class Project:
         return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def copy_project(folder: Path) -> Project:
-    """The sources of the project in an empty folder."""
+def outputs_of(plan: str) -> set[str]:
+    """The outputs of the jobs of a plan that snakemake printed."""
+    lines = re.findall(r"^    output: (.*)$", plan, flags=re.M)
+    return {output for line in lines for output in line.split(", ")}
+
+
+def copy_project(folder: Path, seeds: int = 2) -> Project:
+    """The sources of the project in an empty folder, and the tiny config with one or two seeds."""
     for part in PARTS:
         source, target = ROOT / part, folder / part
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +77,10 @@ def copy_project(folder: Path) -> Project:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         else:
             shutil.copy2(source, target)
-    return Project(folder)
+    project = Project(folder)
+    if seeds == 1:
+        project.write_config(project.config() | {"seeds": [0]})
+    return project
 
 
 @pytest.fixture(scope="session")

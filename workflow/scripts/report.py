@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 progress.start(snakemake.log[0])
 settings = json.loads(snakemake.params.recipe)["settings"]
-root = Path(settings["config"]["results"])
 
 figures = []
 for path in snakemake.input.figures:
@@ -21,7 +20,7 @@ for path in snakemake.input.figures:
     summary, description = settings["captions"][Path(path).stem]
     reading = " ".join(description.split("\n\n")[0].split())
     figures.append({"name": Path(path).stem, "summary": summary, "reading": reading, "path": path})
-fits = {str(Path(path).parent.relative_to(root)): artifacts.read_json(path) for path in snakemake.input.fits}
+fits = {"/".join(Path(path).parts[-5:-1]): artifacts.read_json(path) for path in snakemake.input.fits}
 page = report.render(
     settings["template"],
     artifacts.read_table(snakemake.input.claims),
