@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from resilience.catalog import Function, default, functions, paths, value_in
+from resilience.catalog import Function, default, named, paths, value_in
 
 CLEAN = "clean"
 
@@ -73,8 +73,7 @@ class Grid:
 
     def function(self, section: str, name: str) -> Function:
         """What the catalogue says of the function that an entry names."""
-        key = {"networks": "architecture", "trainings": "method", "attacks": "method", "lrp": "rule"}[section]
-        return functions(section)[self.config[section][name][key]]
+        return named(section, self.config[section][name])
 
     def layers(self, network: str) -> tuple[int, ...]:
         """Indices of the learnable layers of a network, first to last."""
@@ -203,7 +202,7 @@ class Grid:
             )
 
     def _check_figure(self, name: str, figure: dict[str, Any]) -> None:
-        function = functions("figures")[figure["figure"]]
+        function = named("figures", figure)
         panels, place = figure.get("panels", []), f"figures.{name}"
         if "panels" in function.inputs and not panels:
             raise GridError(f"{place}: the key 'panels' is missing")

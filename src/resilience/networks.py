@@ -90,11 +90,23 @@ def fc2(shape: Shape, classes: int, *, width: Count = 512) -> nn.Sequential:
 
 
 def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: int = 0) -> nn.Sequential:
-    """The network that a config entry names, with PyTorch's initial weights drawn from ``seed``."""
-    architecture = catalog.load("networks", settings["architecture"])
+    """The network that a config entry names, with PyTorch's initial weights drawn from ``seed``.
+
+    Raises
+    ------
+    NetworkError
+        If it is no stack of layers, or its layers with weights are others than its function says.
+    """
+    name = settings["architecture"]
+    architecture, layers = catalog.load("networks", name), catalog.function("networks", name).traits["layers"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return architecture(tuple(shape), classes, **catalog.options("networks", settings)).eval()
+        network = architecture(tuple(shape), classes, **catalog.options("networks", settings)).eval()
+    if not isinstance(network, nn.Sequential):
+        raise NetworkError(f"{name} returns a {type(network).__name__}; a network is an nn.Sequential of layers")
+    if learnable_layers(network) != tuple(layers):
+        raise NetworkError(f"{name} has weights in layers {learnable_layers(network)}, but says @entry(layers={layers})")
+    return network
 
 
 def learnable_layers(network: nn.Sequential) -> tuple[int, ...]:
