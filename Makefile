@@ -3,13 +3,14 @@
 # make test-slurm    a Slurm of one node, from Debian's packages, and the workflow on it: minutes; needs root
 # make check         the fast part of the tests only: style, types, library
 # make reproduction  the paper's figures in little, under both definitions, beside the published numbers: about an hour
+# make docs          these pages and a reference of the library as a site: docs/_build/index.html
 # make bench         measure speed against the floor and against peers; make bench BENCH="lrp --threads 2" a part of it
 
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: run test test-slurm check reproduction bench clean
+.PHONY: run test test-slurm check reproduction docs bench clean
 
 run: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) $$(test -t 2 && echo --logger rich || echo --quiet rules)
@@ -27,6 +28,10 @@ check: .venv/tested
 reproduction: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) $$(test -t 2 && echo --logger rich || echo --quiet rules) \
 		--configfile config/reproduction.yaml config/small.yaml
+
+docs: .venv/tested
+	@$(BIN)/python -m sphinx -E -W --keep-going -q docs docs/_build
+	@echo docs/_build/index.html
 
 bench: .venv/bench
 	@$(BIN)/python -m benchmarks $(BENCH)
@@ -55,4 +60,4 @@ bench: .venv/bench
 	@touch $@
 
 clean:
-	rm -rf .venv results/* logs .snakemake
+	rm -rf .venv results/* logs .snakemake docs/_build

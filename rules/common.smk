@@ -60,7 +60,7 @@ def code_of(script, functions):
 
 def named_function(section, entry):
     """Module and name of the function that an entry names."""
-    function = catalog.functions(section)[entry[catalog.SECTIONS[section].key]]
+    function = catalog.named(section, entry)
     return function.module, function.name
 
 

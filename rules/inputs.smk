@@ -109,7 +109,7 @@ def explanations(wildcards, inputs):
 
 def figure_function(name):
     """What the catalogue says of the function that draws a figure."""
-    return catalog.functions("figures")[config["figures"][name]["figure"]]
+    return catalog.named("figures", config["figures"][name])
 
 
 def panels_of(name):

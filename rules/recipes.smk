@@ -27,10 +27,10 @@ def training_recipe(wildcards):
 
 
 def attack_recipe(wildcards):
-    """An attack depends on its entry and on the code of the network."""
+    """An attack depends on its entry and on the network."""
     network, attack = config["networks"][wildcards.network], config["attacks"][wildcards.attack]
     functions = [("attacks", attack), *catalog.inner_entries("attacks", attack), ("networks", network)]
-    return recipe("attack.py", functions, attack=attack)
+    return recipe("attack.py", functions, attack=attack, network=network)
 
 
 def match_size_recipe(wildcards):
@@ -40,10 +40,10 @@ def match_size_recipe(wildcards):
 
 
 def explain_recipe(wildcards):
-    """An explanation depends on its LRP rule, on the layers, and on the code of the network."""
+    """An explanation depends on its LRP rule, on the layers, and on the network."""
     network, lrp = config["networks"][wildcards.network], config["lrp"][wildcards.rule]
     functions = [("lrp", lrp), ("networks", network)]
-    return recipe("explain.py", functions, lrp=lrp, layers=GRID.layers(wildcards.network))
+    return recipe("explain.py", functions, lrp=lrp, network=network, layers=GRID.layers(wildcards.network))
 
 
 def robustness_recipe(wildcards):
@@ -53,10 +53,12 @@ def robustness_recipe(wildcards):
 
 
 def cancellation_recipe(wildcards):
-    """Cancellation depends on its section, but for what is combined, and on the code of the network."""
+    """Cancellation depends on its section, but for what is combined, and on the network."""
+    network = config["networks"][wildcards.network]
     return recipe(
         "cancellation.py",
-        [("networks", config["networks"][wildcards.network])],
+        [("networks", network)],
+        network=network,
         draws=GRID.cancelled_draws(wildcards.training),
         neighbours=config["cancellation"]["neighbours"],
         dimensions=config["cancellation"]["dimensions"],

@@ -1,13 +1,16 @@
 """What the config can name: datasets, networks, trainings, attacks, LRP rules and figures.
 
 A function that carries :func:`entry` can be named in the config; its keyword-only parameters are the keys of the entry.
-The catalogue is read from the source text, so asking it what exists, and with which parameters, imports no torch.
+One of the library is named by itself, one in a file of the user's own as ``file.py:function``.
+The catalogue is read from the source text, so asking it what exists, and with which parameters, imports no torch and runs
+no code.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
+import runpy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +22,10 @@ from resilience import parameters
 F = TypeVar("F", bound=Callable[..., Any])
 
 LIBRARY = Path(__file__).parent
+
+
+class FunctionError(ValueError):
+    """A function of the user's own that cannot be used. The message says where it is looked for and what it lacks."""
 
 
 def entry(**traits: Any) -> Callable[[F], F]:
@@ -41,19 +48,27 @@ def entry(**traits: Any) -> Callable[[F], F]:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the config whose entries each name a function: ``key`` holds the name, ``module`` the functions."""
+    """A section of the config whose entries each name a function: ``key`` holds the name, ``module`` the functions.
+
+    Beside the keys of its entry a function gets ``arguments``, a figure's function those of them that it names. ``trait`` is
+    what it must say of itself in :func:`entry`.
+    """
 
     key: str
     module: str
+    arguments: tuple[str, ...] = ()
+    trait: str = ""
 
 
 SECTIONS = {
     "datasets": Section("source", "data"),
-    "networks": Section("architecture", "networks"),
-    "trainings": Section("method", "training"),
-    "attacks": Section("method", "attacks"),
+    "networks": Section("architecture", "networks", ("shape", "classes"), "layers"),
+    "trainings": Section("method", "training", ("task",), "role"),
+    "attacks": Section("method", "attacks", ("posterior", "x", "y", "generator")),
     "lrp": Section("rule", "lrp"),
-    "figures": Section("figure", "figures"),
+    "figures": Section(
+        "figure", "figures", ("panels", "style", "robustness", "maps", "cancellation", "comparisons", "claims")
+    ),
 }
 
 
@@ -83,20 +98,49 @@ class Function:
         properties = {name: parameter.schema for name, parameter in self.parameters.items()}
         return {
             "type": "object",
-            "properties": {key: {"const": self.name}, **properties},
+            "properties": {key: {}, **properties},
             "required": [key, *(name for name, parameter in self.parameters.items() if parameter.required)],
             "additionalProperties": False,
         }
 
 
+def is_own(name: str) -> bool:
+    """Whether a name is that of a function in a file of the user's own: ``file.py:function``."""
+    return ".py:" in name
+
+
+def function(section: str, name: str) -> Function:
+    """What the source says of the function that an entry of ``section`` names.
+
+    Raises
+    ------
+    FunctionError
+        If it should be in a file of the user's own and is not, or lacks what the section needs.
+    """
+    return _own_function(section, name, Path.cwd()) if is_own(name) else functions(section)[name]
+
+
 def load(section: str, name: str) -> Callable[..., Any]:
-    """The function that an entry of ``section`` names."""
-    return getattr(importlib.import_module(functions(section)[name].module), name)
+    """The function that an entry of ``section`` names. One in a file of the user's own runs that file."""
+    found = function(section, name)
+    if is_own(name):
+        return _run(Path(found.module).absolute())[found.name]
+    return getattr(importlib.import_module(found.module), found.name)
+
+
+@cache
+def _run(file: Path) -> dict[str, Any]:
+    return runpy.run_path(str(file))
+
+
+def named(section: str, settings: dict[str, Any]) -> Function:
+    """What the source says of the function that an entry names."""
+    return function(section, settings[SECTIONS[section].key])
 
 
 def options(section: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The keyword arguments that an entry hands to its function."""
-    known = functions(section)[settings[SECTIONS[section].key]].parameters
+    known = named(section, settings).parameters
     return {key: value for key, value in settings.items() if key in known}
 
 
@@ -108,7 +152,7 @@ def default(function: Function, parameter: str) -> Any:
 
 def inner_entries(section: str, settings: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Entries that an entry holds, as (section, entry), such as the attack of an adversarial training."""
-    for key, parameter in functions(section)[settings[SECTIONS[section].key]].parameters.items():
+    for key, parameter in named(section, settings).parameters.items():
         if key in settings and (inner := parameter.schema.get("entry_of")):
             yield inner, settings[key]
             yield from inner_entries(inner, settings[key])
@@ -116,7 +160,7 @@ def inner_entries(section: str, settings: dict[str, Any]) -> Iterator[tuple[str,
 
 def paths(section: str, settings: dict[str, Any]) -> dict[str, str]:
     """Which keys of an entry hold a path of the user's own, and whether to a file or to a folder."""
-    described = functions(section)[settings[SECTIONS[section].key]].parameters
+    described = named(section, settings).parameters
     return {key: parameter.schema["path_to"] for key, parameter in described.items() if "path_to" in parameter.schema}
 
 
@@ -135,15 +179,61 @@ def sources(section: str) -> list[Path]:
 
 @cache
 def functions(section: str) -> dict[str, Function]:
-    """The functions that entries of ``section`` may name, by name."""
+    """The functions of the library that entries of ``section`` may name, by name."""
     module = SECTIONS[section].module
     found = {}
     for file in sources(section):
         inner = "" if file.stem in (module, "__init__") else f".{file.stem}"
-        for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.FunctionDef) and (traits := _traits(node)) is not None:
-                found[node.name] = _describe(node, f"resilience.{module}{inner}", traits)
+        found.update(_described(file.read_text(), f"resilience.{module}{inner}"))
     return found
+
+
+@cache
+def _own_function(section: str, name: str, folder: Path) -> Function:
+    """What a file of the user's own, as seen from a folder, says of a function."""
+    file, _, attribute = name.rpartition(":")
+    if not (folder / file).is_file():
+        raise FunctionError(f"there is no file {file}")
+    try:
+        source = (folder / file).read_text()
+        known, hidden = _described(source, file), _hidden_imports(source)
+    except (SyntaxError, ValueError) as error:
+        raise FunctionError(f"{file} cannot be read ({error})") from error
+    if hidden:
+        raise FunctionError(f"{file} imports the library in line {hidden[0]}, inside of a function; import it at the head")
+    if attribute not in known:
+        raise FunctionError(f"{file} has no function {attribute!r} that carries @entry")
+    _refuse_what_does_not_fit(known[attribute], SECTIONS[section], name)
+    return known[attribute]
+
+
+def _hidden_imports(source: str) -> list[int]:
+    """The lines in which a function imports the library: a change of what it imports so would go unnoticed."""
+    functions = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
+    imports = (node for function in functions for node in ast.walk(function))
+    return [
+        node.lineno
+        for node in imports
+        if (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("resilience"))
+        or (isinstance(node, ast.Import) and any(alias.name.startswith("resilience") for alias in node.names))
+    ]
+
+
+def _refuse_what_does_not_fit(found: Function, section: Section, name: str) -> None:
+    """Refuse a function whose arguments are not those that it gets, or that does not say what its section must know."""
+    takes_some = section.key == "figure" and set(found.inputs) <= set(section.arguments)
+    takes_all = section.key != "figure" and len(found.inputs) == len(section.arguments)
+    if not takes_some and not takes_all:
+        taken, got = (", ".join(names) or "nothing" for names in (found.inputs, section.arguments))
+        raise FunctionError(f"{name} takes {taken}; a function of this section gets {got}")
+    if section.trait and section.trait not in found.traits:
+        raise FunctionError(f"{name} does not say its {section.trait}; write @entry({section.trait}=…)")
+
+
+def _described(source: str, module: str) -> dict[str, Function]:
+    """The functions of a source text that carry :func:`entry`."""
+    nodes = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
+    return {node.name: _describe(node, module, traits) for node in nodes if (traits := _traits(node)) is not None}
 
 
 def _traits(node: ast.FunctionDef) -> dict[str, Any] | None:
@@ -183,8 +273,8 @@ def _schema(annotation: ast.expr | None) -> dict[str, Any]:
             return {"type": "null"}
         case ast.Name(id=name) if name in basic:
             return {"type": basic[name]}
-        case ast.Name(id=name):
-            base, fragment = get_args(getattr(parameters, name))
+        case ast.Name(id=name) if known := get_args(getattr(parameters, name, None)):
+            base, fragment = known
             return {"type": basic.get(base.__name__, "object"), **fragment}
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             return {"anyOf": [_schema(left), _schema(right)]}
@@ -194,4 +284,5 @@ def _schema(annotation: ast.expr | None) -> dict[str, Any]:
             return {"type": "array", "items": _schema(item), "minItems": 1}
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[_, value])):
             return {"type": "object", "additionalProperties": _schema(value)}
-    raise TypeError(f"no schema for the annotation {annotation and ast.unparse(annotation)!r}")
+    written = ast.unparse(annotation) if annotation else "nothing"
+    raise FunctionError(f"a setting cannot be of type {written}; resilience.parameters has types such as Count")

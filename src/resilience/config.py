@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from resilience.catalog import SECTIONS, Function, functions, paths
+from resilience.catalog import SECTIONS, Function, FunctionError, function, functions, is_own, paths
 from resilience.config_files import EXPONENT
 from resilience.grid import Grid, GridError
 
@@ -100,22 +100,29 @@ def _entry(
     if key not in settings:
         yield f"{_place(path)}: the key {key!r} is missing; {nearest('', known)}"
         return
-    if not isinstance(settings[key], str) or settings[key] not in known:
+    if not _is_known(section, settings[key]):
         yield f"{_place(path)}.{key}: {_shown(settings[key])} is unknown; {nearest(settings[key], known)}"
         return
-    function = known[settings[key]]
+    try:
+        named = function(section, settings[key])
+    except FunctionError as problem:
+        yield f"{_place(path)}.{key}: {problem}"
+        return
     own = {name: value for name, value in settings.items() if name not in shared or name == key}
-    errors = list(Draft202012Validator(function.schema(key)).iter_errors(own))
+    errors = list(Draft202012Validator(named.schema(key)).iter_errors(own))
     for error in errors:
         yield _sentence(error, path, also=shared)
     if not errors:
-        yield from _references(function, own, path, config)
+        yield from _references(named, own, path, config)
 
 
-def _references(
-    function: Function, settings: dict[str, Any], path: tuple[str, ...], config: dict[str, Any]
-) -> Iterator[str]:
-    for name, parameter in function.parameters.items():
+def _is_known(section: str, name: Any) -> bool:
+    """Whether a name can be that of a function: one of the library's, or one in a file of the user's own."""
+    return isinstance(name, str) and (name in functions(section) or is_own(name))
+
+
+def _references(named: Function, settings: dict[str, Any], path: tuple[str, ...], config: dict[str, Any]) -> Iterator[str]:
+    for name, parameter in named.parameters.items():
         value = settings.get(name)
         if value is None:
             continue
@@ -129,7 +136,7 @@ def _references(
 def _inner_paths(section: str, settings: dict[str, Any], path: tuple[str, ...]) -> Iterator[str]:
     """What reads a file of the user's own cannot stand inside another entry, whose job does not wait for that file."""
     key = SECTIONS[section].key
-    if isinstance(settings.get(key), str) and settings[key] in functions(section) and paths(section, settings):
+    if _is_known(section, settings.get(key)) and paths(section, settings):
         yield f"{_place(path)}.{key}: {settings[key]} reads a file, and can only be an entry of its own"
 
 

@@ -29,6 +29,8 @@ A config is checked before any job starts. Relative folders count from the folde
 * Another config: `snakemake --configfile my.yaml …`; it stands for itself and inherits nothing from the default.
 * One value: `snakemake --config 'seeds=[0]' …`.
 * Numbers may be written in any way: `2` and `2.0` are the same setting, and so is any order of keys.
+* Where a function of the library can be named, one [in a file of your own](extending.md#functions) can be, too:
+  `{method: "my_attacks.py:noise"}`.
 """
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from resilience.catalog import SECTIONS, Function, default, functions, inner_entries, paths, value_in
+from resilience.catalog import Function, default, inner_entries, named, paths, value_in
 
 CLEAN = "clean"
 
@@ -85,7 +85,7 @@ class Grid:
 
     def function(self, section: str, name: str) -> Function:
         """What the catalogue says of the function that an entry names."""
-        return functions(section)[self.config[section][name][SECTIONS[section].key]]
+        return named(section, self.config[section][name])
 
     def layers(self, network: str) -> tuple[int, ...]:
         """Indices of the learnable layers of a network, first to last."""
@@ -172,7 +172,7 @@ class Grid:
 
     def _derived(self, attack: dict[str, Any]) -> bool:
         """Whether an attack is made from attacked inputs, not from a network."""
-        return functions("attacks")[attack["method"]].traits.get("derived", False)
+        return named("attacks", attack).traits.get("derived", False)
 
     def _check_source(self, attack: str) -> None:
         settings, place = self.config["attacks"][attack], f"attacks.{attack}"
@@ -271,7 +271,7 @@ class Grid:
             )
 
     def _check_figure(self, name: str, figure: dict[str, Any]) -> None:
-        function = functions("figures")[figure["figure"]]
+        function = named("figures", figure)
         panels, place = figure.get("panels", []), f"figures.{name}"
         if "panels" in function.inputs and not panels:
             raise GridError(f"{place}: the key 'panels' is missing; add it")
@@ -303,7 +303,7 @@ class Grid:
 def _check_inner(section: str, settings: dict[str, Any], place: str) -> None:
     """An ensemble is made of point estimates, and an attack within an entry is one on a network."""
     for inner, entry in inner_entries(section, settings):
-        function = functions(inner)[entry[SECTIONS[inner].key]]
+        function = named(inner, entry)
         if inner == "trainings" and function.traits.get("draws") != 1:
             raise GridError(f"{place}: holds {function.name}, which is no point estimate; name one, such as deterministic")
         if inner == "attacks" and function.traits.get("derived"):

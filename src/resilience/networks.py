@@ -95,14 +95,21 @@ def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: in
     Raises
     ------
     NetworkError
-        If there is nothing to tell apart, or the images are too small for the network.
+        If there is nothing to tell apart, or the images are too small for the network; if it is no stack of layers, or its
+        layers with weights are others than its function says.
     """
     if classes < 2:
         raise NetworkError(f"{classes} class leaves nothing to predict; the labels must have at least two, 0 and 1")
-    architecture = catalog.load("networks", settings["architecture"])
+    name = settings["architecture"]
+    architecture, layers = catalog.load("networks", name), catalog.function("networks", name).traits["layers"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return architecture(tuple(shape), classes, **catalog.options("networks", settings)).eval()
+        network = architecture(tuple(shape), classes, **catalog.options("networks", settings)).eval()
+    if not isinstance(network, nn.Sequential):
+        raise NetworkError(f"{name} returns a {type(network).__name__}; a network is an nn.Sequential of layers")
+    if learnable_layers(network) != tuple(layers):
+        raise NetworkError(f"{name} has weights in layers {learnable_layers(network)}, but says @entry(layers={layers})")
+    return network
 
 
 def learnable_layers(network: nn.Sequential) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resilience import networks
+from resilience import catalog, networks
 from resilience.artifacts import ArtifactError, read_about, read_tensors, write_tensors
 from resilience.networks import Weights
 from resilience.seeding import seed_of
@@ -104,7 +104,7 @@ def save(path: str | Path, weights: Mapping[str, Tensor], kind: str, network: Ma
     write_tensors(path, arrays, {"kind": kind, "network": dict(network), "seed": seed})
 
 
-def load(path: str | Path, draws: int | None = None) -> Posterior:
+def load(path: str | Path, draws: int | None = None, network: Mapping[str, Any] | None = None) -> Posterior:
     """Read weights and rebuild their network.
 
     Parameters
@@ -114,6 +114,9 @@ def load(path: str | Path, draws: int | None = None) -> Posterior:
     draws
         Number of draws; the first ``draws`` of a larger number are always the same. All of them if None, which a
         mean-field posterior does not allow, since it has infinitely many.
+    network
+        The network's config entry. The file says it, too; but if it names a function in a file of the user's own, it must be
+        handed over, since weights from elsewhere must not decide which code is run.
 
     Raises
     ------
@@ -123,14 +126,26 @@ def load(path: str | Path, draws: int | None = None) -> Posterior:
     about, arrays = read_about(path), read_tensors(path)
     if "network" not in about:
         raise ArtifactError(f"{path}: its header does not say which network it belongs to")
-    settings = about["network"]
-    network = networks.build(settings, settings["shape"], settings["classes"])
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    built = _rebuild(about["network"], network, path)
+    shapes = {name: tuple(value.shape) for name, value in built.state_dict().items()}
     weights = _stack(arrays, about["kind"], shapes, about["seed"], draws, path)
     for name, shape in shapes.items():
         if tuple(weights[name].shape[1:]) != shape:
             raise ArtifactError(f"{path}: {name} has shape {tuple(weights[name].shape[1:])}, the network needs {shape}")
-    return Posterior(network, weights)
+    return Posterior(built, weights)
+
+
+def _rebuild(described: Mapping[str, Any], expected: Mapping[str, Any] | None, path: str | Path) -> nn.Sequential:
+    """The network that the header of a file describes, if it is the expected one."""
+    settings = {key: value for key, value in described.items() if key not in ("shape", "classes")}
+    if expected is None and catalog.is_own(settings["architecture"]):
+        raise ArtifactError(
+            f"{path}: its network is {settings['architecture']}, code that a file of weights does not bring along; "
+            f"if you trust that code, hand over network={settings}"
+        )
+    if expected is not None and settings != dict(expected):
+        raise ArtifactError(f"{path}: holds weights of {settings}, not of {dict(expected)}")
+    return networks.build(settings, described["shape"], described["classes"])
 
 
 def _stack(

@@ -1,8 +1,9 @@
 """Which code, and which files of the user's own, a job depends on, as digests that change with these and at no other time.
 
 Snakemake tracks scripts by modification time and imported modules not at all. So each rule gets, among its parameters,
-the digest of its script and of every function, class and constant of the library that the script can reach. Comments,
-docstrings and layout do not count; nor do modules that cannot reach an artifact (:data:`SILENT`).
+the digest of its script and of every function, class and constant that the script can reach, in the library and in the
+files of the user's own that the config names. Comments, docstrings and layout do not count; nor do modules that cannot reach
+an artifact (:data:`SILENT`).
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ def content_digest(path: Path) -> str:
 
 
 def code_digest(script: Path, functions: Iterable[tuple[str, str]] = ()) -> str:
-    """Digest of ``script`` and of all library code that it, or one of the ``(module, name)`` functions, can reach."""
+    """Digest of ``script`` and of all code that it, or one of the functions, can reach.
+
+    A function is ``(module, name)`` in the library, ``(file, name)`` in a file of the user's own.
+    """
     start = _read(script.read_text(), package="")
     nodes = [*start.effects, *_all_nodes(start)]
     texts = [f"script:{_text(node)}" for node in nodes]
@@ -109,7 +113,9 @@ def _definition(module_name: str, name: str) -> tuple[list[str], frozenset[tuple
 
 @cache
 def _module(name: str) -> Module | None:
-    """The table of a library module, or None if ``name`` is not part of the library."""
+    """The table of a module of the library or of a file of the user's own, or None for what others wrote."""
+    if name.endswith(".py"):
+        return _read(Path(name).read_text(), package="")
     if name.split(".")[0] != "resilience":
         return None
     place = LIBRARY.joinpath(*name.split(".")[1:])

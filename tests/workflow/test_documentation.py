@@ -6,6 +6,7 @@ import re
 from itertools import product
 
 import pandas as pd
+import pytest
 import torch
 import yaml
 from PIL import Image
@@ -16,7 +17,7 @@ from tests.conftest import ROOT
 from tests.workflow.conftest import Project, copy_project
 
 LINK = re.compile(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)")
-BLOCK = re.compile(r"`(src/resilience/[\w/]+\.py)`:\n\n```python\n(.*?)```", re.DOTALL)
+OWN_FILE = re.compile(r"In `(my_\w+\.py)`:\n\n```python\n(.*?)```", re.DOTALL)
 
 
 def anchors(text: str) -> set[str]:
@@ -42,7 +43,7 @@ def section(heading: str) -> str:
 def blocks(text: str, language: str) -> list[str]:
     """The blocks of one language in a page; what shows how to use something has ten lines or fewer."""
     found = re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
-    assert all(len(block.replace("\n\n", "\n").splitlines()) <= 10 for block in found)
+    assert all(len(list(filter(None, block.splitlines()))) <= 10 for block in found)
     return found
 
 
@@ -105,23 +106,42 @@ def test_another_workflow_goes_on_as_the_page_says(tmp_path):
     assert not (clone.folder / ".snakemake").exists()
 
 
-def test_own_things_work_as_the_page_says(tmp_path):
-    page = section("Functions")
-    project = copy_project(tmp_path)
-    functions = BLOCK.findall(page)
+def test_own_functions_work_as_the_page_says(tmp_path, monkeypatch):
+    page, project = section("Functions"), copy_project(tmp_path)
+    functions = OWN_FILE.findall(page)
     assert len(functions) == page.count("```python")
     for file, code in functions:
-        path = project.folder / file
-        path.write_text(f"{path.read_text()}\n\n{code}" if path.exists() else code)
-    config = project.config()
-    for name, entries in yaml.safe_load(page.split("```yaml\n")[1].split("```")[0]).items():
-        config[name].update(entries)
-    project.write_config(config)
+        (tmp_path / file).write_text(code)
+    project.write_config(little(page.split("```yaml\n")[1].split("```")[0]))
     project.snakemake("--cores", "2", "accuracy")
-    assert (project.folder / "results/figures/accuracy.png").exists()
-    table = pd.read_csv(project.folder / "results/stripes/fc1/smoothed/seed0/noise/n1/robustness.csv")
+    assert (tmp_path / "results/figures/accuracy.png").exists()
+    model = "results/stripes/fc1/smoothed/seed0"
+    table = pd.read_csv(tmp_path / model / "noise/n1/robustness.csv")
     assert {"lrp_epsilon_layer3_top20", "lrp_zplus_layer1_top30"} <= set(table.columns)
     assert (table["label"] == table["prediction"]).mean() > 0.9
+
+    monkeypatch.chdir(tmp_path / model)
+    (tmp_path / model / "my_networks.py").write_bytes((tmp_path / "my_networks.py").read_bytes())
+    (call,) = re.findall(r"`(posterior\.load\(.*?\))`", page)
+    assert len(eval(call)) == 1
+
+    attack = tmp_path / "my_attacks.py"
+    attack.write_text(attack.read_text().replace("signs = torch", "# at random\n    signs = torch"))
+    assert project.planned("accuracy") == set()
+    attack.write_text(attack.read_text().replace("clamp(0, 1)", "clamp(0, 0.9)"))
+    planned = project.planned("accuracy")
+    assert f"{model}/noise/n1/inputs.safetensors" in planned
+    assert f"{model}/weights.safetensors" not in planned
+
+
+@pytest.mark.parametrize("heading", ["A network", "An attack", "A figure"])
+def test_what_is_shown_has_ten_lines_or_fewer(heading):
+    assert blocks(section("Functions").split(f"### {heading}\n")[1].split("### ")[0], "python")
+
+
+def test_targets_of_the_first_page_can_be_asked_for(tmp_path):
+    (names,) = re.findall(r"weights +# also: (.*)\n", (ROOT / "README.md").read_text())
+    assert len(copy_project(tmp_path).planned("weights", *names.split(", "))) > 10
 
 
 def test_the_example_of_the_first_page_is_one_that_is_tested():

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 progress.start(snakemake.log[0])
-settings = json.loads(snakemake.params.recipe)["settings"]["attack"]
+recipe = json.loads(snakemake.params.recipe)["settings"]
+settings = recipe["attack"]
 place = snakemake.wildcards
 device = computing.prepare(snakemake.threads)
-network = posterior.load(snakemake.input.weights, int(place.draws)).to(device)
+network = posterior.load(snakemake.input.weights, int(place.draws), recipe["network"]).to(device)
 points = artifacts.read_tensors(snakemake.input.points)
 x, y = torch.from_numpy(points["x"]).to(device), torch.from_numpy(points["y"]).to(device)
 

@@ -20,7 +20,7 @@ settings = json.loads(snakemake.params.recipe)["settings"]
 options, layers = settings["lrp"], settings["layers"]
 place = dict(snakemake.wildcards.items())
 device = computing.prepare(snakemake.threads)
-network = posterior.load(snakemake.input.weights, int(place["draws"])).to(device)
+network = posterior.load(snakemake.input.weights, int(place["draws"]), settings["network"]).to(device)
 x = torch.from_numpy(artifacts.read_tensors(snakemake.input.inputs, ["x"])["x"]).to(device)
 clean = torch.from_numpy(artifacts.read_tensors(snakemake.input.points, ["x"])["x"]).to(device)
 

@@ -66,7 +66,7 @@ readers = {
     "comparisons": lambda: artifacts.read_table(snakemake.input.comparisons[0]),
     "claims": lambda: artifacts.read_table(snakemake.input.claims[0]),
 }
-wanted = catalog.functions("figures")[entry["figure"]].inputs
+wanted = catalog.named("figures", entry).inputs
 draw = catalog.load("figures", entry["figure"])
 figure = draw(*(readers[name]() for name in wanted), **catalog.options("figures", entry))
 drawing.save(figure, snakemake.output)

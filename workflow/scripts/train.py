@@ -28,7 +28,7 @@ settings = json.loads(snakemake.params.recipe)["settings"]
 place = snakemake.wildcards
 device = computing.prepare(snakemake.threads)
 arrays = artifacts.read_tensors(snakemake.input.data)
-start = posterior.load(snakemake.input.start) if snakemake.input.start else None
+start = posterior.load(snakemake.input.start, network=settings["network"]) if snakemake.input.start else None
 
 seed = seed_of(place.dataset, place.network, place.training, place.seed)
 learning = {name: array for name, array in arrays.items() if not name.startswith("test.")}
@@ -41,7 +41,8 @@ fit = train(task, **catalog.options("trainings", settings["training"]))
 
 weights = snakemake.output.weights
 posterior.save(weights, fit.weights, fit.kind, task.about(), seed)
-trained = posterior.load(weights, DRAWS_FOR_ACCURACY if fit.kind == posterior.MEAN_FIELD else None).to(device)
+draws = DRAWS_FOR_ACCURACY if fit.kind == posterior.MEAN_FIELD else None
+trained = posterior.load(weights, draws, settings["network"]).to(device)
 test_x = torch.from_numpy(data.unit_interval(arrays["test.x"])).to(device)
 accuracy = posterior.accuracy(trained, test_x, torch.from_numpy(arrays["test.y"]).to(device))
 for warning in fit.warnings:

@@ -1,0 +1,171 @@
+"""Functions in files of the user's own: refused by name, part of a job's recipe, and never run because a file says so."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from resilience import catalog, networks, posterior, provenance
+from resilience.artifacts import ArtifactError
+from resilience.config import check
+from resilience.networks import NetworkError
+from resilience.posterior import POINT
+from tests.library.test_config import SCHEMA, changed, problems
+from tests.library.test_provenance import forget
+
+OWN = '''
+import torch
+from torch import nn
+from resilience.attacks import ball
+from resilience.catalog import entry
+from resilience.parameters import Count, Fraction
+
+SIZE = 3
+
+@entry(layers=(1, 3))
+def small(shape, classes, *, width: Count = 4):
+    """One hidden layer."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, width), nn.ReLU(), nn.Linear(width, classes))
+
+@entry()
+def noise(posterior, x, y, generator, *, epsilon: Fraction):
+    """Random signs."""
+    ball.refuse_no_images(x)
+    return (x + epsilon * SIZE).clamp(0, 1)
+
+@entry(panels=1)
+def picture(panels, robustness):
+    """A picture."""
+'''
+NETWORK = {"architecture": "own.py:small", "width": 4}
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A file of the user's own in the present folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    forget()
+    yield tmp_path / "own.py"
+    forget()
+
+
+def test_functions_of_a_file_are_accepted(own):
+    config = changed("networks/fc2", NETWORK)
+    config["attacks"]["fgsm"] = {"method": "own.py:noise", "epsilon": 0.1}
+    config["figures"]["fig05"]["figure"] = "own.py:picture"
+    check(config, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "entry", "sentence"),
+    [
+        ("", "", "other.py:noise", "attacks.pgd.method: there is no file other.py"),
+        ("", "", "own.py:nose", "attacks.pgd.method: own.py has no function 'nose' that carries @entry"),
+        ("@entry()", "", "own.py:noise", "attacks.pgd.method: own.py has no function 'noise' that carries @entry"),
+        ("def noise(", "def noise((", "own.py:noise", "attacks.pgd.method: own.py cannot be read ("),
+        ("x, y, generator", "x", "own.py:noise", "takes posterior, x; a function of this section gets posterior, x, y"),
+        (": Fraction", ": torch.Tensor", "own.py:noise", "a setting cannot be of type torch.Tensor"),
+        (": Fraction", ": Nonsense", "own.py:noise", "a setting cannot be of type Nonsense"),
+        (": Fraction", "", "own.py:noise", "a setting cannot be of type nothing"),
+        ("    ball.", "    from resilience import lrp\n    ball.", "own.py:noise", "own.py imports the library in line 18"),
+        ("epsilon: Fraction", "strength: Fraction", "own.py:noise", "attacks.pgd: the key 'strength' is missing"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_by_name(old, new, entry, sentence, own):
+    own.write_text(OWN.replace(old, new) if old else OWN)
+    (problem,) = problems(changed("attacks/pgd", {"method": entry, "epsilon": 0.1}))[:1]
+    assert sentence in problem
+
+
+def test_values_are_checked_as_those_of_the_library_are(own):
+    assert problems(changed("attacks/pgd", {"method": "own.py:noise", "epsilon": 2})) == [
+        "attacks.pgd.epsilon: 2 must be at most 1"
+    ]
+
+
+def test_a_network_that_does_not_say_its_layers_is_refused(own):
+    own.write_text(OWN.replace("@entry(layers=(1, 3))", "@entry()"))
+    assert "networks.fc2.architecture: own.py:small does not say its layers; write @entry(layers=…)" in problems(
+        changed("networks/fc2", NETWORK)
+    )
+
+
+def test_a_figure_that_wants_what_no_figure_gets_is_refused(own):
+    own.write_text(OWN.replace("(panels, robustness)", "(panels, weights)"))
+    (problem,) = problems(changed("figures/fig05/figure", "own.py:picture"))
+    assert "own.py:picture takes panels, weights; a function of this section gets panels, style, robustness" in problem
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("(1, 3)", "(0, 2)", r"has weights in layers \(1, 3\), but says @entry\(layers=\(0, 2\)\)"),
+        ("nn.Sequential(nn.Flatten(), nn.Linear(16, width), nn.ReLU(), nn.Linear(width, classes))", "nn.Linear(16, 2)",
+         "returns a Linear; a network is an nn.Sequential of layers"),
+    ],
+)  # fmt: skip
+def test_a_network_is_what_it_says(old, new, sentence, own):
+    own.write_text(OWN.replace(old, new))
+    with pytest.raises(NetworkError, match=sentence):
+        networks.build(NETWORK, (1, 4, 4), 2)
+
+
+def test_weights_run_no_code_of_a_file_that_the_caller_did_not_name(own):
+    network = networks.build(NETWORK, (1, 4, 4), 2)
+    about = {**NETWORK, "shape": [1, 4, 4], "classes": 2}
+    posterior.save("w.safetensors", network.state_dict(), POINT, about, seed=0)
+    own.write_text(OWN + "open('traitor', 'w').close()\n")
+    catalog._run.cache_clear()
+    with pytest.raises(ArtifactError, match=r"its network is own\.py:small, code that .* hand over network="):
+        posterior.load("w.safetensors")
+    with pytest.raises(ArtifactError, match=r"holds weights of .*own\.py:small.*, not of .*fc2"):
+        posterior.load("w.safetensors", network={"architecture": "fc2", "width": 4})
+    assert not own.with_name("traitor").exists()
+    loaded = posterior.load("w.safetensors", network=NETWORK)
+    assert own.with_name("traitor").exists()
+    assert torch.equal(loaded.weights["1.weight"][0], network.state_dict()["1.weight"])
+
+
+def digests(script) -> dict[str, str]:
+    forget()
+    return {name: provenance.code_digest(script, [("own.py", name)]) for name in ("small", "noise")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reached"),
+    [
+        ("SIZE = 3", "SIZE = 4", {"noise"}),
+        ("nn.ReLU()", "nn.LeakyReLU()", {"small"}),
+        ("Random signs.", "Signs at random.", set()),
+        ("\nSIZE", "# a comment\nSIZE", set()),
+        ("\nSIZE", "\ntorch.set_flush_denormal(True)\nSIZE", {"small", "noise"}),
+    ],
+)
+def test_a_job_depends_on_what_it_reaches_in_the_file(old, new, reached, own, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("")
+    before = digests(script)
+    own.write_text(OWN.replace(old, new))
+    after = digests(script)
+    assert {name for name in before if before[name] != after[name]} == reached
+
+
+def test_a_job_depends_on_what_the_file_reaches_in_the_library(own, tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text("")
+    before = digests(script)
+    library = tmp_path / "resilience/attacks"
+    library.mkdir(parents=True)
+    (library / "__init__.py").touch()
+    (library / "ball.py").write_text("def refuse_no_images(x):\n    return x\n")
+    monkeypatch.setattr(provenance, "LIBRARY", library.parent)
+    after = digests(script)
+    assert {name for name in before if before[name] != after[name]} == {"noise"}
+
+
+@pytest.mark.parametrize("section", catalog.SECTIONS)
+def test_functions_of_the_library_take_what_they_get(section):
+    for name, function in catalog.functions(section).items():
+        if name != "transfer":
+            catalog._refuse_what_does_not_fit(function, catalog.SECTIONS[section], name)
