@@ -27,6 +27,7 @@ else:
 
     include: "rules/settings.smk"
     include: "rules/inputs.smk"
+    include: "rules/flow.smk"
     include: "rules/recipes.smk"
     include: "rules/data.smk"
     include: "rules/training.smk"

@@ -101,11 +101,23 @@ def figure_recipe(wildcards):
 
 
 def report_recipe(wildcards):
-    """The report shows all settings, and the captions that the figures' functions carry."""
+    """The report shows all settings, the captions that the figures' functions carry, and the rules that lead to it."""
     described = {name: figure_function(name) for name in config["figures"]}
     return recipe(
         "report.py",
         config=config,
-        template=(ROOT / "workflow/report/report.html.j2").read_text(),
+        templates=templates("report"),
         captions={name: [function.summary, function.description] for name, function in described.items()},
+        flow=flow_to(f"{RESULTS}/report.html"),
     )
+
+
+def times_recipe(wildcards):
+    """The page of run times shows what was measured so far, so it is made anew once any job has run again."""
+    return recipe("times.py", templates=templates("times"), seconds=measured_seconds(f"{LOGS}/times.html"))
+
+
+def templates(page):
+    """The text of a page's template, and of the one that all pages share."""
+    files = (ROOT / f"workflow/report/{name}.html.j2" for name in ("page", page))
+    return {file.name: file.read_text() for file in files}

@@ -149,6 +149,10 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     ),
     "a default that is written out": (setting("lrp/gamma/activations", "pass"), []),
     "k of the claims": (setting("claims/top_k", 30), CLAIMS),
+    "what all pages look like": (
+        edit("workflow/report/page.html.j2", "font: 16px/1.5", "font: 17px/1.5"),
+        [r"report\.html"],
+    ),
     "order of the keys": (reorder, []),
     "2 written as 2.0": (setting("attacks/pgd/steps", 3.0), []),
     "two values swapped between two keys": (
