@@ -112,6 +112,24 @@ def report_recipe(wildcards):
     )
 
 
+def explore_recipe(wildcards):
+    """A page to explore depends on its entry, on methods, layers and strength of what it shows, and on k."""
+    page = config["explore"][wildcards.page]
+    return recipe(
+        "explore.py",
+        page=page,
+        templates=templates("explore"),
+        models=GRID.explored(page),
+        methods={name: config["trainings"][name]["method"] for name in (page["reference"], page["training"])},
+        layers=GRID.layers(page["network"]),
+        epsilon=GRID.epsilon(page["attack"]),
+        seed=GRID.seeds[0],
+        first={"rule": config["claims"]["lrp"], "k": config["claims"]["top_k"]},
+        top_k=sorted(config["robustness"]["top_k"]),
+        pixels=config["robustness"]["pixels"],
+    )
+
+
 def times_recipe(wildcards):
     """The page of run times shows what was measured so far, so it is made anew once any job has run again."""
     return recipe("times.py", templates=templates("times"), seconds=measured_seconds(f"{LOGS}/times.html"))

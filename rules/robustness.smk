@@ -3,8 +3,8 @@ rule robustness:
     input:
         points="<results>/{dataset}/points.safetensors",
         attacked="<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors",
-        clean_maps=lambda wildcards: explanations(wildcards, CLEAN),
-        attacked_maps=lambda wildcards: explanations(wildcards, wildcards.attack),
+        clean_maps=lambda wildcards: explanations(CLEAN, **dict(wildcards.items())),
+        attacked_maps=lambda wildcards: explanations(wildcards.attack, **dict(wildcards.items())),
     output:
         "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/robustness.csv",
     log:

@@ -89,6 +89,24 @@ def read_about(path: str | Path) -> dict[str, Any]:
         raise ArtifactError(f"{path}: cannot be read as safetensors ({error})") from error
 
 
+def read_explanations(paths: Iterable[str | Path]) -> tuple[dict[tuple[str, int], np.ndarray], Arrays]:
+    """Heat maps [N, C, H, W] by rule and layer, and by rule the predictions [N, classes] that lie beside them.
+
+    Raises
+    ------
+    ArtifactError
+        As :func:`read_tensors` does.
+    """
+    maps, probabilities = {}, {}
+    for path in paths:
+        about, arrays = read_about(path), read_tensors(path)
+        if "relevance" in arrays:
+            maps[about["rule"], about["layer"]] = arrays["relevance"]
+        else:
+            probabilities[about["rule"]] = arrays["probabilities"]
+    return maps, probabilities
+
+
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, floats with as many digits as it takes to read them back unchanged."""
     with whole(path) as partial:

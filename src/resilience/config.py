@@ -10,6 +10,15 @@ from typing import Any
 from resilience.catalog import SECTIONS, Function, functions, paths
 from resilience.grid import Grid, GridError
 
+#: The keys of a page to explore that are names, and the sections that these stand in.
+EXPLORED = {
+    "dataset": "datasets",
+    "network": "networks",
+    "attack": "attacks",
+    "training": "trainings",
+    "reference": "trainings",
+}
+
 
 class ConfigError(ValueError):
     """A config that cannot work. The message has one line for each problem: key, value and what would be accepted."""
@@ -127,7 +136,7 @@ def _inner_paths(section: str, settings: dict[str, Any], path: tuple[str, ...]) 
 
 
 def _names(config: dict[str, Any]) -> Iterator[str]:
-    """Names in experiments, figures and claims that no section defines."""
+    """Names in experiments, figures, pages to explore and claims that no section defines."""
     for name, experiment in config["experiments"].items():
         for section in ("datasets", "networks", "trainings", "attacks", "lrp"):
             yield from _undefined(experiment[section], section, f"experiments.{name}.{section}", config)
@@ -137,6 +146,9 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
             for key in ("dataset", "network", "attack"):
                 yield from _undefined([panel[key]], f"{key}s", f"{place}.{key}", config)
             yield from _undefined(panel["trainings"], "trainings", f"{place}.trainings", config)
+    for name, page in config["explore"].items():
+        for key, section in EXPLORED.items():
+            yield from _undefined([page[key]], section, f"explore.{name}.{key}", config)
     if config.get("variant") in config["datasets"]:
         yield f"variant: {config['variant']!r} is also one of the datasets, and both name a folder; choose another"
     claims = config["claims"]

@@ -137,6 +137,23 @@ REFUSED = [
         "figures.fig06.panels[0].trainings: failed_attack needs at least 2 trainings",
     ),
     ("figures/fig05/panels", DEFAULT["figures"]["fig02"]["panels"], "figures.fig05.panels: overlap draws 1 panel, not 2"),
+    ("explore/hmc/attack", "noise", "explore.hmc.attack: 'noise' is not one of the attacks; known: fgsm, margin, pgd"),
+    ("explore/hmc/reference", "detr", "explore.hmc.reference: 'detr' is not one of the trainings; did you mean det"),
+    ("explore/hmc/points", 0, "explore.hmc.points: 0 must be at least 1"),
+    ("explore/hmc/points", 300, "explore.hmc.points: 300 is more than datasets.digits.test_points, 200"),
+    ("explore/hmc/reference", "hmc", "explore.hmc.reference: hmc cannot stand beside itself"),
+    ("explore/hmc/training", REMOVE, "explore.hmc: the key 'training' is missing"),
+    ("explore/hmc/network", "conv", "explore.hmc.training: no experiment has digits, conv, hmc, pgd; add it to experiments"),
+    (
+        "explore/hmc",
+        {"dataset": "digits", "network": "conv", "attack": "pgd", "training": "svi", "reference": "hmc"},
+        "explore.hmc.reference: no experiment has digits, conv, hmc, pgd; add it to experiments",
+    ),
+    (
+        "explore/hmc/reference",
+        "nuts",
+        "explore.hmc.reference: no experiment explains digits, fc2, nuts, pgd, 100 draws by the rule alpha1beta0",
+    ),
     ("attacks/transfer/attack", "transfer", "attacks.transfer.attack: transfer is itself made from another"),
     ("attacks/transfer/source", "hmc", "attacks.transfer.source: hmc is no point estimate"),
     (

@@ -52,6 +52,7 @@ def test_any_single_file_can_be_asked_for(tmp_path):
         ("claims", r"claims\.csv"),
         ("outcomes", r"outcomes\.csv"),
         ("report", r"report\.html"),
+        ("explore", r"explore/\w+\.html"),
         ("fig03", r"figures/fig03\.(png|pdf)"),
     ],
 )
@@ -66,7 +67,7 @@ def test_list_reads_as_a_table_of_contents(finished):
     said = finished.snakemake("--list").stdout
     listed = dict(re.findall(r"^(\w+) \((.+)\)$", said, flags=re.M))
     assert len(listed) == len(said.strip().splitlines())
-    targets = ("weights", "attacks", "lrp", "figures", "claims", "report", "times", "fig01")
+    targets = ("weights", "attacks", "lrp", "figures", "claims", "report", "explore", "times", "fig01")
     for name in (*targets, "train", "explain_conv"):
         assert listed[name].endswith(".")
     assert "layer" in listed["fig01"]
@@ -75,7 +76,7 @@ def test_list_reads_as_a_table_of_contents(finished):
 def test_the_end_of_a_run_says_where_things_lie(finished):
     (finished.folder / "results/report.html").touch()
     said = finished.snakemake("--cores", "1", "--forcerun", "report", "--quiet", "rules", "--", "report").stderr
-    places = {"Figures": "figures", "Claims": "claims.csv", "Report": "report.html"}
+    places = {"Figures": "figures", "Claims": "claims.csv", "Report": "report.html", "Explore": "explore"}
     for name, place in places.items():
         assert f"{name}:".ljust(8) + f" results/{place}" in said
 
