@@ -5,7 +5,7 @@ rule explore_page:
         attacked=lambda wildcards: explored_inputs(wildcards.page),
         maps=lambda wildcards: explored_maps(wildcards.page),
     output:
-        "<results>/explore/{page}.html",
+        report("<results>/explore/{page}.html", category="Pages", labels={"page": "explore {page}"}),
     log:
         "<logs>/explore/{page}.log",
     benchmark:

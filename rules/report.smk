@@ -6,7 +6,7 @@ rule report:
         figures=expand("<results>/figures/{figure}.png", figure=config["figures"]),
         fits=expand("{model}/fit.json", model=ALL_MODELS),
     output:
-        "<results>/report.html",
+        report("<results>/report.html", category="Pages", labels={"page": "report"}),
     log:
         "<logs>/report.log",
     benchmark:

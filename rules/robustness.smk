@@ -29,7 +29,7 @@ rule outcomes:
     input:
         expand("{attack}/robustness.csv", attack=ALL_ATTACKS),
     output:
-        "<results>/outcomes.csv",
+        report("<results>/outcomes.csv", category="Tables", labels={"table": "outcomes"}),
     log:
         "<logs>/outcomes.log",
     benchmark:

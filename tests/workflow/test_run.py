@@ -148,3 +148,10 @@ def test_run_times_follow_the_last_run_and_no_result_follows_them(again, finishe
     assert "4321.0" not in before
     assert again.digests() == finished.digests()
 
+
+def test_snakemakes_own_report_shows_figures_tables_and_pages_without_a_network(finished, tmp_path):
+    nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    finished.snakemake("--report", str(tmp_path / "report.html"), **nowhere)
+    text = (tmp_path / "report.html").read_text()
+    for label in ("Figures", "Tables", "Pages", "explore lrp_rules", "How LRP robustness is counted"):
+        assert label in text
