@@ -1,5 +1,6 @@
 # make               set up .venv and run the default workflow; bars in a terminal, plain lines elsewhere
 # make test          set up what is missing and run the tests
+# make browser       Chromium from Debian's packages, without which the tests of the pages are skipped
 # make test-slurm    a Slurm of one node, from Debian's packages, and the workflow on it: minutes; needs root
 # make check         the fast part of the tests only: style, types, library
 # make reproduction  the paper's figures in little, under both definitions, beside the published numbers: about an hour
@@ -10,13 +11,16 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: run test test-slurm check reproduction docs bench clean
+.PHONY: run test browser test-slurm check reproduction docs bench clean
 
 run: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) $$(test -t 2 && echo --logger rich || echo --quiet rules)
 
 test: .venv/tested
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+browser: .venv/tested
+	@$(BIN)/python -m tests.workflow.chromium
 
 test-slurm: .venv/tested .venv/slurm
 	@$(BIN)/python -m tests.cluster.install

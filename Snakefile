@@ -27,6 +27,7 @@ else:
 
     include: "rules/settings.smk"
     include: "rules/inputs.smk"
+    include: "rules/flow.smk"
     include: "rules/recipes.smk"
     include: "rules/data.smk"
     include: "rules/training.smk"
@@ -35,6 +36,7 @@ else:
     include: "rules/robustness.smk"
     include: "rules/claims.smk"
     include: "rules/figures.smk"
+    include: "rules/explore.smk"
     include: "rules/report.smk"
 
     if "cancellation" in config:
@@ -42,13 +44,14 @@ else:
         include: "rules/cancellation.smk"
 
     rule all:
-        """Everything: figures, claims, outcomes and the report."""
+        """Everything: figures, claims, outcomes, the report and the pages to explore."""
         default_target: True
         input:
             rules.figures.input,
             rules.claims.output,
             rules.outcomes.output,
             rules.report.output,
+            rules.explore.input,
         localrule: True
 
 

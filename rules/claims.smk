@@ -4,7 +4,7 @@ rule comparisons:
         robustness=expand("{attack}/robustness.csv", attack=ALL_ATTACKS),
         cancellation=ALL_CANCELLATIONS,
     output:
-        "<results>/comparisons.csv",
+        report("<results>/comparisons.csv", category="Tables", labels={"table": "comparisons"}),
     log:
         "<logs>/comparisons.log",
     benchmark:
@@ -30,7 +30,7 @@ rule claims:
     input:
         "<results>/comparisons.csv",
     output:
-        "<results>/claims.csv",
+        report("<results>/claims.csv", category="Tables", labels={"table": "claims"}),
     log:
         "<logs>/claims.log",
     benchmark:

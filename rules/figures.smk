@@ -7,7 +7,14 @@ rule figure:
         comparisons=lambda wildcards: figure_input("comparisons", wildcards.figure),
         claims=lambda wildcards: figure_input("claims", wildcards.figure),
     output:
-        png="<results>/figures/{figure}.png",
+        png=report(
+            "<results>/figures/{figure}.png",
+            category="Figures",
+            labels=lambda wildcards: {
+                "figure": wildcards.figure,
+                "shows": figure_function(wildcards.figure).summary,
+            },
+        ),
         pdf="<results>/figures/{figure}.pdf",
     log:
         "<logs>/figures/{figure}.log",

@@ -98,13 +98,12 @@ def explained_inputs(wildcards):
     return f"{model}/{wildcards.inputs}/n{wildcards.draws}/inputs.safetensors"
 
 
-def explanations(wildcards, inputs):
+def explanations(inputs, dataset, network, training, seed, attack, draws):
     """The heat maps of all rules by which an attacked model is explained, and the classes that they explain."""
-    place = (wildcards.dataset, wildcards.network, wildcards.training)
-    model = model_path(*place, wildcards.seed)
-    for lrp_name in GRID.rules(*place, wildcards.attack, int(wildcards.draws)):
-        yield from maps_of(model, inputs, wildcards.draws, lrp_name, wildcards.network)
-        yield f"{model}/{inputs}/n{wildcards.draws}/lrp/{lrp_name}/explained.safetensors"
+    model = model_path(dataset, network, training, seed)
+    for lrp_name in GRID.rules(dataset, network, training, attack, int(draws)):
+        yield from maps_of(model, inputs, draws, lrp_name, network)
+        yield f"{model}/{inputs}/n{draws}/lrp/{lrp_name}/explained.safetensors"
 
 
 def figure_function(name):
@@ -164,3 +163,26 @@ FIGURE_INPUTS = {
 def figure_input(kind, name):
     """The files of one kind that a figure needs: none, unless its function has an argument of that name."""
     return sorted(set(FIGURE_INPUTS[kind](name))) if kind in figure_function(name).inputs else []
+
+
+def explored_models(name):
+    """What a page to explore shows, as wildcards: a model and its attack for each number of draws."""
+    page = config["explore"][name]
+    for training, draws in GRID.explored(page):
+        place = {key: page[key] for key in ("dataset", "network", "attack")}
+        yield {**place, "training": training, "seed": GRID.seeds[0], "draws": draws}
+
+
+def explored_inputs(name):
+    """The attacked images of a page to explore."""
+    for model in explored_models(name):
+        yield "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors".format(
+            **model
+        )
+
+
+def explored_maps(name):
+    """The heat maps of a page to explore, before and after the attack, and the predictions beside them."""
+    for model in explored_models(name):
+        for inputs in (CLEAN, model["attack"]):
+            yield from explanations(inputs, **model)

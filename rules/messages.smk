@@ -17,6 +17,7 @@ def announce_results():
         "Figures": "<results>/figures",
         "Claims": "<results>/claims.csv",
         "Report": "<results>/report.html",
+        "Explore": "<results>/explore",
         "Published numbers beside ours": "<results>/reproduction.png",
     }
     for name, pattern in places.items():

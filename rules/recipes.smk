@@ -103,11 +103,41 @@ def figure_recipe(wildcards):
 
 
 def report_recipe(wildcards):
-    """The report shows all settings, and the captions that the figures' functions carry."""
+    """The report shows all settings, the captions that the figures' functions carry, and the rules that lead to it."""
     described = {name: figure_function(name) for name in config["figures"]}
     return recipe(
         "report.py",
         config=config,
-        template=(ROOT / "workflow/report/report.html.j2").read_text(),
+        templates=templates("report"),
         captions={name: [function.summary, function.description] for name, function in described.items()},
+        flow=flow_to(f"{RESULTS}/report.html"),
     )
+
+
+def explore_recipe(wildcards):
+    """A page to explore depends on its entry, on methods, layers and strength of what it shows, and on k."""
+    page = config["explore"][wildcards.page]
+    return recipe(
+        "explore.py",
+        page=page,
+        templates=templates("explore"),
+        models=GRID.explored(page),
+        methods={name: config["trainings"][name]["method"] for name in (page["reference"], page["training"])},
+        layers=GRID.layers(page["network"]),
+        epsilon=GRID.epsilon(page["attack"]),
+        seed=GRID.seeds[0],
+        first={"rule": config["claims"]["lrp"], "k": config["claims"]["top_k"]},
+        top_k=sorted(config["robustness"]["top_k"]),
+        pixels=config["robustness"]["pixels"],
+    )
+
+
+def times_recipe(wildcards):
+    """The page of run times shows what was measured so far, so it is made anew once any job has run again."""
+    return recipe("times.py", templates=templates("times"), seconds=measured_seconds(f"{LOGS}/times.html"))
+
+
+def templates(page):
+    """The text of a page's template, and of the one that all pages share."""
+    files = (ROOT / f"workflow/report/{name}.html.j2" for name in ("page", page))
+    return {file.name: file.read_text() for file in files}

@@ -3,8 +3,8 @@ rule robustness:
     input:
         points="<results>/{dataset}/points.safetensors",
         attacked="<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors",
-        clean_maps=lambda wildcards: explanations(wildcards, CLEAN),
-        attacked_maps=lambda wildcards: explanations(wildcards, wildcards.attack),
+        clean_maps=lambda wildcards: explanations(CLEAN, **dict(wildcards.items())),
+        attacked_maps=lambda wildcards: explanations(wildcards.attack, **dict(wildcards.items())),
     output:
         "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/robustness.csv",
     log:
@@ -29,7 +29,7 @@ rule outcomes:
     input:
         expand("{attack}/robustness.csv", attack=ALL_ATTACKS),
     output:
-        "<results>/outcomes.csv",
+        report("<results>/outcomes.csv", category="Tables", labels={"table": "outcomes"}),
     log:
         "<logs>/outcomes.log",
     benchmark:

@@ -49,3 +49,4 @@ wildcard_constraints:
     rule=one_of(config["lrp"]),
     layer=r"\d+",
     figure=one_of(config["figures"]),
+    page=one_of(config["explore"]),

@@ -36,3 +36,9 @@ def noisy_posterior(network: nn.Sequential, draws: int, seed: int = 0, noise: fl
         return value + noise * torch.randn((draws, *value.shape), generator=generator, dtype=value.dtype)
 
     return Posterior(network, {name: scatter(value) for name, value in network.state_dict().items()})
+
+
+def templates(page: str) -> dict[str, str]:
+    """The template of a page of the project, and the one that all pages share."""
+    files = (ROOT / f"workflow/report/{name}.html.j2" for name in ("page", page))
+    return {file.name: file.read_text() for file in files}

@@ -154,6 +154,24 @@ def _is_finite(array: np.ndarray) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
+def read_explanations(paths: Iterable[str | Path]) -> tuple[dict[tuple[str, int], np.ndarray], Arrays]:
+    """Heat maps [N, C, H, W] by rule and layer, and by rule the predictions [N, classes] that lie beside them.
+
+    Raises
+    ------
+    ArtifactError
+        As :func:`read_tensors` does.
+    """
+    maps, probabilities = {}, {}
+    for path in paths:
+        about, arrays = read_about(path), read_tensors(path)
+        if "relevance" in arrays:
+            maps[about["rule"], about["layer"]] = arrays["relevance"]
+        else:
+            probabilities[about["rule"]] = arrays["probabilities"]
+    return maps, probabilities
+
+
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, floats with as many digits as it takes to read them back unchanged.
 

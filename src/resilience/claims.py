@@ -205,11 +205,11 @@ def verdict(low: float, high: float, p: float, seeds: int, level: float) -> str:
 
 
 def summarise(claims: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each claim once: its ``sentence`` and ``source``, and in how many settings it holds, is reversed or inconclusive."""
+    """Each claim once: its name, ``sentence`` and ``source``, and how often it holds, is reversed or inconclusive."""
     found = []
-    for (sentence, source), rows in claims.groupby(["sentence", "source"], sort=False):
+    for (name, sentence, source), rows in claims.groupby(["claim", "sentence", "source"], sort=False):
         counts = {outcome: int((rows["verdict"] == outcome).sum()) for outcome in (HOLDS, REVERSED, INCONCLUSIVE)}
-        found.append({"sentence": sentence, "source": source, **counts})
+        found.append({"claim": name, "sentence": sentence, "source": source, **counts})
     return found
 
 

@@ -14,6 +14,14 @@ from resilience.grid import Grid, GridError
 
 #: Nothing here can be so large. Draws, epochs and widths of that size would fill any memory or take forever.
 LARGEST = 10**9
+#: The keys of a page to explore that are names, and the sections that these stand in.
+EXPLORED = {
+    "dataset": "datasets",
+    "network": "networks",
+    "attack": "attacks",
+    "training": "trainings",
+    "reference": "trainings",
+}
 
 
 class ConfigError(ValueError):
@@ -141,7 +149,7 @@ def _inner_paths(section: str, settings: dict[str, Any], path: tuple[str, ...]) 
 
 
 def _names(config: dict[str, Any]) -> Iterator[str]:
-    """Names in experiments, figures and claims that no section defines, and names that cannot stand beside each other."""
+    """Names in experiments, figures, pages and claims that nothing defines, and names that cannot stand beside each other."""
     for section in (*SECTIONS, "experiments"):
         yield from _alike(config[section], section)
     for name, experiment in config["experiments"].items():
@@ -156,6 +164,9 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
         yield from _undefined(figure.get("colours", {}), "trainings", f"figures.{name}.colours", config)
         if name.removeprefix("explain_") in config["networks"] and name.startswith("explain_"):
             yield f"figures: the name {name!r} is taken by a target that explains; choose another"
+    for name, page in config["explore"].items():
+        for key, section in EXPLORED.items():
+            yield from _undefined([page[key]], section, f"explore.{name}.{key}", config)
     if config.get("variant") in config["datasets"]:
         yield f"variant: {config['variant']!r} is also one of the datasets, and both name a folder; choose another"
     if config["results"].rstrip("/").rpartition("/")[2] in config["datasets"]:

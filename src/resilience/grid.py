@@ -36,10 +36,10 @@ class Grid:
     Raises
     ------
     GridError
-        If an experiment or an attack asks for more draws than a training yields, a figure for something that no experiment
-        has, or a training or an attack rests on what cannot carry it; if one file of weights is to serve several networks;
-        if points cannot be balanced over the classes of a dataset, or its images are too small for a network; or if nothing
-        could cancel where cancellation is to be measured.
+        If an experiment or an attack asks for more draws than a training yields, a figure or a page to explore for something
+        that no experiment has, or a training or an attack rests on what cannot carry it; if one file of weights is to serve
+        several networks; if points cannot be balanced over the classes of a dataset, or its images are too small for a
+        network; or if nothing could cancel where cancellation is to be measured.
     """
 
     def __init__(self, config: dict[str, Any]):
@@ -73,6 +73,8 @@ class Grid:
             self._check_cancellation()
         for name, figure in config["figures"].items():
             self._check_figure(name, figure)
+        for name, page in config["explore"].items():
+            self._check_page(name, page)
 
     def _cells(self) -> Iterator[Cell]:
         for name, experiment in self.config["experiments"].items():
@@ -298,6 +300,35 @@ class Grid:
                 raise GridError(
                     f"{place}: no experiment explains {', '.join(here)} by the rule {rule}; add it to experiments"
                 )
+
+    def explored(self, page: dict[str, Any]) -> list[tuple[str, int]]:
+        """The models that a page to explore shows, as (training, draws): the reference with most draws, then the other."""
+        place, attack = (page["dataset"], page["network"]), page["attack"]
+        reference = self.draws_of(*place, page["reference"], attack)[-1:]
+        others = self.draws_of(*place, page["training"], attack)
+        return [*((page["reference"], draws) for draws in reference), *((page["training"], draws) for draws in others)]
+
+    def _check_page(self, name: str, page: dict[str, Any]) -> None:
+        place, (dataset, network, attack) = f"explore.{name}", (page["dataset"], page["network"], page["attack"])
+        if page["training"] == page["reference"]:
+            raise GridError(f"{place}.reference: {page['reference']} cannot stand beside itself; name another training")
+        for key in ("training", "reference"):
+            if not self.draws_of(dataset, network, page[key], attack):
+                here = f"{dataset}, {network}, {page[key]}, {attack}"
+                raise GridError(f"{place}.{key}: no experiment has {here}; add it to experiments")
+        (reference, of_reference), *models = self.explored(page)
+        known = self.rules(dataset, network, reference, attack, of_reference)
+        for training, draws in models:
+            for rule in self.rules(dataset, network, training, attack, draws):
+                if rule not in known:
+                    here = f"{dataset}, {network}, {reference}, {attack}, {of_reference} draws"
+                    raise GridError(
+                        f"{place}.reference: no experiment explains {here} by the rule {rule}, as it does {training}; "
+                        "add it to experiments"
+                    )
+        test_points = self.config["datasets"][dataset]["test_points"]
+        if page.get("points", 1) > test_points:
+            raise GridError(f"{place}.points: {page['points']} is more than datasets.{dataset}.test_points, {test_points}")
 
 
 def _check_inner(section: str, settings: dict[str, Any], place: str) -> None:

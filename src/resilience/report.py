@@ -1,4 +1,4 @@
-"""The report: one page that holds the verdicts, the figures and the state of every network."""
+"""The report: one page that holds the verdicts, the figures, the state of every network, the workflow and its settings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, StrictUndefined
-
+from resilience import flow, pages
 from resilience.claims import summarise
 
 if TYPE_CHECKING:
@@ -16,35 +15,48 @@ if TYPE_CHECKING:
 
 
 def render(
-    template: str,
+    templates: Mapping[str, str],
     claims: pd.DataFrame,
+    outcomes: pd.DataFrame,
     figures: Sequence[Mapping[str, str]],
     fits: Mapping[str, Mapping[str, Any]],
+    rules: Mapping[str, str],
+    arrows: Sequence[tuple[str, str]],
     settings: str,
 ) -> str:
     """The page as HTML that needs no other file.
 
     Parameters
     ----------
-    template
-        The text of a Jinja template.
+    templates
+        The texts of the Jinja templates ``report.html.j2`` and ``page.html.j2``.
     claims
         The table of :func:`resilience.claims.judge`.
+    outcomes
+        The table of :func:`resilience.outcomes.outcomes`.
     figures
         For each figure its ``name``, ``summary``, ``reading`` (how to read it) and ``path`` of the PNG.
     fits
         The contents of ``fit.json`` by model.
+    rules
+        What each rule of the workflow does.
+    arrows
+        Pairs of a rule and one that reads what it makes.
     settings
         The config as text.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     pictures = [{**figure, "data": base64.b64encode(Path(figure["path"]).read_bytes()).decode()} for figure in figures]
     warnings = [(model, sentence) for model, fit in fits.items() for sentence in fit["warnings"]]
-    return environment.from_string(template).render(
+    return pages.fill(
+        templates,
+        "report.html.j2",
         claims=summarise(claims),
         rows=claims.to_dict("records"),
+        outcomes=outcomes.to_dict("records"),
         figures=pictures,
         fits=fits,
         warnings=warnings,
+        rules=rules,
+        flow=flow.draw(arrows),
         settings=settings,
     )

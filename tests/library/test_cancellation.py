@@ -361,7 +361,7 @@ def test_without_the_section_nothing_is_measured():
 
 def test_without_several_draws_nothing_can_cancel():
     config = with_section()
-    config["figures"] = {}
+    config["figures"] = config["explore"] = {}
     for experiment in config["experiments"].values():
         experiment["trainings"] = ["det"]
     assert problems(config) == [

@@ -32,6 +32,12 @@ def test_rules_are_the_union_of_the_experiments(grid):
     assert grid.rules("digits", "conv", "svi", "pgd", 4) == []
 
 
+def test_a_page_to_explore_shows_the_reference_and_every_number_of_draws(grid):
+    of_draws, of_rules = (grid.explored(grid.config["explore"][name]) for name in ("numbers_of_draws", "lrp_rules"))
+    assert of_draws == [("det", 1), ("hmc", 2), ("hmc", 4)]
+    assert of_rules == [("det", 1), ("hmc", 4)]
+
+
 def test_a_transferred_attack_brings_its_source_along(grid):
     assert ("digits", "fc2", "det", "pgd", 1) in grid.attacked()
     assert grid.epsilon("transfer") == grid.epsilon("pgd") == 0.1
@@ -45,7 +51,7 @@ def test_an_attack_of_matched_size_brings_its_own_attack_and_that_of_its_source_
     assert grid.epsilon("matched") == grid.epsilon("fgsm")
     config = dict(grid.config, experiments={"one": grid.config["experiments"]["equally_far"] | {"trainings": ["det"]}})
     assert {("digits", "fc2", *made) for made in grid.made_from("det", "matched", 1)} <= set(
-        Grid(config | {"figures": {}}).attacked()
+        Grid(config | {"figures": {}, "explore": {}}).attacked()
     )
 
 

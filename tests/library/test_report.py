@@ -5,11 +5,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from resilience import claims, comparisons, report
-from tests.conftest import ROOT
+from resilience import claims, comparisons, outcomes, report
+from tests.conftest import templates
 from tests.library.test_comparisons import ROLES, robustness_tables
 
-TEMPLATE = (ROOT / "workflow/report/report.html.j2").read_text()
+RULES = {"train": "Train a network.", "claims": "Judge each claim."}
 FIT = {"test_accuracy": 0.95, "draws": 1, "parameters": 100, "diagnostics": {}, "warnings": []}
 CHAIN = FIT | {
     "diagnostics": {"acceptance": [0.8, 0.4], "divergences": [0, 2], "r_hat_95": 1.3, "ess_median": None},
@@ -45,9 +45,10 @@ def page(table, tmp_path, label: str = "fig01") -> Reader:
     (tmp_path / "f.png").write_bytes(b"picture")
     figures = [{"name": label, "summary": "A summary.", "reading": "How to read it.", "path": str(tmp_path / "f.png")}]
     reader = Reader()
-    reader.feed(
-        report.render(TEMPLATE, table, figures, {"digits/fc2/det/seed0": FIT, "digits/fc2/hmc/seed0": CHAIN}, "seeds: [0]")
-    )
+    fits = {"digits/fc2/det/seed0": FIT, "digits/fc2/hmc/seed0": CHAIN}
+    tables = robustness_tables(0.1).assign(mean_change=0.0625, zero_gradient=0.0)
+    attacked, arrows = outcomes.outcomes(tables, {"fc2": (1, 3)}, "epsilon", 20), [("train", "claims")]
+    reader.feed(report.render(templates("report"), table, attacked, figures, fits, RULES, arrows, "seeds: [0]"))
     assert reader.open == []
     return reader
 
@@ -56,7 +57,17 @@ def test_page_holds_verdicts_figures_networks_and_settings(table, tmp_path):
     reader = page(table, tmp_path)
     for sentence in table["sentence"].unique():
         assert sentence in reader.text
-    for part in ("A summary.", "How to read it.", "digits/fc2/hmc/seed0", "0.950", "0.8, 0.4", "1.30", "seeds: [0]"):
+    for part in (
+        "A summary.",
+        "How to read it.",
+        "digits/fc2/hmc/seed0",
+        "0.950",
+        "0.8, 0.4",
+        "1.30",
+        "seeds: [0]",
+        *RULES,
+        *RULES.values(),
+    ):
         assert part in reader.text
 
 
@@ -65,7 +76,7 @@ def test_page_warns_of_poor_chains(table, tmp_path):
 
 
 def test_page_needs_no_other_file(table, tmp_path):
-    addresses = page(table, tmp_path).addresses
+    addresses = [address for address in page(table, tmp_path).addresses if not address.startswith("#")]
     assert addresses == ["data:image/png;base64," + base64.b64encode(b"picture").decode()]
 
 

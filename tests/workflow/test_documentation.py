@@ -49,7 +49,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 def little(entries: str) -> dict:
     """The tiny config with some entries more, and with no experiments and figures but theirs."""
-    config = yaml.safe_load((ROOT / "tests/config.yaml").read_text()) | {"experiments": {}, "figures": {}}
+    config = yaml.safe_load((ROOT / "tests/config.yaml").read_text()) | {"experiments": {}, "figures": {}, "explore": {}}
     for name, more in yaml.safe_load(entries).items():
         config[name].update(more)
     return config

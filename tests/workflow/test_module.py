@@ -51,6 +51,7 @@ def importing(clone: Project, folder: Path, snakefile: str) -> Project:
         "seeds": [0],
         "datasets": {"own": {"source": "npz", "file": "made/arrays.npz", "test_points": 20}},
         "figures": {"fig05": {"figure": "overlap", "panels": [panel]}},
+        "explore": {},
     }
     block = settings["experiments"]["posteriors"] | {"datasets": ["own"], "trainings": ["det"]}
     settings["experiments"] = {"theirs": block}

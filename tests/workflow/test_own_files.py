@@ -31,7 +31,7 @@ def write_weights(project: Project, seed: int) -> None:
 def project(tmp_path) -> Project:
     """The tiny config with a dataset and weights of the user's own, one seed and few jobs."""
     project = copy_project(tmp_path)
-    config = project.config() | {"seeds": [0], "datasets": {"own": ENTRY}, "figures": {}}
+    config = project.config() | {"seeds": [0], "datasets": {"own": ENTRY}, "figures": {}, "explore": {}}
     config["trainings"]["own"] = WEIGHTS
     experiment = config["experiments"]["posteriors"] | {"datasets": ["own"], "trainings": ["own"]}
     project.write_config(config | {"experiments": {"own": experiment}})

@@ -16,6 +16,9 @@ from tests.workflow.conftest import Project, copy_project
 #: Everything that follows from a change of any robustness table: the claims, the figure that shows them, and the report.
 CLAIMS = [r"comparisons\.csv", r"claims\.csv", r"outcomes\.csv", r"figures/answer\.", r"report\.html"]
 
+#: The pages to explore: one has several numbers of draws, the other several LRP rules.
+ALL_PAGES = [OF_DRAWS := r"explore/numbers_of_draws\.html", OF_RULES := r"explore/lrp_rules\.html"]
+
 
 def figures(*names: str) -> list[str]:
     return [rf"figures/{name}\." for name in names]
@@ -93,11 +96,11 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     ),
     "strength of an attack that is transferred": (
         setting("attacks/pgd/epsilon", 0.2),
-        [*under("fc2/(det|hmc)", "pgd"), *under("fc2/(map|nuts)", "transfer"), *CLAIMS, *figures("fig03")],
+        [*under("fc2/(det|hmc)", "pgd"), *under("fc2/(map|nuts)", "transfer"), *CLAIMS, *figures("fig03"), OF_RULES],
     ),
     "one LRP parameter": (
         setting("lrp/gamma/gamma", 0.2),
-        [r"lrp/gamma/", r"fc2/(det|hmc)/seed\d/pgd/n\d/robustness", *CLAIMS, *figures("fig03")],
+        [r"lrp/gamma/", r"fc2/(det|hmc)/seed\d/pgd/n\d/robustness", *CLAIMS, *figures("fig03"), OF_RULES],
     ),
     "a figure's colour": (
         setting("figures/fig03/colours", {"hmc": "#112233"}),
@@ -120,11 +123,17 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
             r"fc2/nuts/seed\d/transfer/n4/(lrp|rob)",
             *CLAIMS,
             *figures("fig02", "fig03", "fig06"),
+            *ALL_PAGES,
         ],
     ),
     "number of draws": (
         setting("experiments/posteriors/draws", [2, 3, 4]),
-        [*(rf"fc2/(svi|hmc)/seed\d/{inputs}/n3/" for inputs in ("clean", "fgsm")), *CLAIMS, *figures("fig02", "fig04")],
+        [
+            *(rf"fc2/(svi|hmc)/seed\d/{inputs}/n3/" for inputs in ("clean", "fgsm")),
+            *CLAIMS,
+            *figures("fig02", "fig04"),
+            OF_DRAWS,
+        ],
     ),
     "a new seed": (
         setting("seeds", [0, 1, 2]),
@@ -133,22 +142,31 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "a new dataset": (new_dataset, [r"results/moons/", *CLAIMS]),
     "number of test points": (
         setting("datasets/digits/test_points", 30),
-        [r"points\.", r"/seed\d/(clean|fgsm|pgd|margin|transfer|matched)/", *CLAIMS, *figures("fig0.")],
+        [r"points\.", r"/seed\d/(clean|fgsm|pgd|margin|transfer|matched)/", *CLAIMS, *figures("fig0."), *ALL_PAGES],
     ),
     "k": (
         setting("robustness/top_k", [10, 20, 30]),
-        [r"robustness\.csv", *CLAIMS, *figures("fig0.")],
+        [r"robustness\.csv", *CLAIMS, *figures("fig0."), *ALL_PAGES],
     ),
     "which pixels count as the top k": (
         setting("robustness/pixels", "extreme_halves"),
-        [r"robustness\.csv", *CLAIMS, *figures("fig0.")],
+        [r"robustness\.csv", *CLAIMS, *figures("fig0."), *ALL_PAGES],
     ),
     "how activations pass relevance on": (
         setting("lrp/gamma/activations", "slope"),
-        [r"lrp/gamma/", r"fc2/(det|hmc)/seed\d/pgd/n\d/robustness", *CLAIMS, *figures("fig03")],
+        [r"lrp/gamma/", r"fc2/(det|hmc)/seed\d/pgd/n\d/robustness", *CLAIMS, *figures("fig03"), OF_RULES],
     ),
     "a default that is written out": (setting("lrp/gamma/activations", "pass"), []),
-    "k of the claims": (setting("claims/top_k", 30), CLAIMS),
+    "k of the claims": (setting("claims/top_k", 30), [*CLAIMS, *ALL_PAGES]),
+    "points of a page to explore": (setting("explore/lrp_rules/points", 5), [OF_RULES, r"report\.html"]),
+    "how a page to explore is written": (
+        edit("src/resilience/explore.py", "STEPS = 127", "STEPS = 120"),
+        ALL_PAGES,
+    ),
+    "what all pages look like": (
+        edit("workflow/report/page.html.j2", "font: 16px/1.5", "font: 17px/1.5"),
+        [*ALL_PAGES, r"report\.html"],
+    ),
     "order of the keys": (reorder, []),
     "2 written as 2.0": (setting("attacks/pgd/steps", 3.0), []),
     "two values swapped between two keys": (
@@ -158,6 +176,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
             *under("fc2/hmc", "clean", "fgsm", "pgd"),
             *CLAIMS,
             *figures("fig02", "fig03", "fig06"),
+            *ALL_PAGES,
         ],
     ),
     "a function of the library that one stage uses": (

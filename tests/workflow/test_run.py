@@ -52,6 +52,7 @@ def test_any_single_file_can_be_asked_for(tmp_path):
         ("claims", r"claims\.csv"),
         ("outcomes", r"outcomes\.csv"),
         ("report", r"report\.html"),
+        ("explore", r"explore/\w+\.html"),
         ("fig03", r"figures/fig03\.(png|pdf)"),
     ],
 )
@@ -66,7 +67,8 @@ def test_list_reads_as_a_table_of_contents(finished):
     said = finished.snakemake("--list").stdout
     listed = dict(re.findall(r"^(\w+) \((.+)\)$", said, flags=re.M))
     assert len(listed) == len(said.strip().splitlines())
-    for name in ("weights", "attacks", "lrp", "figures", "claims", "report", "fig01", "train", "explain_conv"):
+    targets = ("weights", "attacks", "lrp", "figures", "claims", "report", "explore", "times", "fig01")
+    for name in (*targets, "train", "explain_conv"):
         assert listed[name].endswith(".")
     assert "layer" in listed["fig01"]
 
@@ -74,8 +76,9 @@ def test_list_reads_as_a_table_of_contents(finished):
 def test_the_end_of_a_run_says_where_things_lie(finished):
     (finished.folder / "results/report.html").touch()
     said = finished.snakemake("--cores", "1", "--forcerun", "report", "--quiet", "rules", "--", "report").stderr
-    for line in ("Figures: results/figures", "Claims:  results/claims.csv", "Report:  results/report.html"):
-        assert line in said
+    places = {"Figures": "figures", "Claims": "claims.csv", "Report": "report.html", "Explore": "explore"}
+    for name, place in places.items():
+        assert f"{name}:".ljust(8) + f" results/{place}" in said
 
 
 def test_a_failed_job_ends_with_its_cause_and_names_its_log(again):
@@ -120,3 +123,35 @@ def test_results_can_lie_elsewhere(finished, tmp_path):
     same = finished.digests()["results/digits/points.safetensors"]
     assert project.digests()["results/small/digits/points.safetensors"] == same
     assert (project.folder / "logs/small/digits/points.log").exists()
+
+
+def test_the_report_draws_the_rules_that_lead_to_it(finished):
+    text = (finished.folder / "results/report.html").read_text()
+    drawn = set(re.findall(r"<text[^>]*>(\w+)</text>", text))
+    assert drawn == {
+        *("dataset", "points", "train", "attack", "transfer", "match_size", "explain_conv", "explain_fc2"),
+        *("robustness", "outcomes", "comparisons", "claims", "figure", "report"),
+    }
+
+
+def test_run_times_follow_the_last_run_and_no_result_follows_them(again, finished):
+    again.snakemake("--cores", "1", "--quiet", "rules", "--", "times")
+    page = again.folder / "logs/times.html"
+    before, log = page.read_text(), again.folder / "logs/digits/fc2/det/seed0/train.tsv"
+    assert again.planned("times") == set()
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join([lines[0], "\t".join(["4321.0", *lines[1].split("\t")[1:]]), ""]))
+    assert again.planned() == set()
+    assert again.planned("times") == {"logs/times.html"}
+    again.snakemake("--cores", "1", "--quiet", "rules", "--", "times")
+    assert "4321.0" in page.read_text()
+    assert "4321.0" not in before
+    assert again.digests() == finished.digests()
+
+
+def test_snakemakes_own_report_shows_figures_tables_and_pages_without_a_network(finished, tmp_path):
+    nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    finished.snakemake("--report", str(tmp_path / "report.html"), **nowhere)
+    text = (tmp_path / "report.html").read_text()
+    for label in ("Figures", "Tables", "Pages", "explore lrp_rules", "How LRP robustness is counted"):
+        assert label in text

@@ -22,10 +22,13 @@ for path in snakemake.input.figures:
     figures.append({"name": Path(path).stem, "summary": summary, "reading": reading, "path": path})
 fits = {"/".join(Path(path).parts[-5:-1]): artifacts.read_json(path) for path in snakemake.input.fits}
 page = report.render(
-    settings["template"],
+    settings["templates"],
     artifacts.read_table(snakemake.input.claims),
+    artifacts.read_table(snakemake.input.outcomes),
     figures,
     fits,
+    settings["flow"]["rules"],
+    settings["flow"]["arrows"],
     yaml.safe_dump(settings["config"], sort_keys=False, allow_unicode=True),
 )
 with artifacts.whole(snakemake.output[0]) as partial:

@@ -12,24 +12,11 @@ from resilience import artifacts, progress, robustness
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-
-def read_maps(paths: list[str]) -> tuple[dict, dict]:
-    """Heat maps by rule and layer, and the predictions that lie beside them."""
-    maps, probabilities = {}, {}
-    for path in paths:
-        about, arrays = artifacts.read_about(path), artifacts.read_tensors(path)
-        if "relevance" in arrays:
-            maps[about["rule"], about["layer"]] = arrays["relevance"]
-        else:
-            probabilities[about["rule"]] = arrays["probabilities"]
-    return maps, probabilities
-
-
 progress.start(snakemake.log[0])
 settings = json.loads(snakemake.params.recipe)["settings"]
 place = snakemake.wildcards
-clean, before = read_maps(snakemake.input.clean_maps)
-attacked, after = read_maps(snakemake.input.attacked_maps)
+clean, before = artifacts.read_explanations(snakemake.input.clean_maps)
+attacked, after = artifacts.read_explanations(snakemake.input.attacked_maps)
 table = robustness.table(
     artifacts.read_tensors(snakemake.input.points, ["x", "y", "index"]),
     artifacts.read_tensors(snakemake.input.attacked, ["x", "zero_gradient"]),
