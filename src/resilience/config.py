@@ -149,7 +149,7 @@ def _inner_paths(section: str, settings: dict[str, Any], path: tuple[str, ...]) 
 
 
 def _names(config: dict[str, Any]) -> Iterator[str]:
-    """Names in experiments, figures, pages and claims that nothing defines, and names that cannot stand beside each other."""
+    """Names in experiments, figures, pages and claims that nothing defines, and names that cannot stand side by side."""
     for section in (*SECTIONS, "experiments"):
         yield from _alike(config[section], section)
     for name, experiment in config["experiments"].items():
