@@ -154,7 +154,11 @@ STATISTICS: dict[str, Callable[[np.ndarray], Resampled]] = {"median": median, "m
 
 
 def summarise(compared: pd.DataFrame, runs: list[str]) -> pd.DataFrame:
-    """How many of the published numbers of each figure agree, lie on the same side, differ or were not run, by run."""
+    """How many of the published numbers of each figure agree, lie on the same side, differ or were not run, by run.
+
+    ``distance`` is the median of how far our numbers are from the published ones: with few seeds intervals are wide, and a
+    wide one agrees easily.
+    """
     import pandas as pd
 
     rows = []
@@ -162,5 +166,7 @@ def summarise(compared: pd.DataFrame, runs: list[str]) -> pd.DataFrame:
         for run in runs:
             counts = part[f"{run}_agreement"].value_counts()
             kinds = (AGREES, SAME_SIDE, DIFFERS, NOT_RUN)
-            rows.append({"figure": figure, "run": run, **{kind: int(counts.get(kind, 0)) for kind in kinds}})
+            distance = (pd.to_numeric(part[run], errors="coerce") - pd.to_numeric(part["value"])).abs().median()
+            numbers = {kind: int(counts.get(kind, 0)) for kind in kinds}
+            rows.append({"figure": figure, "run": run, **numbers, "distance": round(float(distance), 2)})
     return pd.DataFrame(rows).set_index(["figure", "run"])

@@ -118,7 +118,9 @@ def test_agreement(value, low, high, expected):
 
 
 def test_each_run_is_compared_on_its_own():
-    found = reproduction.compare(row("median", 0.3), {"paper": tables(0.0), "published": tables(0.3)}, 20).iloc[0]
+    table = reproduction.compare(row("median", 0.3), {"paper": tables(0.0), "published": tables(0.3)}, 20)
+    assert list(reproduction.summarise(table, ["paper", "published"])["distance"]) == pytest.approx([0.3, 0], abs=0.03)
+    found = table.iloc[0]
     assert found["value"] == 0.3
     assert found["paper"] == pytest.approx(0, abs=0.03)
     assert found["published"] == pytest.approx(0.3, abs=0.03)
