@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import matplotlib
 
@@ -52,6 +53,17 @@ def test_differences_show_the_mean_of_each_difference(tables):
         model = tables[(tables.training == training) & (tables.draws == draws)].set_index(keys)[name]
         assert dot == pytest.approx((model - det).mean())
     assert "60 points × 3 seeds" in place.get_xlabel()
+
+
+def test_answer_shows_attacks_of_matched_size_and_says_where_there_is_no_claim(tables):
+    table = claims.judge(
+        comparisons.compare(tables, ROLES, {"fc2": (1, 3)}, 20, 0.95), "epsilon", 20, 0.95, matched_size=["pgd"]
+    )
+    figure = answer.answer([PANEL, replace(PANEL, attack="fgsm")], STYLE, table)
+    shown, empty = figure.axes
+    assert [label.get_text() for label in shown.get_yticklabels()] == ["minus MAP", "minus Deterministic"]
+    assert len([line for line in shown.get_lines() if line.get_marker() == "o"]) == 2
+    assert [text.get_text() for text in empty.texts] == ["no claim\nis about this"]
 
 
 def test_boxes_are_the_quartiles_and_stars_the_corrected_tests(tables):
@@ -183,7 +195,7 @@ def test_only_chosen_pixels_with_relevance_are_coloured():
 def test_same_figure_same_bytes(tables, tmp_path, suffix):
     digests = set()
     for number in range(2):
-        path = tmp_path / f"{number}.{suffix}"
+        path = tmp_path / str(number) / f"figure.{suffix}"
         drawing.save(scatter.scatter([PANEL], STYLE, tables, top_k=20), [path])
         digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
     assert len(digests) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from resilience.catalog import entry
 from resilience.claims import INCONCLUSIVE
 from resilience.figures import drawing
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: The claims that a figure of this kind shows.
+SHOWN = ["more_robust", "above_adversarial", "not_only_controls", "equally_far", "equally_far_controls"]
+
+
 @entry(trainings=2)
 def answer(panels: list[Panel], style: Style, claims: pd.DataFrame) -> Figure:
     """How much more robust Bayesian explanations are than those of other networks.
@@ -23,7 +29,9 @@ def answer(panels: list[Panel], style: Style, claims: pd.DataFrame) -> Figure:
     seeds; the bar is its 95 % interval, which counts both. A filled dot is a finding after correction for the number of
     claims: right of the line the claim holds, left of it it is reversed. A hollow dot is inconclusive.
     """
-    wanted = claims[claims["claim"].isin(["more_robust", "above_adversarial", "not_only_controls"])]
+    of_panels = {(panel.dataset, panel.network, panel.attack) for panel in panels}
+    settings = zip(claims["dataset"], claims["network"], claims["attack"], strict=True)
+    wanted = claims[claims["claim"].isin(SHOWN) & np.array([setting in of_panels for setting in settings], dtype=bool)]
     references = [name for name in _trainings(panels) if (wanted["reference"] == name).any()]
     figure, axes = drawing.canvas(1, len(panels), drawing.PAGE, 0.9 + 0.5 * len(references), sharex=True, sharey=True)
     for place, panel in zip(axes[0], panels, strict=True):
@@ -46,6 +54,8 @@ def answer(panels: list[Panel], style: Style, claims: pd.DataFrame) -> Figure:
         place.set_title(f"{panel.dataset}{separator}{panel.network}\n{panel.attack_name}")
         if len(here):
             place.set_xlabel(f"{int(here['points'].iloc[0])} points × {int(here['seeds'].iloc[0])} seeds")
+        else:
+            place.text(0.5, 0.5, "no claim\nis about this", ha="center", va="center", transform=place.transAxes)
     low, high = axes[0, 0].get_xlim()
     axes[0, 0].set_xlim(low, high + 0.15 * (high - low))
     top_k = f"{claims['top_k'].iloc[0]:g}" if len(claims) else ""

@@ -92,7 +92,6 @@ NAMES = {
     "svi": "SVI",
     "hmc": "HMC",
     "nuts": "NUTS",
-    "nuts_on_shards": "NUTS on shards",
 }
 
 
