@@ -71,7 +71,7 @@ def test_a_missing_file_ends_the_run_before_it_starts(file, sentence, project):
     assert sentence in done.stderr
     assert not (project.folder / "results").exists()
     (project.folder / file).mkdir()
-    assert sentence in project.snakemake("-n", check=False).stdout
+    assert sentence in project.snakemake("-n", check=False).stderr
 
 
 def test_a_missing_folder_ends_the_run_before_it_starts(project):
@@ -79,7 +79,7 @@ def test_a_missing_folder_ends_the_run_before_it_starts(project):
     config["datasets"]["own"] = {"source": "image_folder", "folder": "pictures/{dataset}", "size": 8, "test_points": 20}
     project.write_config(config)
     sentence = "datasets.own.folder: there is no folder pictures/own"
-    assert sentence in project.snakemake("-n", check=False).stdout
+    assert sentence in project.snakemake("-n", check=False).stderr
     (project.folder / "pictures/own").mkdir(parents=True)
     assert DATA in project.planned(DATA)
 
