@@ -140,8 +140,9 @@ def test_what_reaches_a_robustness_value_is_bounded(architecture, attack):
     print(f"\n{architecture}, {attack}: {pixels:.1e} of the pixels differ; LRP robustness of {len(difference)} maps", end="")
     print(f" differs by {mean:.1e} in the mean, {largest:.2f} at most, its mean by {abs(difference.mean()):.1e};", end="")
     print(f" softmax robustness by {np.abs(softmax).max():.1e} at most")
-    assert mean < 0.005
-    assert abs(difference.mean()) < 0.002
+    # One top pixel of twelve in one map of 600 is 1.4e-4.
+    assert mean < 1e-3
+    assert np.abs(softmax).max() < 1e-3
 
 
 def test_cancellation_differs_by_rounding():

@@ -1,4 +1,4 @@
-"""Memory where there are many points or many draws, and how long a plan of 20,000 jobs takes.
+"""Memory where there are many points, many draws or many jobs, and how long plans take.
 
 `-s` prints what docs/reliability.md says. No time is asserted.
 """
@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +16,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from resilience import artifacts, computing, lrp, networks, posterior, robustness
 from resilience.attacks.gradient import pgd
+from tests.conftest import ROOT
 
 MEGABYTE = 2**20
 
@@ -102,3 +107,23 @@ def test_memory_grows_with_points_and_draws_by_their_files_alone(tmp_path, archi
     print(f"\n{architecture}, {points} points × {draws} draws: {many.peak:.0f} MB, files {many.files:.0f} MB;", end="")
     print(f" a tenth of it: {few.peak:.0f} MB, files {few.files:.0f} MB")
     assert many.peak - few.peak <= 2 * (many.files - few.files) + 20
+
+
+def test_a_plan_takes_little_memory_a_job(tmp_path):
+    """The default config with five seeds and with twenty."""
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    found = {}
+    for seeds in (5, 20):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {"seeds": list(range(seeds))}))
+        command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", "--cores", "1", "--directory", str(tmp_path)]
+        command += ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(tmp_path / "config.yaml")]
+        with (tmp_path / "plan.txt").open("w+") as said:
+            started = subprocess.Popen(command, stdout=said, stderr=subprocess.DEVNULL)
+            _, status, usage = os.wait4(started.pid, 0)
+            said.seek(0)
+            jobs = max(int(line.split()[1]) for line in said if line.startswith("total "))
+        assert status == 0
+        found[seeds] = (jobs, usage.ru_maxrss / 1024)
+        print(f"\n{jobs} jobs: {usage.ru_utime + usage.ru_stime:.1f} s of CPU time, {usage.ru_maxrss / 1024:.0f} MB")
+    assert found[20][0] > 3.9 * found[5][0]
+    assert (found[20][1] - found[5][1]) / (found[20][0] - found[5][0]) < 0.08

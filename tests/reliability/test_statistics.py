@@ -123,7 +123,7 @@ def test_intervals_of_a_subset_that_differs_from_seed_to_seed_cover_as_well(of_s
     assert missed / 1000 <= at_most(LEVEL, 1000)
 
 
-@pytest.mark.parametrize(("seeds", "points", "of_seed"), [(5, 200, 0.03), (3, 100, 0.03), (3, 100, 0.1)])
+@pytest.mark.parametrize(("seeds", "points", "of_seed"), [(5, 200, 0.03), (3, 100, 0.03)])
 def test_false_verdicts_are_as_rare_as_promised(seeds, points, of_seed):
     """Where nothing differs, at most one table of claims in twenty holds a verdict other than inconclusive."""
     families = 100
