@@ -70,7 +70,7 @@ def test_every_config_that_comes_along_is_accepted(names):
 
 def test_no_config_that_comes_along_is_left_out():
     assert {path.stem for path in (ROOT / "config").glob("*.yaml")} == {
-        *("config", "attacks", "paper", "published", "small", "reproduction")
+        *("config", "attacks", "paper", "published", "small", "reproduction", "tutorial")
     }
 
 

@@ -134,6 +134,8 @@ ALLOWED = {
     "outcomes": set(),
     "figure": {"matplotlib", "pandas"},
     "report": set(),
+    "explore": set(),
+    "times": set(),
     "transfer": set(),
     "match_size": set(),
     "cancellation": {"torch", "pandas"},

@@ -153,7 +153,7 @@ EDITS = {
         "probabilities = 1 * posterior",
         {"explain epsilon", "explain gamma"},
     ),
-    "the page": ("resilience/report.py", "autoescape=True", "autoescape=bool(1)", {"report"}),
+    "the page": ("resilience/pages.py", "autoescape=True", "autoescape=bool(1)", {"report"}),
 }
 
 

@@ -78,4 +78,4 @@ def test_a_run_without_its_config_is_refused(project):
     assert "reproduction.paper: there is no file" in done.stdout + done.stderr
     del settings["reproduction"]["paper"]
     project.write_config(settings, "config/reproduction.yaml")
-    assert "needs the config files of paper and published" in run(project, "-n", check=False).stdout
+    assert "must name a config file for each of paper and published" in run(project, "-n", check=False).stderr

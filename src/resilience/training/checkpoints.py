@@ -12,11 +12,11 @@ import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 from torch import Tensor
 
@@ -146,7 +146,7 @@ def checkpoint_of(task: Task, name: str, settings: Iterable[object], tensors: It
     """
     if task.checkpoints is None:
         return Checkpoint()
-    versions = (torch.__version__, pyro.__version__, task.x.device.type)
+    versions = (torch.__version__, version("pyro-ppl"), task.x.device.type)
     of_task = (task.recipe, dict(task.settings), task.classes, task.seed)
     digest = hashlib.sha256("\x1f".join(str(part) for part in [*of_task, *settings, *versions]).encode())
     for tensor in (task.x, task.y, *tensors):
