@@ -26,5 +26,5 @@ rule explore_page:
 rule explore:
     """All pages to explore."""
     input:
-        expand(rules.explore_page.output, page=config["explore"]),
+        expand("<results>/explore/{page}.html", page=config["explore"]),
     localrule: True
