@@ -110,7 +110,7 @@ def report_recipe(wildcards):
         config=config,
         templates=templates("report"),
         captions={name: [function.summary, function.description] for name, function in described.items()},
-        flow=flow_to(f"{RESULTS}/report.html"),
+        flow=flow_to(str(lying_here(f"{RESULTS}/report.html"))),
     )
 
 
@@ -134,7 +134,8 @@ def explore_recipe(wildcards):
 
 def times_recipe(wildcards):
     """The page of run times shows what was measured so far, so it is made anew once any job has run again."""
-    return recipe("times.py", templates=templates("times"), seconds=measured_seconds(f"{LOGS}/times.html"))
+    seconds = measured_seconds(str(lying_here(f"{LOGS}/times.html")))
+    return recipe("times.py", templates=templates("times"), seconds=seconds)
 
 
 def templates(page):

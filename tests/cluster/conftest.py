@@ -104,7 +104,7 @@ def start_of(local: Project, folder: Path) -> Project:
 TROUBLES = {
     "too little memory at first": ["--set-resources", "train:mem_mb=400 * attempt * attempt"],
     "too little memory": ["--set-resources", "train:mem_mb=400", "--retries", "0"],
-    "loss that is nan": ["--retries", "0"],
+    "damaged data": ["--retries", "0"],
 }
 
 
@@ -114,10 +114,8 @@ def troubled(cluster, local, tmp_path_factory) -> dict[str, tuple[Project, Run]]
     runs = {}
     for trouble, options in TROUBLES.items():
         project = start_of(local, tmp_path_factory.mktemp("troubled"))
-        config = project.config()
-        if trouble == "loss that is nan":
-            config["trainings"]["det"]["learning_rate"] = 1e30
-        project.write_config(config)
+        if trouble == "damaged data":
+            (project.folder / "results/digits/data.safetensors").write_bytes(b"damaged")
         runs[trouble] = (project, cluster.start(project, *options, "--", "results/digits/fc2/det/seed0/weights.safetensors"))
     return runs
 
