@@ -226,6 +226,8 @@ def _refuse_what_does_not_fit(found: Function, section: Section, name: str) -> N
     if not takes_some and not takes_all:
         taken, got = (", ".join(names) or "nothing" for names in (found.inputs, section.arguments))
         raise FunctionError(f"{name} takes {taken}; a function of this section gets {got}")
+    if is_own(name) and found.traits.get("derived"):
+        raise FunctionError(f"{name} cannot be derived: it gets a network, not what was attacked before")
     if section.trait and section.trait not in found.traits:
         raise FunctionError(f"{name} does not say its {section.trait}; write @entry({section.trait}=…)")
 

@@ -91,6 +91,12 @@ def test_a_network_that_does_not_say_its_layers_is_refused(own):
     )
 
 
+def test_an_attack_of_ones_own_is_made_on_a_network(own):
+    own.write_text(OWN.replace("@entry()", "@entry(derived=True)"))
+    (problem,) = problems(changed("attacks/pgd", {"method": "own.py:noise", "epsilon": 0.1}))
+    assert "attacks.pgd.method: own.py:noise cannot be derived" in problem
+
+
 def test_a_figure_that_wants_what_no_figure_gets_is_refused(own):
     own.write_text(OWN.replace("(panels, robustness)", "(panels, weights)"))
     (problem,) = problems(changed("figures/fig05/figure", "own.py:picture"))
