@@ -52,7 +52,8 @@ def little_project(folder: Path) -> Project:
             "fig05": {"figure": "overlap", "panels": [PANEL | {"trainings": ["det"]}]},
         },
     }
-    project.write_config(project.config() | changes)
+    like = project.config()
+    project.write_config({key: like[key] for key in ("datasets", "robustness", "claims")} | changes)
     kept = folder / "src/resilience/training/checkpoints.py"
     kept.write_text(kept.read_text().replace("SECONDS_BETWEEN = 30.0", "SECONDS_BETWEEN = 0.0"))
     return project
