@@ -77,6 +77,4 @@ onsuccess:
 
 
 onerror:
-    for folder in WRITTEN:
-        running.tidy(Path(folder))
     announce_failures()

@@ -13,8 +13,9 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,17 +51,19 @@ def whole(path: str | Path) -> Iterator[Path]:
         If the file cannot be written: the disk is full, or the folder is read-only, say.
     """
     path = Path(path)
-    # No two processes write to the same file, not even where one is left over from a run that was killed.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{running.PARTIAL}")
+    # A folder of its own: no two processes write to the same file, and safetensors puts a file of its own beside it.
+    folder = path.with_name(f".{path.name}.{secrets.token_hex(4)}{running.PARTIAL}")
+    partial = folder / path.name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
         yield partial
+        # Safetensors lets nobody but the owner read what it writes.
+        partial.chmod(folder.stat().st_mode & 0o666)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"{path} cannot be written: {error}") from error
     finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def place_of(path: str | Path) -> str:

@@ -10,6 +10,7 @@ import atexit
 import errno
 import getpass
 import os
+import shutil
 import socket
 import threading
 import time
@@ -26,6 +27,7 @@ OWNER = ".running"
 #: The file in a working directory that all who work there hold locked together. It names the host of their last run.
 PRESENT = Path(".snakemake/resilience.present")
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
+#: What the name of a folder ends with in which a file is being written.
 PARTIAL = ".partial"
 #: Stands for the host of a run whose jobs may outlive it.
 CLUSTER = "a cluster"
@@ -69,7 +71,7 @@ def begin(folders: list[str], local: bool) -> None:
     Parameters
     ----------
     folders
-        Of results. Half-written files that a killed run left there are deleted.
+        Of results. What killed jobs left half written there is deleted.
     local
         Whether jobs are processes of this host; they end with the run, see :func:`end_with_run`.
 
@@ -94,13 +96,12 @@ def end_with_run() -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Delete the half-written files in a folder of results, but not in those of other runs below it."""
-    for place, inner, files in os.walk(folder):
+    """Delete what is half written in a folder of results, but not in those of other runs below it."""
+    for place, inner, _ in os.walk(folder):
+        for name in [name for name in inner if name.startswith(".") and name.endswith(PARTIAL)]:
+            shutil.rmtree(Path(place, name), ignore_errors=True)
+            inner.remove(name)
         inner[:] = [name for name in inner if not Path(place, name, OWNER).exists()]
-        for name in files:
-            if name.startswith(".") and name.endswith(PARTIAL):
-                with suppress(OSError):
-                    Path(place, name).unlink()
 
 
 def _own(folder: Path) -> None:
@@ -138,6 +139,7 @@ def _leave(place: Path) -> None:
     file = _held.pop(place)
     with suppress(OSError):
         if _is_at(place, file):
+            tidy(place.parent)
             place.unlink()
     file.close()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -80,6 +81,14 @@ def test_what_cannot_be_written_is_named_with_the_reason(tmp_path):
     ):
         with pytest.raises(ArtifactError, match=rf"file/{name} cannot be written: .*(Not a directory|File exists)"):
             write(tmp_path / "file" / name, content)
+
+
+def test_others_may_read_what_is_written_as_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    artifacts.write_tensors(tmp_path / "t.safetensors", ARRAYS)
+    artifacts.write_json(tmp_path / "f.json", {"a": 1})
+    os.umask(before)
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("t.safetensors", "f.json")} == {0o640}
 
 
 def test_two_writers_of_one_file_do_not_share_what_is_half_written(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import subprocess
@@ -35,12 +36,11 @@ TRAININGS = {
 PANEL = {"dataset": "digits", "network": "fc2", "attack": "fgsm", "trainings": list(TRAININGS)}
 
 
-def little_project(folder: Path, results: str = "results") -> Project:
+def little_project(folder: Path) -> Project:
     """The project with one network under each kind of training, which keep how far they are after every step."""
     project = copy_project(folder)
     experiment = {"datasets": ["digits"], "networks": ["fc2"], "trainings": list(TRAININGS)}
     changes = {
-        "results": results,
         "seeds": [0],
         "networks": {"fc2": {"architecture": "fc2", "width": 8}},
         "trainings": TRAININGS,
@@ -52,7 +52,8 @@ def little_project(folder: Path, results: str = "results") -> Project:
             "fig05": {"figure": "overlap", "panels": [PANEL | {"trainings": ["det"]}]},
         },
     }
-    project.write_config(project.config() | changes)
+    like = project.config()
+    project.write_config({key: like[key] for key in ("datasets", "robustness", "claims")} | changes)
     kept = folder / "src/resilience/training/checkpoints.py"
     kept.write_text(kept.read_text().replace("SECONDS_BETWEEN = 30.0", "SECONDS_BETWEEN = 0.0"))
     return project
@@ -143,9 +144,17 @@ def is_fork(process: int) -> bool:
         return False
 
 
-def unfinished(project: Project) -> int:
-    """How many files Snakemake holds for begun and not ended."""
-    return sum(path.is_file() for path in (project.folder / ".snakemake/incomplete").rglob("*"))
+def unfinished(project: Project) -> list[str]:
+    """The files that Snakemake holds for begun and not ended."""
+    place = project.folder / ".snakemake/incomplete"
+    marks = [str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()]
+    return [base64.urlsafe_b64decode(mark.replace("@", "").replace("/", "")).decode() for mark in marks]
+
+
+def has_begun(project: Project) -> bool:
+    """Whether all trainings that are running have kept how far they are."""
+    models = [(project.folder / file).parent for file in unfinished(project) if file.endswith("weights.safetensors")]
+    return all(any((model / "checkpoint").rglob("*.safetensors")) for model in models)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = SECONDS, pause: float = 0.01) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.runs import Run, little_project, unfinished, wait_until
+from tests.reliability.runs import Run, has_begun, little_project, unfinished, wait_until
 from tests.workflow.conftest import Project
 
 pytestmark = [
@@ -176,8 +176,9 @@ def disturbed(project: Project, planned: list[str], chance: random.Random) -> tu
             moment = run.finished + chance.randrange(4)
             run.wait_until(lambda finished=moment: run.finished >= finished)
             time.sleep(chance.random() / 2)
-            run.wait_until(lambda: unfinished(project) and run.jobs())
-            begun = unfinished(project)
+            at_once = chance.random() < 0.3
+            run.wait_until(lambda at_once=at_once: unfinished(project) and run.jobs() and (at_once or has_begun(project)))
+            begun = len(unfinished(project))
             if run.is_over or not disturb(run, kind, chance):
                 break
             hits.append((kind, begun))

@@ -19,7 +19,6 @@ pytestmark = [
     pytest.mark.xdist_group("killed"),
     pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of a run in /proc"),
 ]
-SHARED = "../shared/results"
 
 
 @pytest.fixture
@@ -33,10 +32,6 @@ def begun(project: Project, *arguments: str) -> Run:
     wait_until(lambda: run.is_over or (run.finished and unfinished(project)))
     assert not run.is_over, run.said
     return run
-
-
-def shared_digests(project: Project) -> dict[str, str]:
-    return Project(project.folder.parent / "shared").digests()
 
 
 def test_two_in_one_folder(here, undisturbed):
@@ -68,18 +63,19 @@ def test_two_that_start_at_the_same_moment(here, undisturbed):
 
 
 def test_two_folders_with_one_folder_of_results(tmp_path, undisturbed):
-    here, there = (little_project(tmp_path / name, SHARED) for name in ("here", "there"))
-    expected = {path.replace("results/", "", 1): digest for path, digest in undisturbed.items()}
+    here, there = (little_project(tmp_path / name) for name in ("here", "there"))
+    (tmp_path / "shared").mkdir()
+    for project in (here, there):
+        (project.folder / "results").symlink_to(tmp_path / "shared")
     first = begun(here)
     second = there.snakemake("--cores", "1", check=False)
     assert second.returncode
-    assert f"Another run writes into {SHARED}: " in second.stderr
+    assert "Another run writes into results: " in second.stderr
     assert f"in {here.folder}. Wait until it is done, or end it." in second.stderr
     os.killpg(first.process.pid, signal.SIGKILL)
     first.end()
     there.snakemake("--cores", "2")
-    found = {path.replace("results/", "", 1): digest for path, digest in shared_digests(here).items()}
-    assert found == expected
+    assert there.digests() == undisturbed
 
 
 # ---------------------------------------------------------------- the locks themselves
@@ -115,30 +111,40 @@ def test_a_run_that_ended_leaves_nothing(tmp_path):
         assert list((tmp_path / "results").iterdir()) == []
 
 
+def half_written(folder: Path) -> None:
+    (folder / ".fit.json.0123abcd.partial").mkdir(parents=True)
+    (folder / ".fit.json.0123abcd.partial/fit.json").write_text("half")
+
+
 def test_what_a_killed_run_left_half_written_is_deleted(tmp_path):
     results = tmp_path / "results"
     killed = beginning(results, seconds=600)
     assert killed.stdout.readline() == "begun\n"
-    (results / "digits").mkdir()
-    (results / "digits/.weights.safetensors.0123abcd.partial").write_text("half")
-    (results / "digits/weights.safetensors").write_text("whole")
+    half_written(results / "digits")
+    (results / "digits/fit.json").write_text("whole")
     refused = beginning(results).communicate()[0]
     assert f"Another run writes into {results}: " in refused
     assert f"process {killed.pid}, since " in refused
     killed.kill()
     killed.wait()
     assert beginning(results).communicate()[0] == "begun\n"
-    assert sorted(path.name for path in results.rglob("*")) == ["digits", "weights.safetensors"]
+    assert sorted(path.name for path in results.rglob("*")) == ["digits", "fit.json"]
 
 
-def test_half_written_files_of_a_run_below_are_left_to_it(tmp_path):
-    partial = ".fit.json.0123abcd.partial"
-    for place in (tmp_path, tmp_path / "small", tmp_path / "digits"):
-        place.mkdir(exist_ok=True)
-        (place / partial).write_text("half")
-    (tmp_path / "small" / running.OWNER).write_text("somebody")
-    running.tidy(tmp_path)
-    assert [path.parent.name for path in tmp_path.rglob(partial)] == ["small"]
+def test_what_killed_jobs_left_half_written_is_deleted_at_the_end(tmp_path):
+    run = beginning(tmp_path / "results", seconds=2)
+    assert run.stdout.readline() == "begun\n"
+    half_written(tmp_path / "results")
+    run.wait()
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_what_is_half_written_in_a_run_below_is_left_to_it(tmp_path):
+    for place in ("all", "all/small", "all/digits"):
+        half_written(tmp_path / place)
+    (tmp_path / "all/small" / running.OWNER).write_text("somebody")
+    running.tidy(tmp_path / "all")
+    assert [path.parent.parent.name for path in (tmp_path / "all").rglob("fit.json")] == ["small"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
