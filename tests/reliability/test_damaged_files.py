@@ -29,9 +29,10 @@ from resilience import artifacts, data
 from resilience.artifacts import ArtifactError
 from resilience.data import DataError
 from resilience.provenance import canonical
-from tests.conftest import ROOT
+from tests.conftest import ROOT, templates
 
 LAYERS = [1, 3, 5]
+NETWORK = {"architecture": "fc2", "width": 4}
 #: Bits that are flipped in each file.
 FLIPS = 6
 PANEL = {"dataset": "digits", "network": "fc2", "attack": "fgsm", "trainings": ["det", "svi"]}
@@ -166,7 +167,7 @@ def jobs() -> Iterator[Job]:
                     for key, file in (("weights", "weights.safetensors"), ("history", "history.csv"), ("fit", "fit.json"))
                 },
                 {"dataset": "digits", "network": "fc2", "training": training, "seed": seed},
-                {"network": {"architecture": "fc2", "width": 4}, "training": settings},
+                {"network": NETWORK, "training": settings},
             )
         for training in METHODS:
             place = {"dataset": "digits", "network": "fc2", "training": training, "seed": seed}
@@ -178,7 +179,7 @@ def jobs() -> Iterator[Job]:
                 {"points": points, "weights": weights},
                 {"inputs": attacked},
                 here,
-                {"attack": {"method": "fgsm", "epsilon": 0.1}},
+                {"attack": {"method": "fgsm", "epsilon": 0.1}, "network": NETWORK},
             )
             for inputs, file in (("clean", points), ("fgsm", attacked)):
                 found = maps(training, seed, inputs)
@@ -196,6 +197,7 @@ def jobs() -> Iterator[Job]:
                             "activations": "pass",
                         },
                         "layers": LAYERS,
+                        "network": NETWORK,
                     },
                 )
             yield Job(
@@ -235,7 +237,7 @@ def jobs() -> Iterator[Job]:
             },
             {"table": f"{model('svi', seed)}/cancellation.csv"},
             {"dataset": "digits", "network": "fc2", "training": "svi", "seed": seed},
-            {"draws": [1, 2], "neighbours": 12, "dimensions": 3},
+            {"draws": [1, 2], "neighbours": 12, "dimensions": 3, "network": NETWORK},
         )
     tables = [f"{model(training, seed)}/fgsm/n{draws(training)}/robustness.csv" for training in METHODS for seed in (0, 1)]
     cancellations = [f"{model('svi', seed)}/cancellation.csv" for seed in (0, 1)]
@@ -292,13 +294,15 @@ def jobs() -> Iterator[Job]:
         "report",
         {
             "claims": "results/claims.csv",
+            "outcomes": "results/outcomes.csv",
             "figures": [f"results/figures/{name}.png" for name in shown],
             "fits": [f"{model(training, seed)}/fit.json" for training in METHODS for seed in (0, 1)],
         },
         {"page": "results/report.html"},
         settings={
             "config": {"results": "results"},
-            "template": (ROOT / "workflow/report/report.html.j2").read_text(),
+            "templates": templates("report"),
+            "flow": {"rules": {"claims": "Judge."}, "arrows": []},
             "captions": {name: ["", ""] for name in shown},
         },
     )

@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 from packaging.requirements import Requirement
 
-from resilience import artifacts, claims, comparisons, data, report
+from resilience import artifacts, claims, comparisons, data, outcomes, report
 from resilience.artifacts import ArtifactError
 from resilience.config import ConfigError, check
 from resilience.data import DataError
 from resilience.figures.panels import Panel, Style
 from resilience.figures.scatter import scatter
-from tests.conftest import ROOT
+from tests.conftest import ROOT, templates
 from tests.library.test_comparisons import ROLES, robustness_tables
 
 #: What would run what a file or a config says.
@@ -140,10 +140,10 @@ class Elements(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.names, self.attributes, self.text = set(), set(), ""
+        self.names, self.attributes, self.text = [], set(), ""
 
     def handle_starttag(self, tag, attributes):
-        self.names.add(tag)
+        self.names.append(tag)
         self.attributes.update(name for name, _ in attributes)
 
     def handle_data(self, text):
@@ -154,18 +154,24 @@ def test_a_page_shows_hostile_labels_as_text(tmp_path):
     table = claims.judge(comparisons.compare(robustness_tables(0.1), ROLES, {"fc2": (1, 3)}, 20, 0.95), "epsilon", 20, 0.95)
     names = ["claim", "sentence", "source", "dataset", "network", "attack", "training", "reference", "rule", "verdict"]
     (tmp_path / "figure.png").write_bytes(b"")
+    tables = robustness_tables(0.1).assign(mean_change=0.1, zero_gradient=False)
+    attacked = outcomes.outcomes(tables, {"fc2": (1, 3)}, "epsilon", 20)
     fit = {"test_accuracy": 1.0, "draws": 1, "parameters": 1, "diagnostics": {}, "warnings": [HOSTILE]}
     page = Elements()
     page.feed(
         report.render(
-            (ROOT / "workflow/report/report.html.j2").read_text(),
+            templates("report"),
             table.assign(**dict.fromkeys(names, HOSTILE)),
+            attacked.assign(**dict.fromkeys(["dataset", "network", "attack", "training"], HOSTILE)),
             [{"name": HOSTILE, "summary": HOSTILE, "reading": HOSTILE, "path": str(tmp_path / "figure.png")}],
             {HOSTILE: fit},
+            {HOSTILE: HOSTILE},
+            [(HOSTILE, "claims")],
             f"datasets: {HOSTILE}",
         )
     )
-    assert "script" not in page.names
+    of_page = templates("report")["page.html.j2"]
+    assert page.names.count("script") == of_page.count("<script") == 1
     assert not {name for name in page.attributes if name.startswith("on")}
     shown = page.text.count(HOSTILE)
     print(f"\na hostile label shown as text in {shown} places of the report")
