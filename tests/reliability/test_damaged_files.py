@@ -302,7 +302,7 @@ def jobs() -> Iterator[Job]:
         settings={
             "config": {"results": "results"},
             "templates": templates("report"),
-            "flow": {"rules": {"claims": "Judge."}, "arrows": []},
+            "flow": {"rules": {"claims": "Judge.", "report": "Tell."}, "arrows": [("claims", "report")]},
             "captions": {name: ["", ""] for name in shown},
         },
     )

@@ -14,6 +14,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,7 @@ def test_a_page_shows_hostile_labels_as_text(tmp_path):
             attacked.assign(**dict.fromkeys(["dataset", "network", "attack", "training"], HOSTILE)),
             [{"name": HOSTILE, "summary": HOSTILE, "reading": HOSTILE, "path": str(tmp_path / "figure.png")}],
             {HOSTILE: fit},
-            {HOSTILE: HOSTILE},
+            {HOSTILE: HOSTILE, "claims": HOSTILE},
             [(HOSTILE, "claims")],
             f"datasets: {HOSTILE}",
         )
@@ -275,7 +276,9 @@ def test_what_is_downloaded_has_a_digest():
 def dependencies() -> Iterator[Requirement]:
     """What the project needs, and what that needs in turn, on this machine."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    pending = [Requirement(text) for text in [*project["project"]["dependencies"], *project["dependency-groups"]["test"]]]
+    groups = project["dependency-groups"]
+    of_tests = [groups[part["include-group"]] if isinstance(part, dict) else [part] for part in groups["test"]]
+    pending = [Requirement(text) for text in [*project["project"]["dependencies"], *chain.from_iterable(of_tests)]]
     seen = set()
     while pending:
         requirement = pending.pop()
