@@ -351,6 +351,7 @@ def another(file: str) -> str:
         ("comparisons.csv", "claims.csv"),
         ("claims.csv", "comparisons.csv"),
         ("reproduction.csv", "claims.csv"),
+        ("outcomes.csv", "claims.csv"),
         ("scatter.png", "answer.png"),
         ("results/digits", "results/half_moons"),
     ):
