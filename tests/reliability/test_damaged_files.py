@@ -36,6 +36,7 @@ NETWORK = {"architecture": "fc2", "width": 4}
 #: Bits that are flipped in each file.
 FLIPS = 6
 PANEL = {"dataset": "digits", "network": "fc2", "attack": "fgsm", "trainings": ["det", "svi"]}
+NETWORK = {"architecture": "fc2", "width": 4}
 METHODS = {"det": "deterministic", "svi": "svi"}
 
 
@@ -307,6 +308,27 @@ def jobs() -> Iterator[Job]:
         },
     )
     yield Job(
+        "explore",
+        {
+            "points": points,
+            "attacked": [f"{model(training, 0)}/fgsm/n{draws(training)}/inputs.safetensors" for training in METHODS],
+            "maps": [path for training in METHODS for inputs in ("clean", "fgsm") for path in maps(training, 0, inputs)],
+        },
+        {"page": "results/explore/page.html"},
+        settings={
+            "page": {"dataset": "digits", "network": "fc2", "attack": "fgsm", "reference": "det", "training": "svi"},
+            "templates": templates("explore"),
+            "models": [[training, draws(training)] for training in METHODS],
+            "methods": METHODS,
+            "layers": LAYERS,
+            "epsilon": 0.1,
+            "seed": 0,
+            "first": {"rule": "epsilon", "k": 20},
+            "top_k": [20, 30],
+            "pixels": "absolute",
+        },
+    )
+    yield Job(
         "reproduction",
         {"published": "published.csv", "paper_run": tables, "published_run": tables},
         {"table": "results/reproduction.csv"},
@@ -348,6 +370,7 @@ def another(file: str) -> str:
     for old, new in (
         ("seed0", "seed1"),
         ("seed1", "seed0"),
+        ("outcomes.csv", "claims.csv"),
         ("comparisons.csv", "claims.csv"),
         ("claims.csv", "comparisons.csv"),
         ("reproduction.csv", "claims.csv"),
