@@ -30,7 +30,7 @@ def owner(tmp_path, monkeypatch):
     wait_until(lambda: not folder.exists())
 
 
-def wait_until(condition, seconds: float = 20.0) -> None:
+def wait_until(condition, seconds: float = 100.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it took too long"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.workflow.conftest import Project, copy_project
 
-SECONDS = 300.0
+SECONDS = 1200.0
 LONG = {"epochs": 30, "batch_size": 20, "learning_rate": 0.01}
 MAP = {"method": "maximum_a_posteriori", "prior": "he", **LONG}
 TRAININGS = {

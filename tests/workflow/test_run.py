@@ -82,14 +82,13 @@ def test_the_end_of_a_run_says_where_things_lie(finished):
 
 
 def test_a_failed_job_ends_with_its_cause_and_names_its_log(again):
-    config = again.config()
-    config["trainings"]["det"]["learning_rate"] = 1e9
-    again.write_config(config)
-    target = "results/digits/fc2/det/seed0/weights.safetensors"
+    target, data = "results/digits/fc2/det/seed0/weights.safetensors", again.folder / "results/digits/data.safetensors"
+    data.write_bytes(data.read_bytes()[:-1])
+    (again.folder / target).unlink()
     done = again.snakemake("--cores", "1", "--quiet", "rules", "--", target, check=False)
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-2:]
-    assert last[0].startswith("Failed: TrainingError: the loss is ")
+    assert last[0].startswith("Failed: ArtifactError: results/digits/data.safetensors: ")
     assert last[1] == "  Log: logs/digits/fc2/det/seed0/train.log"
     assert "Traceback" in (again.folder / "logs/digits/fc2/det/seed0/train.log").read_text()
     assert not (again.folder / target).exists()
