@@ -35,7 +35,7 @@ def test_a_damaged_file_ends_the_run_until_it_is_deleted(file, damage, reason, a
     assert f"Failed: ArtifactError: {file}: {reason}; delete it and run again" in done.stderr.splitlines()
     assert again.digests().get(FIGURE) in (None, before[FIGURE]), "drawn anew"
     (again.folder / file).unlink()
-    again.snakemake("--cores", "2", "--", "fig04")
+    again.snakemake("--cores", "2", "--", "fig04", file)
     assert again.digests()[file] == before[file]
     assert again.digests()[FIGURE] == before[FIGURE]
 
