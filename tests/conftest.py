@@ -14,8 +14,10 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _as_python_starts():
+    """What a stage that ran in this process has set (:func:`resilience.computing.prepare`) is undone for the next test."""
     torch.set_num_threads(1)
+    torch.set_flush_denormal(False)
 
 
 def double_network(layers: list[nn.Module], seed: int) -> nn.Sequential:

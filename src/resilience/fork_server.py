@@ -32,6 +32,8 @@ VARIABLE = "RESILIENCE_FORK_SERVER"
 #: What jobs import, none of it ours: code that is edited during a run counts from the next job on.
 MODULES = ("torch", "torch.func", "safetensors.numpy", "pandas", "pyro.infer", "pyro.optim", "tqdm", "snakemake.script")
 SECONDS_TO_START = 60.0
+#: What a fork sends before it runs a job; the job's status follows.
+TAKEN = b"+"
 
 
 def let_jobs_import_from(folder: Path) -> None:
@@ -54,14 +56,15 @@ def hand_over() -> None:
         return
     folder, _, owner = os.environ.pop(VARIABLE).rpartition(":")
     address = str(Path(folder, sha256(sys.executable.encode()).hexdigest()[:8]))
+    job = json.dumps({"argv": sys.argv, "path": sys.path, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
     connection = _connect(address, owner)
+    while connection is not None and not _taken(job, connection):
+        # The server was killed between the connection and the fork; nothing of the job has run.
+        connection = _connect(address, owner)
     if connection is None:
         return
-    job = json.dumps({"argv": sys.argv, "path": sys.path, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
     status = b""
     with suppress(ConnectionError):
-        socket.send_fds(connection, [len(job).to_bytes(8, "big")], [0, 1, 2])
-        connection.sendall(job)
         status = connection.recv(1)
     if not status:
         print(
@@ -95,6 +98,16 @@ def _connect(address: str, owner: str) -> socket.socket | None:
         else:
             return connection
     return None
+
+
+def _taken(job: bytes, connection: socket.socket) -> bool:
+    """Send a job to the server; whether a fork of it is about to run the job."""
+    try:
+        socket.send_fds(connection, [len(job).to_bytes(8, "big")], [0, 1, 2])
+        connection.sendall(job)
+        return connection.recv(1) == TAKEN
+    except ConnectionError:
+        return False
 
 
 def serve(address: str, owner: int) -> None:
@@ -131,6 +144,7 @@ def _work(connection: socket.socket) -> NoReturn:
     header, streams, _, _ = socket.recv_fds(connection, 8, 3)
     with connection.makefile("rb") as reader:
         job = json.loads(reader.read(int.from_bytes(header, "big")))
+    connection.sendall(TAKEN)
     for own, stream in enumerate(streams):
         os.dup2(stream, own)
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()

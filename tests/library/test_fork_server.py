@@ -96,8 +96,7 @@ def test_a_fork_ends_when_the_job_that_waits_for_it_is_killed(owner, tmp_path):
 def test_a_server_that_was_killed_is_replaced(owner, tmp_path):
     command = job(tmp_path, "import os; print(os.getppid())")
     server = int(run(command).stdout)
-    os.kill(server, signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{server}/cmdline").exists() or not Path(f"/proc/{server}/cmdline").read_text())
+    os.kill(server, signal.SIGKILL)  # Its socket may still take a connection while the kernel frees its memory.
     other = int(run(command).stdout)
     assert other not in (server, os.getpid())
 
