@@ -42,8 +42,11 @@ def verdicts(path):
 
     from resilience.claims import HOLDS, INCONCLUSIVE, REVERSED, summarise
 
+    claims = summarise(pd.read_csv(path))
+    if not claims:
+        return "\nNo claim could be judged: no Bayesian training here has another one beside it."
     lines = [f"{HOLDS:>5} {REVERSED:>8} {INCONCLUSIVE:>12}  In how many settings the claim"]
-    for claim in summarise(pd.read_csv(path)):
+    for claim in claims:
         counts = f"{claim[HOLDS]:5} {claim[REVERSED]:8} {claim[INCONCLUSIVE]:12}"
         lines.append(f"{counts}  {claim['sentence']}")
     return "\n".join(["", *lines])

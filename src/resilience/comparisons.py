@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 
+COLUMNS = [
+    *("dataset", "network", "attack", "measure", "rule", "layer", "subset", "training", "role", "draws"),
+    *("reference", "reference_role", "reference_draws", "mean", "mean_reference", "estimate", "low", "high"),
+    *("low_points", "high_points", "seed_sd", "p", "effect_size", "seeds", "points", "p_wilcoxon", "p_mann_whitney"),
+    *("relevant", "relevant_reference", "p_corrected", "p_wilcoxon_corrected", "p_mann_whitney_corrected"),
+]
+
 
 def mean(values: np.ndarray) -> Resampled:
     """Mean of values [seeds, points]; NaN where a point does not count for a seed."""
@@ -134,9 +141,10 @@ def compare(
     Returns
     -------
     pandas.DataFrame
-        One row per comparison; ``estimate`` is model minus reference. Measures are ``lrp_robustness``,
-        ``softmax_robustness``, ``correlation`` (Spearman's, of the two), and ``cancellation`` (tangent minus normal part,
-        after most draws, so above zero where the normal part cancels more). ``subset`` is ``all`` points or ``unbroken``:
+        One row per comparison, none where no two models can be compared; ``estimate`` is model minus reference. Measures
+        are ``lrp_robustness``, ``softmax_robustness``, ``correlation`` (Spearman's, of the two), and ``cancellation``
+        (tangent minus normal part, after most draws, so above zero where the normal part cancels more). ``subset`` is
+        ``all`` points or ``unbroken``:
         those that both models classify rightly before and after the attack. ``effect_size`` is the mean difference over
         its standard deviation among points; ``p`` belongs to the interval; ``p_wilcoxon`` and ``p_mann_whitney`` compare the
         means over seeds of each point, the latter as the paper does: one-sided, model above reference. Each is also given
@@ -156,10 +164,9 @@ def compare(
                 rows.append({"dataset": dataset, "network": network, "attack": attack, **row})
     if cancellation is not None:
         rows.extend(_compare_parts(cancellation, roles, layers, confidence))
-    result = pd.DataFrame(rows)
+    result = pd.DataFrame(rows, columns=COLUMNS)
     for name in ("p", "p_wilcoxon", "p_mann_whitney"):
-        if name in result:
-            result[f"{name}_corrected"] = holm(result[name].to_numpy(dtype=float))
+        result[f"{name}_corrected"] = holm(result[name].to_numpy(dtype=float))
     return result
 
 

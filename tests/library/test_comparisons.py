@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from resilience import claims, comparisons
+from resilience import artifacts, claims, comparisons
 from resilience.multiple_testing import holm
 from resilience.robustness import column, relevant
 
@@ -148,6 +148,15 @@ def test_pairs_are_those_that_mean_something(compared):
         *(("hmc", draws, reference, 1) for draws in (10, 50) for reference in ("det", "map", "adv")),
         ("hmc", 50, "hmc", 10),
     }
+
+
+def test_a_model_alone_gives_tables_without_rows(tmp_path):
+    tables = robustness_tables(0.1)
+    found = comparisons.compare(tables[tables["training"] == "det"], ROLES, {"fc2": (1, 3)}, 20, 0.95)
+    artifacts.write_table(tmp_path / "comparisons.csv", found)
+    judged = claims.judge(artifacts.read_table(tmp_path / "comparisons.csv"), "epsilon", 20, 0.95)
+    assert (len(judged), list(judged)) == (0, claims.COLUMNS)
+    assert claims.summarise(judged) == []
 
 
 def test_rules_that_one_model_lacks_are_not_compared():

@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from resilience import catalog, networks, posterior
 from resilience.attacks import gradient
 from resilience.posterior import DRAWS, MEAN_FIELD, POINT, Posterior
+from resilience.stacks import LayerError
 from resilience.training import prior
 from resilience.training.fit import Task, TrainingError
 
@@ -160,9 +162,17 @@ def test_adversarial_training_resists_its_attack():
     assert survived[1] > survived[0] + 0.1
 
 
-def test_diverging_training_says_so():
-    with pytest.raises(TrainingError, match="the loss is nan in epoch 1; a smaller learning_rate"):
-        train("deterministic", epochs=3, learning_rate=1e30, batch_size=20)
+@pytest.mark.parametrize(("method", "options"), [("deterministic", {}), ("svi", {"prior": "he"})])
+def test_diverging_training_says_so(method, options):
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch \d; a smaller learning_rate"):
+        train(method, epochs=3, learning_rate=1e30, batch_size=20, **options)
+
+
+def test_a_network_that_cannot_be_explained_is_not_trained(monkeypatch):
+    stack = nn.Sequential(nn.Flatten(), nn.Linear(16, 2), nn.Tanh())
+    monkeypatch.setattr(networks, "build", lambda *_: stack)
+    with pytest.raises(LayerError, match="layer 2 is Tanh"):
+        train("deterministic", epochs=1)
 
 
 def test_ensemble_of_posteriors_is_refused():

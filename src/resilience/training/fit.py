@@ -15,6 +15,7 @@ from resilience.artifacts import Arrays
 from resilience.data import unit_interval
 from resilience.networks import Weights
 from resilience.posterior import Posterior
+from resilience.stacks import refuse_unknown_layers
 
 
 class TrainingError(RuntimeError):
@@ -73,8 +74,9 @@ class Task:
         )
 
     def network(self, seed: int | None = None) -> nn.Sequential:
-        """The network with initial weights that follow from the seed."""
+        """The network with initial weights that follow from the seed; one that cannot be explained is refused here."""
         built = networks.build(dict(self.settings), self.x.shape[1:], self.classes, self.seed if seed is None else seed)
+        refuse_unknown_layers(built)
         return built.to(self.x.device)
 
     def about(self) -> dict[str, Any]:
