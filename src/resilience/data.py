@@ -10,8 +10,10 @@ import hashlib
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -307,10 +309,27 @@ def _torchvision(name: str, folder: str, download: bool) -> Source:
     root = Path(os.path.expandvars(folder)).expanduser()
     raw = root / name / "raw"
     if download and not raw.exists():
-        getattr(datasets, name)(root=str(root), download=True)
+        _download(name, raw)
     _refuse_other_files(raw, name)
     parts = [getattr(datasets, name)(root=str(root), train=train) for train in (True, False)]
     return Source(*(Images(part.data.numpy()[:, None], part.targets.numpy().astype(np.int64)) for part in parts))
+
+
+def _download(name: str, raw: Path) -> None:
+    """Load the files of a dataset; their folder appears when it has all of them, so a job that is killed leaves no half."""
+    from torchvision import datasets
+
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".partial.", dir=raw.parent) as partial:
+        try:
+            getattr(datasets, name)(root=partial, download=True)
+        except (OSError, RuntimeError) as error:
+            raise DataError(
+                f"{name} cannot be downloaded: {' '.join(str(error).split())}; without a network, put its files, "
+                f"{', '.join(DIGESTS[name])}, into {raw}"
+            ) from error
+        with suppress(OSError):  # Another job that needs the same files was faster.
+            Path(partial, name, "raw").rename(raw)
 
 
 def _refuse_other_files(raw: Path, name: str) -> None:
@@ -318,7 +337,8 @@ def _refuse_other_files(raw: Path, name: str) -> None:
     for file, expected in DIGESTS[name].items():
         path = raw / file
         if not path.is_file():
-            raise DataError(f"{path}: is missing; {name} has {', '.join(DIGESTS[name])}, unpacked, in that folder")
+            files = ", ".join(DIGESTS[name])
+            raise DataError(f"{path}: is missing; {name} has {files}, unpacked, in that folder; remove {raw} to load them")
         with path.open("rb") as content:
             found = hashlib.file_digest(content, "md5").hexdigest()
         if found != expected:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from resilience import data
 from resilience.data import DataError, Images, Source
@@ -41,6 +44,51 @@ def test_mnist_is_read_from_a_folder(name):
 def test_a_folder_without_mnist_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"MNIST/raw/train-images-idx3-ubyte: is missing; MNIST has train-images"):
         data.mnist(folder=str(tmp_path), download=False)
+
+
+def downloads(monkeypatch, write: Callable[[Path], object]) -> None:
+    """Let torchvision download what a function writes into MNIST's folder, which holds one file."""
+    from torchvision import datasets
+
+    monkeypatch.setitem(data.DIGESTS, "MNIST", {"images": hashlib.md5(b"content").hexdigest()})
+
+    def load(root: str, download: bool = False, train: bool = True) -> SimpleNamespace:
+        raw = Path(root, "MNIST", "raw")
+        if download:
+            raw.mkdir(parents=True)
+            write(raw)
+        return SimpleNamespace(data=torch.zeros(2, 1, 1), targets=torch.tensor([0, 1]))
+
+    monkeypatch.setattr(datasets, "MNIST", load)
+
+
+def test_what_is_downloaded_appears_as_a_whole(tmp_path, monkeypatch):
+    downloads(monkeypatch, lambda raw: (raw / "images").write_bytes(b"content"))
+    data.mnist(folder=str(tmp_path / "new" / "data"))
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "data", "MNIST", "raw", "images"]
+
+
+def test_two_jobs_may_download_the_same_files(tmp_path, monkeypatch):
+    def after_another_job(raw: Path) -> None:
+        (raw / "images").write_bytes(b"content")
+        (tmp_path / "MNIST/raw").mkdir()
+        (tmp_path / "MNIST/raw/images").write_bytes(b"content")
+
+    downloads(monkeypatch, after_another_job)
+    data.mnist(folder=str(tmp_path))
+    assert [path.name for path in tmp_path.rglob("*")] == ["MNIST", "raw", "images"]
+
+
+def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(tmp_path, monkeypatch):
+    def fail(raw: Path) -> None:
+        (raw / "half").write_bytes(b"con")
+        raise RuntimeError("Error downloading images:\n<urlopen error>")
+
+    downloads(monkeypatch, fail)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"MNIST cannot be downloaded: .* images: <urlopen error>; .* put its"):
+            data.mnist(folder=str(tmp_path))
+    assert [path.name for path in tmp_path.rglob("*")] == ["MNIST"]
 
 
 @pytest.mark.parametrize("damage", ["cut off", "one bit"])
