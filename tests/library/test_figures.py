@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot
 from scipy import stats
@@ -77,6 +78,17 @@ def test_boxes_are_the_quartiles_and_stars_the_corrected_tests(tables):
     assert (box.min(), box.max()) == pytest.approx(tuple(np.quantile(difference, [0.25, 0.75])))
     assert {text.get_text() for text in place.texts} == {"****"}
     assert [tick.get_text() for tick in place.get_xticklabels()] == ["ε", "γ"]
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.126, "0.13"), (-0.126, "−0.13"), (-0.001, "0.00"), (-1.0, "−1.00")])
+def test_numbers_have_a_minus_sign_only_where_it_is_seen(value, shown):
+    assert drawing.signed(value) == shown
+
+
+def test_several_clouds_of_a_scatter_say_where_they_are_from(tables):
+    other = Panel("digits", "fc2", "fgsm", PANEL.trainings, PANEL.layers, 0.1)
+    figure = scatter.scatter([PANEL, other], STYLE, pd.concat([tables, tables.assign(attack="fgsm")]), top_k=20)
+    assert {"digits, fc2, pgd\nDeterministic", "digits, fc2, fgsm\nDeterministic"} <= set(axes_by_title(figure))
 
 
 def test_scatter_shows_every_point_and_its_correlation(tables):

@@ -102,8 +102,8 @@ def tint(colour: str) -> tuple[float, float, float]:
 
 
 def signed(value: float) -> str:
-    """A number with two digits and a real minus sign."""
-    return f"{value:.2f}".replace("-", "−")
+    """A number with two digits, and a real minus sign if these are not zero."""
+    return f"{value:z.2f}".replace("-", "−")
 
 
 def stars(p: float) -> str:

@@ -47,6 +47,11 @@ class Panel:
         return f"layer {layer} (output)" if layer == self.layers[-1] else f"layer {layer}"
 
     @property
+    def place(self) -> str:
+        """Dataset, network and attack."""
+        return f"{self.dataset}, {self.network}, {self.attack}"
+
+    @property
     def title(self) -> str:
         """Dataset, network, attack and its strength."""
         return f"{self.dataset}, {self.network}, {self.attack_name}"
