@@ -97,6 +97,7 @@ NAMES = {
     "svi": "SVI",
     "hmc": "HMC",
     "nuts": "NUTS",
+    "nuts_on_shards": "Sharded NUTS",
 }
 
 
