@@ -26,8 +26,8 @@ from resilience.training.fit import Fit, Task
 DRAWS_FOR_ACCURACY = 10
 #: What pyro calls the parameters of the guide.
 SITES = ("loc", "log_scale")
-#: A descent that diverges ends by its loss, with a sentence, and not in the checks of each distribution.
-UNCHECKED = {"validate_args": False}
+#: Whether distributions check their arguments: a descent that diverges ends by its loss, with a sentence, and not in there.
+CHECKED = False
 
 
 @entry(role="bayesian")
@@ -66,15 +66,15 @@ def svi(
 
     # All weights are one site, since each site costs as much time as the small networks themselves.
     def model(x: Tensor, y: Tensor) -> None:
-        weights = pyro.sample("weights", dist.Normal(torch.zeros_like(scale), scale, **UNCHECKED).to_event(1))
+        weights = pyro.sample("weights", dist.Normal(torch.zeros_like(scale), scale, validate_args=CHECKED).to_event(1))
         with pyro.plate("data", points if likelihood_of == "dataset" else len(x), subsample=x):
             logits = networks.logits(network, networks.by_name(weights, initial), x)
-            pyro.sample("y", dist.Categorical(logits=logits, **UNCHECKED), obs=y)
+            pyro.sample("y", dist.Categorical(logits=logits, validate_args=CHECKED), obs=y)
 
     def guide(x: Tensor, y: Tensor) -> None:
         loc = pyro.param("loc", start)
         log_scale = pyro.param("log_scale", (initial_scale * scale).log())
-        pyro.sample("weights", dist.Normal(loc, log_scale.exp(), **UNCHECKED).to_event(1))
+        pyro.sample("weights", dist.Normal(loc, log_scale.exp(), validate_args=CHECKED).to_event(1))
 
     pyro.clear_param_store()
     pyro.set_rng_seed(seed_of(task.seed, "guide") % 2**32)
