@@ -144,12 +144,12 @@ def compare(
         One row per comparison, none where no two models can be compared; ``estimate`` is model minus reference. Measures
         are ``lrp_robustness``, ``softmax_robustness``, ``correlation`` (Spearman's, of the two), and ``cancellation``
         (tangent minus normal part, after most draws, so above zero where the normal part cancels more). ``subset`` is
-        ``all`` points or ``unbroken``:
-        those that both models classify rightly before and after the attack. ``effect_size`` is the mean difference over
-        its standard deviation among points; ``p`` belongs to the interval; ``p_wilcoxon`` and ``p_mann_whitney`` compare the
-        means over seeds of each point, the latter as the paper does: one-sided, model above reference. Each is also given
-        corrected for the number of rows. ``relevant`` and ``relevant_reference`` are the shares of pixels with any relevance
-        before the attack: where one is below k, ties at zero fill the top k and raise the LRP robustness.
+        ``all`` points or ``unbroken``: those that both models classify rightly before and after the attack.
+        ``effect_size`` is the mean difference over its standard deviation among points; ``p`` belongs to the interval;
+        ``p_wilcoxon`` and ``p_mann_whitney`` compare the means over seeds of each point, the latter as the paper does:
+        one-sided, model above reference. Each is also given corrected for the number of rows. ``relevant`` and
+        ``relevant_reference`` are the shares of pixels with any relevance before the attack: where one is below k, ties at
+        zero fill the top k and raise the LRP robustness.
     """
     import pandas as pd
 

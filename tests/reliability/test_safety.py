@@ -257,7 +257,7 @@ def test_an_archive_writes_nothing(tmp_path):
     folder = tmp_path / "inner"
     folder.mkdir()
     with zipfile.ZipFile(folder / "own.npz", "w") as archive:
-        for name in ("../outside.npy", "/tmp/outside.npy", "x_train.npy"):
+        for name in ("../outside.npy", str(tmp_path / "elsewhere.npy"), "x_train.npy"):
             archive.writestr(name, b"\x93NUMPY")
     with pytest.raises(DataError):
         data.npz(file=str(folder / "own.npz"))

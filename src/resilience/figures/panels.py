@@ -47,7 +47,7 @@ class Panel:
         return f"layer {layer} (output)" if layer == self.layers[-1] else f"layer {layer}"
 
     @property
-    def place(self) -> str:
+    def setting(self) -> str:
         """Dataset, network and attack."""
         return f"{self.dataset}, {self.network}, {self.attack}"
 

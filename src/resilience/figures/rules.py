@@ -55,7 +55,7 @@ def rules(
         for index, training in enumerate(panel.trainings[1:]):
             boxes += _boxes(axes[row, index], robustness, panel, training, layer, top_k, style)
             if row == 0 or panel is not rows[row - 1][0]:
-                setting = f"{panel.place}\n" if len(panels) > 1 else ""
+                setting = f"{panel.setting}\n" if len(panels) > 1 else ""
                 names = f"{style.short(training)} − {style.name(panel.reference).lower()}"
                 axes[row, index].set_title(setting + names)
         axes[row, 0].set_ylabel(panel.layer_name(layer))

@@ -38,7 +38,7 @@ def scatter(
             place.plot([chance(top_k)] * 2, [0, 1], color=drawing.QUIET, lw=0.9, ls=":", zorder=1)
             if layer == panel.layers[0]:
                 draws = int(table["draws"].iloc[0])
-                setting = f"{panel.place}\n" if len(panels) > 1 else ""
+                setting = f"{panel.setting}\n" if len(panels) > 1 else ""
                 names = f"{style.name(training)}{f', n = {draws}' if draws > 1 else ''}"
                 place.set_title(setting + names, color=style.colour(training))
         axes[row, 0].set_ylabel(f"{panel.layer_name(layer)}\nsoftmax robustness")
