@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from itertools import pairwise
 
 import matplotlib
 
@@ -83,6 +84,19 @@ def test_boxes_are_the_quartiles_and_stars_the_corrected_tests(tables):
 @pytest.mark.parametrize(("value", "shown"), [(0.126, "0.13"), (-0.126, "−0.13"), (-0.001, "0.00"), (-1.0, "−1.00")])
 def test_numbers_have_a_minus_sign_only_where_it_is_seen(value, shown):
     assert drawing.signed(value) == shown
+
+
+def test_titles_of_many_columns_do_not_overlap(tables):
+    panel, style = PANEL, STYLE
+    for other in ("map2", "map3"):
+        tables = pd.concat([tables, tables[tables["training"] == "map"].assign(training=other)])
+        panel = replace(panel, trainings=[*panel.trainings, other])
+        style = replace(style, methods={**style.methods, other: "maximum_a_posteriori"})
+    figure = rules.rules([panel], style, tables, top_k=20)
+    figure.canvas.draw()
+    boxes = [place.title.get_window_extent() for place in figure.axes if place.get_title()]
+    assert len(boxes) == 5
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_several_clouds_of_a_scatter_say_where_they_are_from(tables):

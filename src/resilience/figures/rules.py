@@ -56,7 +56,8 @@ def rules(
             boxes += _boxes(axes[row, index], robustness, panel, training, layer, top_k, style)
             if row == 0 or panel is not rows[row - 1][0]:
                 setting = f"{panel.setting}\n" if len(panels) > 1 else ""
-                names = f"{style.short(training)} − {style.name(panel.reference).lower()}"
+                minus = " − " if columns <= 3 else "\n− "
+                names = f"{style.short(training)}{minus}{style.name(panel.reference).lower()}"
                 axes[row, index].set_title(setting + names)
         axes[row, 0].set_ylabel(panel.layer_name(layer))
     corrected = holm(np.array([p for *_, p in boxes]))
