@@ -8,8 +8,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import urldefrag
+from uuid import uuid4
 
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
@@ -48,11 +50,22 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the page said on the console, and what it requested beside itself, since this was last asked."""
-        said = [entry["message"] for entry in self.driver.get_log("browser")]
+        said = self._console()
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         requests = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
         here = {urldefrag(self.driver.current_url).url, "about:blank"}
         return said + [url[:100] for url in requests if urldefrag(url).url not in here and not url.startswith("data:")]
+
+    def _console(self) -> list[str]:
+        """The console so far. A busy browser tells late, but in order: a last word of our own says that all is there."""
+        last_word = f"nothing more to say: {uuid4()}"
+        self.run("console.debug(arguments[0])", last_word)
+        said: list[str] = []
+        deadline = monotonic() + 60
+        while not any(last_word in message for message in said):
+            assert monotonic() < deadline, "the browser's console said nothing for a minute"
+            said += [entry["message"] for entry in self.driver.get_log("browser")]
+        return [message for message in said if last_word not in message]
 
     def find(self, selector: str) -> WebElement:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
