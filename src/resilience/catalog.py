@@ -61,7 +61,7 @@ class Section:
 
 
 SECTIONS = {
-    "datasets": Section("source", "data"),
+    "datasets": Section("source", "datasets"),
     "networks": Section("architecture", "networks", ("shape", "classes"), "layers"),
     "trainings": Section("method", "training", ("task",), "role"),
     "attacks": Section("method", "attacks", ("posterior", "x", "y", "generator")),

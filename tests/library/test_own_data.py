@@ -17,6 +17,8 @@ from PIL import Image
 
 from resilience import data
 from resilience.data import DataError, Source
+from resilience.datasets.image_folder import image_folder
+from resilience.datasets.npz import npz
 from resilience.provenance import content_digest
 
 LABELS = np.arange(12) % 3
@@ -40,7 +42,7 @@ def write(path: Path, **arrays: np.ndarray | None) -> str:
     ],
 )
 def test_arrays_are_read_as_they_are(x, shape, kind, tmp_path):
-    source = data.npz(file=write(tmp_path / "own.npz", x_train=x, x_test=x, extra=np.ones(3)))
+    source = npz(file=write(tmp_path / "own.npz", x_train=x, x_test=x, extra=np.ones(3)))
     assert source.train.x.shape == (12, *shape)
     assert source.train.x.dtype == kind
     assert np.array_equal(source.train.x.ravel(), x.ravel().astype(kind))
@@ -86,7 +88,7 @@ BAD_ARRAYS = {
 def test_a_bad_array_is_refused_by_name(name, array, sentence, tmp_path):
     file = write(tmp_path / "own.npz", **{name: array})
     with pytest.raises(DataError, match=f"own.npz: {sentence}"):
-        data.npz(file=file)
+        npz(file=file)
 
 
 def whole_npz() -> bytes:
@@ -115,7 +117,7 @@ def test_a_damaged_file_is_refused_but_never_crashes(tmp_path, content):
     file = tmp_path / "own.npz"
     file.write_bytes(content)
     with pytest.raises(DataError, match=r"own.npz: .*x_train"):
-        data.npz(file=str(file))
+        npz(file=str(file))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -129,7 +131,7 @@ def test_a_damaged_file_is_refused_but_never_crashes(tmp_path, content):
     ),
 )
 def test_any_array_gives_images_or_a_sentence(tmp_path, name, array):
-    read_or_refused(lambda: data.npz(file=write(tmp_path / "own.npz", **{name: array})), tmp_path / "own.npz")
+    read_or_refused(lambda: npz(file=write(tmp_path / "own.npz", **{name: array})), tmp_path / "own.npz")
 
 
 def read_or_refused(read: Callable[[], Source], file: Path) -> None:
@@ -171,13 +173,13 @@ def pictures(tmp_path) -> Path:
 def test_pictures_are_read_by_class(pictures):
     Image.new("L", (30, 20), 200).save(pictures / "test/ape/last.jpg")
     (pictures / "train/ape/.hidden").write_text("does not count")
-    source = data.image_folder(folder=str(pictures), size=6, channels=3)
+    source = image_folder(folder=str(pictures), size=6, channels=3)
     assert source.train.x.shape == (6, 3, 6, 6)
     assert list(source.train.y) == [0, 0, 0, 1, 1, 1]
     assert list(source.test.y) == [0, 0, 1]
     assert np.array_equal(source.train.x[4, :, 0, 0], [200, 0, 1])
     assert (source.test.x[1] == 200).all()
-    grey = data.image_folder(folder=str(pictures), size=6)
+    grey = image_folder(folder=str(pictures), size=6)
     assert grey.train.x.shape == (6, 1, 6, 6)
     check(source)
     check(grey)
@@ -187,7 +189,7 @@ def test_pictures_are_read_by_class(pictures):
 def test_every_kind_of_8_bit_picture_is_read(mode, pictures):
     white = Image.new("RGB", (8, 8), (255, 255, 255)).convert(mode)
     white.save(pictures / "train/ape/0.png", "TIFF" if mode == "CMYK" else "PNG")
-    assert (data.image_folder(folder=str(pictures), size=4, channels=3).train.x[0] == 255).all()
+    assert (image_folder(folder=str(pictures), size=4, channels=3).train.x[0] == 255).all()
 
 
 def cut_off(path: Path) -> None:
@@ -257,16 +259,16 @@ def test_a_bad_folder_is_refused_by_file(name, pictures):
     damage, sentence = BAD_PICTURES[name]
     damage(pictures / "train/ape/0.png")
     with pytest.raises(DataError, match=sentence):
-        data.image_folder(folder=str(pictures), size=4)
+        image_folder(folder=str(pictures), size=4)
 
 
 def test_a_folder_without_its_parts_is_refused(tmp_path):
     with pytest.raises(DataError, match="train: is missing; expected a folder"):
-        data.image_folder(folder=str(tmp_path), size=4)
+        image_folder(folder=str(tmp_path), size=4)
     (tmp_path / "train").mkdir()
     (tmp_path / "test").mkdir()
     with pytest.raises(DataError, match="train: has the classes none; expected at least two folders"):
-        data.image_folder(folder=str(tmp_path), size=4)
+        image_folder(folder=str(tmp_path), size=4)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -280,7 +282,7 @@ def test_a_damaged_picture_is_read_or_refused_but_never_crashes(pictures, data_)
     for place in data_.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=8)):
         damaged[place] = data_.draw(st.integers(0, 255))
     file.write_bytes(bytes(damaged))
-    read_or_refused(lambda: data.image_folder(folder=str(pictures), size=4), file)
+    read_or_refused(lambda: image_folder(folder=str(pictures), size=4), file)
 
 
 def test_a_digest_changes_with_content_alone(pictures):

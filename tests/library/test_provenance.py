@@ -36,7 +36,7 @@ def library(tmp_path, monkeypatch):
 
 
 JOBS = {
-    "dataset": ("dataset.py", [("resilience.data", "digits")]),
+    "dataset": ("dataset.py", [("resilience.datasets.bundled", "digits")]),
     "points": ("points.py", []),
     "train det": ("train.py", [("resilience.training.point", "deterministic"), ("resilience.networks", "fc2")]),
     "train svi": ("train.py", [("resilience.training.variational", "svi"), ("resilience.networks", "fc2")]),
@@ -81,7 +81,7 @@ EDITS = {
         set(),
     ),
     "what is only shown": ("resilience/progress.py", "mininterval=0.5", "mininterval=0.7", set()),
-    "one dataset": ("resilience/data.py", "bunch.images / 16", "bunch.images / 17", {"dataset"}),
+    "one dataset": ("resilience/datasets/bundled.py", "bunch.images / 16", "bunch.images / 17", {"dataset"}),
     "the choice of points": (
         "resilience/data.py",
         "divmod(count, len(classes))",

@@ -9,6 +9,7 @@ import torch
 
 from resilience import catalog, data, lrp, networks
 from resilience.attacks import saliency
+from resilience.datasets import bundled
 from resilience.posterior import point, predict
 from resilience.robustness import lrp_robustness, top_pixels
 from resilience.stacks import LayerError
@@ -23,7 +24,7 @@ EPSILON = 0.1
 @cache
 def trained() -> tuple[torch.nn.Sequential, torch.Tensor]:
     """A network that has learnt scikit-learn's digits, and test images."""
-    arrays = data.split(data.digits(), 0.1, None, "digits")
+    arrays = data.split(bundled.digits(), 0.1, None, "digits")
     learning = {name: array for name, array in arrays.items() if not name.startswith("test.")}
     task = Task.of({"architecture": "conv", "width": 16}, learning, 0, None, torch.device("cpu"))
     fit = catalog.load("trainings", "deterministic")(task, epochs=15, learning_rate=0.01)

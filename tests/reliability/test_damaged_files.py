@@ -25,9 +25,11 @@ from safetensors import safe_open
 from safetensors.numpy import save
 from snakemake.iocontainers import Namedlist
 
-from resilience import artifacts, data
+from resilience import artifacts
 from resilience.artifacts import ArtifactError
 from resilience.data import DataError
+from resilience.datasets import bundled, published
+from resilience.datasets.npz import npz
 from resilience.provenance import canonical
 from tests.conftest import ROOT, templates
 
@@ -506,9 +508,9 @@ def test_tables_are_read_by_pandas_as_they_are(tmp_path):
 
 def test_damaged_sources_of_data_are_refused(tmp_path, monkeypatch):
     """MNIST's files in little: the digests of what is written here stand in the place of the published ones."""
-    names, generator = sorted(data.DIGESTS["MNIST"]), np.random.default_rng(0)
+    names, generator = sorted(published.DIGESTS["MNIST"]), np.random.default_rng(0)
     contents = {name: generator.bytes(500 + place) for place, name in enumerate(names)}
-    monkeypatch.setitem(data.DIGESTS, "MNIST", {name: md5(content).hexdigest() for name, content in contents.items()})
+    monkeypatch.setitem(published.DIGESTS, "MNIST", {name: md5(content).hexdigest() for name, content in contents.items()})
     raw, refused = tmp_path / "MNIST/raw", 0
     raw.mkdir(parents=True)
     for name in names:
@@ -520,7 +522,7 @@ def test_damaged_sources_of_data_are_refused(tmp_path, monkeypatch):
                 (raw / other).write_bytes(contents[other])
             (raw / name).write_bytes(content) if content is not None else (raw / name).unlink()
             with pytest.raises(DataError, match=rf"{name}: is (missing|not the published file)"):
-                data.mnist(folder=str(tmp_path), download=False)
+                published.mnist(folder=str(tmp_path), download=False)
             refused += 1
     print(f"\n{refused} damaged sources of data refused")
 
@@ -532,7 +534,7 @@ def test_digits_that_are_not_those_of_scikit_learn_are_refused(monkeypatch):
     changed.images[100, 3, 3] += 1
     monkeypatch.setattr(datasets, "load_digits", lambda: changed)
     with pytest.raises(DataError, match="scikit-learn's digits are not those it is published with; install it again"):
-        data.digits()
+        bundled.digits()
 
 
 def test_a_flipped_bit_in_arrays_of_the_users_own_is_refused_or_changes_nothing(tmp_path):
@@ -544,7 +546,7 @@ def test_a_flipped_bit_in_arrays_of_the_users_own_is_refused_or_changes_nothing(
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
         flips += 1
         try:
-            found = data.npz(file=str(path))
+            found = npz(file=str(path))
         except DataError:
             refused += 1
             continue

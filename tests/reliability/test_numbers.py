@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from resilience import artifacts, cancellation, catalog, data, lrp, networks, posterior
 from resilience.attacks.ball import AttackError, refuse_no_images
 from resilience.attacks.gradient import LossGradient
+from resilience.datasets import bundled
 from resilience.posterior import Posterior, point, predict
 from resilience.robustness import RelevanceError, lrp_robustness, softmax_robustness, top_pixels
 from resilience.stacks import stacks_of
@@ -43,7 +44,7 @@ Learnt = tuple[Posterior, torch.Tensor, torch.Tensor]
 
 @cache
 def digits() -> artifacts.Arrays:
-    return data.split(data.digits(), 0.1, 600, "digits")
+    return data.split(bundled.digits(), 0.1, 600, "digits")
 
 
 @cache

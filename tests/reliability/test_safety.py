@@ -25,10 +25,12 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 from packaging.requirements import Requirement
 
-from resilience import artifacts, claims, comparisons, data, outcomes, report
+from resilience import artifacts, claims, comparisons, outcomes, report
 from resilience.artifacts import ArtifactError
 from resilience.config import ConfigError, check
 from resilience.data import DataError
+from resilience.datasets import published
+from resilience.datasets.npz import npz
 from resilience.figures.panels import Panel, Style
 from resilience.figures.scatter import scatter
 from tests.conftest import ROOT, templates
@@ -209,7 +211,7 @@ def raw_pickle(path: Path, planted: Path) -> None:
 def test_no_pickle_is_loaded_as_arrays(write, tmp_path):
     write(tmp_path / "own.npz", tmp_path / "planted")
     with pytest.raises(DataError, match=r"own\.npz: x_train cannot be read; expected numbers in a file of numpy.savez"):
-        data.npz(file=str(tmp_path / "own.npz"))
+        npz(file=str(tmp_path / "own.npz"))
     assert not (tmp_path / "planted").exists()
     pickle.loads(pickle.dumps(Planted(tmp_path / "planted")))
     assert (tmp_path / "planted").exists(), "the trap itself works"
@@ -236,12 +238,12 @@ def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path):
     with pytest.raises(
         DataError, match=r"own\.npz: x_train unpacks to 300 MiB, \d+ times what it takes; .* numpy.savez alone"
     ):
-        data.npz(file=str(tmp_path / "own.npz"))
+        npz(file=str(tmp_path / "own.npz"))
 
 
 def test_an_archive_that_packs_well_is_not(tmp_path):
     zeros(tmp_path / "own.npz", 4)
-    assert data.npz(file=str(tmp_path / "own.npz")).train.x.shape == (4, 1, 1024, 1024)
+    assert npz(file=str(tmp_path / "own.npz")).train.x.shape == (4, 1, 1024, 1024)
 
 
 def test_an_array_that_claims_to_be_huge_is_refused(tmp_path):
@@ -250,7 +252,7 @@ def test_an_array_that_claims_to_be_huge_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
         archive.writestr("x_train.npy", header.getvalue() + bytes(100))
     with pytest.raises(DataError, match=r"own\.npz: x_train cannot be read"):
-        data.npz(file=str(tmp_path / "own.npz"))
+        npz(file=str(tmp_path / "own.npz"))
 
 
 def test_an_archive_writes_nothing(tmp_path):
@@ -260,14 +262,14 @@ def test_an_archive_writes_nothing(tmp_path):
         for name in ("../outside.npy", str(tmp_path / "elsewhere.npy"), "x_train.npy"):
             archive.writestr(name, b"\x93NUMPY")
     with pytest.raises(DataError):
-        data.npz(file=str(folder / "own.npz"))
+        npz(file=str(folder / "own.npz"))
     assert [path.name for path in tmp_path.rglob("*")] == ["inner", "own.npz"]
 
 
 def test_what_is_downloaded_has_a_digest():
     from torchvision import datasets
 
-    for name, unpacked in data.DIGESTS.items():
+    for name, unpacked in published.DIGESTS.items():
         resources = dict(getattr(datasets, name).resources)
         assert {file.removesuffix(".gz") for file in resources} == set(unpacked)
         assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in [*resources.values(), *unpacked.values()])

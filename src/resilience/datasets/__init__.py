@@ -1,0 +1,1 @@
+"""Datasets by the names that a config gives them: bundled, published, and of one's own."""

@@ -1,0 +1,90 @@
+"""Datasets of one's own, as arrays in a file; nothing in it is trusted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from resilience.artifacts import Arrays
+from resilience.catalog import entry
+from resilience.data import DataError, Images, Source
+from resilience.parameters import OwnFile
+
+#: An array may unpack to so many bytes, or to so many times what it takes in the file, whichever is more.
+LARGEST_UNSEEN = 2**28
+MOST_TIMES = 100
+
+
+@entry()
+def npz(*, file: OwnFile) -> Source:
+    """Arrays of your own: ``x_train``, ``y_train``, ``x_test`` and ``y_test`` in a file of :func:`numpy.savez`.
+
+    Parameters
+    ----------
+    file
+        The ``.npz`` file. Images are [N, H, W] or [N, C, H, W], as uint8 or as floats in [0, 1]; labels are the integers
+        0, 1, 2 … [N]. Every class has at least two training images and one test image. Other arrays do not matter.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or an array is missing or not as described.
+    """
+    arrays = {name: _array_of_npz(file, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    train, test = (_own_images(arrays, part, file) for part in ("train", "test"))
+    if train.x.shape[1:] != test.x.shape[1:]:
+        raise DataError(
+            f"{file}: x_test has images of shape {test.x.shape[1:]}, but x_train {train.x.shape[1:]}; both must be equal"
+        )
+    classes = np.unique(train.y)
+    if len(classes) < 2 or not np.array_equal(classes, np.arange(len(classes))):
+        raise DataError(f"{file}: y_train has the classes {_some(classes)}; expected 0, 1, … without a gap, at least two")
+    if not np.array_equal(np.unique(test.y), classes):
+        raise DataError(
+            f"{file}: y_test has the classes {_some(np.unique(test.y))}; expected those of y_train, {_some(classes)}"
+        )
+    if rare := [int(label) for label in classes if (train.y == label).sum() < 2]:
+        raise DataError(f"{file}: y_train has class {rare[0]} once; expected at least twice, to train and to validate")
+    return Source(train, test)
+
+
+def _array_of_npz(file: str, name: str) -> np.ndarray:
+    """An array of an ``.npz`` file; nothing is unpickled."""
+    # Whatever numpy, zipfile or zlib raise while they read, the file is not as it should be.
+    try:
+        with open(file, "rb") as content, np.lib.npyio.NpzFile(content, allow_pickle=False) as archive:
+            if name not in archive.files:
+                raise DataError(f"{file}: has no array {name}; found {', '.join(sorted(archive.files)) or 'none'}")
+            assert archive.zip is not None
+            packed = archive.zip.getinfo(f"{name}.npy")
+            if packed.file_size > max(LARGEST_UNSEEN, MOST_TIMES * packed.compress_size):
+                times = packed.file_size // max(packed.compress_size, 1)
+                raise DataError(
+                    f"{file}: {name} unpacks to {packed.file_size >> 20} MiB, {times} times what it takes; "
+                    "if that is meant, write it with numpy.savez alone"
+                )
+            return archive[name]
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{file}: {name} cannot be read; expected numbers in a file of numpy.savez ({error})") from error
+
+
+def _own_images(arrays: Arrays, part: str, file: str) -> Images:
+    """The images and labels of one part of an ``.npz`` file, each alone as it should be."""
+    x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    if x.ndim not in (3, 4) or 0 in x.shape:
+        raise DataError(f"{file}: x_{part} has shape {x.shape}; expected [N, C, H, W] or [N, H, W], none of them zero")
+    if x.dtype.kind != "f" and x.dtype != np.uint8:
+        raise DataError(f"{file}: x_{part} has type {x.dtype}; expected uint8, or floats in [0, 1]")
+    if x.dtype.kind == "f" and not ((x >= 0) & (x <= 1)).all():
+        raise DataError(
+            f"{file}: x_{part} has values from {x.min():g} to {x.max():g}; expected floats in [0, 1], or uint8 in 0 … 255"
+        )
+    if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
+        raise DataError(f"{file}: y_{part} is {y.dtype} {y.shape}; expected integers {x.shape[:1]}, one for each image")
+    shape = x.shape if x.ndim == 4 else (len(x), 1, *x.shape[1:])
+    return Images((x if x.dtype == np.uint8 else x.astype(np.float32)).reshape(shape), y.astype(np.int64))
+
+
+def _some(classes: np.ndarray) -> str:
+    return ", ".join(map(str, classes[:10])) + (" …" if len(classes) > 10 else "")
