@@ -17,6 +17,7 @@ from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.debian import install
 
@@ -42,6 +43,13 @@ class Browser:
         self.complaints()
         self.resize(size)
         self.driver.get(f"{path.as_uri()}{fragment}")
+        # The driver at times takes the blank page, which was loaded already, for this one.
+        WebDriverWait(self.driver, 60).until(lambda _: self._shows(path))
+
+    def _shows(self, path: Path) -> bool:
+        """Whether a file is loaded."""
+        here, state = self.run("return [location.href, document.readyState]")
+        return urldefrag(here).url == path.as_uri() and state == "complete"
 
     def resize(self, size: tuple[int, int]) -> None:
         """Give the page itself a size, which may be narrower than any window."""
