@@ -54,7 +54,13 @@ class Cluster:
         said = project.folder / "said.txt"
         with said.open("w") as file:
             process = subprocess.Popen(
-                command, cwd=project.folder, env=clean | self.slurm.environment, stdout=file, stderr=file
+                command,
+                cwd=project.folder,
+                env=clean | self.slurm.environment,
+                stdout=file,
+                stderr=file,
+                # What a shell runs in the background hands down that Ctrl+C is ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         self.runs.append(Run(process, said))
         return self.runs[-1]
