@@ -96,8 +96,8 @@ def killed_by_slurm():
     killed = {}
     for slurm_log in filter(is_new, Path(".snakemake/slurm_logs").rglob("*.log")):
         text = slurm_log.read_text(errors="replace")
-        if said := KILLED_BY_SLURM.search(text):
-            killed |= dict.fromkeys(
-                map(Path, LOG_OF_STARTED.findall(text)), f"Slurm killed the job: {said[1]}"
-            )
+        if said := KILLED_BY_SLURM.findall(text):
+            # It says so in several lines, in any order; the longest says most.
+            cause = f"Slurm killed the job: {max(said, key=len)}"
+            killed |= dict.fromkeys(map(Path, LOG_OF_STARTED.findall(text)), cause)
     return killed

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 
 import pytest
 
@@ -92,6 +94,24 @@ def test_a_failed_job_ends_with_its_cause_and_names_its_log(again):
     assert last[1] == "  Log: logs/digits/fc2/det/seed0/train.log"
     assert "Traceback" in (again.folder / "logs/digits/fc2/det/seed0/train.log").read_text()
     assert not (again.folder / target).exists()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_what_slurm_said_of_a_killed_job_the_most_telling_is_repeated(order, again):
+    """Slurm's daemons write into the log of a submission in any order."""
+    said = ["Exceeded job memory limit", "StepId=2.0 exceeded memory limit (762437632 > 419430400), being killed"][::order]
+    log = again.folder / ".snakemake/slurm_logs/rule_train/2.log"
+    log.parent.mkdir(parents=True)
+    killed = "logs/digits/fc2/killed/seed0/train.log"
+    log.write_text(f"localrule train:\n    log: {killed}\n" + "".join(f"slurmstepd-node: error: {line}\n" for line in said))
+    in_this_run = time.time() + 3600
+    os.utime(log, (in_this_run, in_this_run))
+    target = again.folder / "results/digits/points.safetensors"
+    (again.folder / "results/digits/data.safetensors").write_bytes(b"damaged")
+    target.unlink()
+    done = again.snakemake("--cores", "1", "--quiet", "rules", "--", "results/digits/points.safetensors", check=False)
+    assert done.returncode != 0
+    assert f"Failed: Slurm killed the job: {max(said, key=len)}\n  Log: {killed}\n" in done.stderr
 
 
 def test_poor_chains_are_warned_of_in_log_and_report(finished):
