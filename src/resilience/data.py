@@ -41,8 +41,8 @@ class Source:
     test: Images
 
 
-def separate(images: Images, test_share: float, name: str) -> Source:
-    """Images without a test split of their own, separated into those to learn from and those to test on.
+def with_test_split(images: Images, test_share: float, name: str) -> Source:
+    """Images that come without a test split, separated into those to learn from and those to test on.
 
     Parameters
     ----------

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 from urllib.parse import urldefrag
 from uuid import uuid4
@@ -69,10 +68,12 @@ class Browser:
         last_word = f"nothing more to say: {uuid4()}"
         self.run("console.debug(arguments[0])", last_word)
         said: list[str] = []
-        deadline = monotonic() + 60
-        while not any(last_word in message for message in said):
-            assert monotonic() < deadline, "the browser's console said nothing for a minute"
-            said += [entry["message"] for entry in self.driver.get_log("browser")]
+
+        def all_is_said(driver: Chrome) -> bool:
+            said.extend(entry["message"] for entry in driver.get_log("browser"))
+            return any(last_word in message for message in said)
+
+        WebDriverWait(self.driver, 60, poll_frequency=0.01).until(all_is_said, "the browser's console does not answer")
         return [message for message in said if last_word not in message]
 
     def find(self, selector: str) -> WebElement:

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from resilience.catalog import entry
-from resilience.data import DataError, Images, Source, separate
+from resilience.data import DataError, Images, Source, with_test_split
 from resilience.parameters import Count, Fraction, NonNegative
 from resilience.seeding import generator_of
 
@@ -31,7 +31,7 @@ def digits(*, test_share: Fraction = 0.2) -> Source:
     if (found := hashlib.sha256(content).hexdigest()) != DIGITS:
         raise DataError(f"scikit-learn's digits are not those it is published with; install it again ({found})")
     x = (bunch.images / 16).astype(np.float32)[:, None]
-    return separate(Images(x, bunch.target.astype(np.int64)), test_share, "digits")
+    return with_test_split(Images(x, bunch.target.astype(np.int64)), test_share, "digits")
 
 
 @entry(classes=2, side=1)
@@ -49,4 +49,4 @@ def half_moons(*, points: Count = 2000, noise: NonNegative = 0.1, test_share: Fr
 
     x, y = make_moons(points, noise=noise, random_state=int(generator_of("half_moons").integers(2**31)))
     x = (x - x.min()) / (x.max() - x.min())
-    return separate(Images(x.astype(np.float32)[:, None, None], y.astype(np.int64)), test_share, "half_moons")
+    return with_test_split(Images(x.astype(np.float32)[:, None, None], y.astype(np.int64)), test_share, "half_moons")

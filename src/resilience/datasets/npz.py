@@ -29,8 +29,8 @@ def npz(*, file: OwnFile) -> Source:
     DataError
         If it cannot be read, or an array is missing or not as described.
     """
-    arrays = {name: _array_of_npz(file, name) for name in ("x_train", "y_train", "x_test", "y_test")}
-    train, test = (_own_images(arrays, part, file) for part in ("train", "test"))
+    arrays = {name: _array(file, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    train, test = (_images(arrays, part, file) for part in ("train", "test"))
     if train.x.shape[1:] != test.x.shape[1:]:
         raise DataError(
             f"{file}: x_test has images of shape {test.x.shape[1:]}, but x_train {train.x.shape[1:]}; both must be equal"
@@ -47,8 +47,8 @@ def npz(*, file: OwnFile) -> Source:
     return Source(train, test)
 
 
-def _array_of_npz(file: str, name: str) -> np.ndarray:
-    """An array of an ``.npz`` file; nothing is unpickled."""
+def _array(file: str, name: str) -> np.ndarray:
+    """An array of the file; nothing is unpickled."""
     # Whatever numpy, zipfile or zlib raise while they read, the file is not as it should be.
     try:
         with open(file, "rb") as content, np.lib.npyio.NpzFile(content, allow_pickle=False) as archive:
@@ -69,8 +69,8 @@ def _array_of_npz(file: str, name: str) -> np.ndarray:
         raise DataError(f"{file}: {name} cannot be read; expected numbers in a file of numpy.savez ({error})") from error
 
 
-def _own_images(arrays: Arrays, part: str, file: str) -> Images:
-    """The images and labels of one part of an ``.npz`` file, each alone as it should be."""
+def _images(arrays: Arrays, part: str, file: str) -> Images:
+    """The images and labels of one part of the file, each alone as it should be."""
     x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
     if x.ndim not in (3, 4) or 0 in x.shape:
         raise DataError(f"{file}: x_{part} has shape {x.shape}; expected [N, C, H, W] or [N, H, W], none of them zero")

@@ -1,0 +1,325 @@
+"""Every stage of the workflow as a job that a test can run by itself: a tiny run on digits, from the data to the report."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import runpy
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from snakemake.iocontainers import Namedlist
+
+from resilience.provenance import canonical
+from tests.conftest import ROOT, templates
+
+LAYERS = [1, 3, 5]
+NETWORK = {"architecture": "fc2", "width": 4}
+PANEL = {"dataset": "digits", "network": "fc2", "attack": "fgsm", "trainings": ["det", "svi"]}
+METHODS = {"det": "deterministic", "svi": "svi"}
+#: Published numbers, for the stage that compares them with a run's.
+PUBLISHED = """figure,dataset,network,attack,training,draws,reference,rule,layer,statistic,value,accuracy,note
+Fig. 2,digits,fc2,fgsm,svi,2,det,epsilon,5,mode,-0.07,0.02,
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A script, what it reads and writes, and what its rule would hand it."""
+
+    script: str
+    inputs: Mapping[str, str | list[str]]
+    outputs: Mapping[str, str | list[str]]
+    wildcards: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "-".join(
+            [self.script, *(str(self.wildcards[key]) for key in ("training", "inputs", "figure") if key in self.wildcards)]
+        )
+
+    @property
+    def files(self) -> list[str]:
+        """All that it reads."""
+        return flat(self.inputs)
+
+    @property
+    def products(self) -> list[str]:
+        """All that it writes."""
+        return flat(self.outputs)
+
+    def run(self, folder: Path) -> str:
+        """What the error says that it ends with; nothing if it ends well."""
+        script = str(ROOT / f"workflow/scripts/{self.script}.py")
+        with contextlib.chdir(folder), as_before():
+            try:
+                runpy.run_path(script, {"snakemake": self._snakemake()})
+            except Exception as error:
+                return f"{type(error).__name__}: {error}"
+        return ""
+
+    def _snakemake(self) -> SimpleNamespace:
+        """What Snakemake puts into a script, as far as ours look at it."""
+
+        def files(named: Mapping[str, str | list[str]]) -> Namedlist:
+            found = Namedlist(flat(named))
+            for name, value in named.items():
+                setattr(found, name, value)
+            return found
+
+        return SimpleNamespace(
+            input=files(self.inputs),
+            output=files(self.outputs),
+            wildcards=Namedlist(fromdict={key: str(value) for key, value in self.wildcards.items()}),
+            params=SimpleNamespace(recipe=canonical({"settings": self.settings, "code": ""})),
+            log=["log"],
+            threads=1,
+        )
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Undo what a script changes of its process."""
+    logger, hook = logging.getLogger("resilience"), sys.excepthook
+    handlers, level, propagates = logger.handlers[:], logger.level, logger.propagate
+    try:
+        yield
+    finally:
+        for handler in set(logger.handlers) - set(handlers):
+            handler.close()
+        logger.handlers[:], logger.level, logger.propagate, sys.excepthook = handlers, level, propagates, hook
+        logging.captureWarnings(False)
+        torch.set_flush_denormal(False)
+
+
+def flat(named: Mapping[str, str | list[str]]) -> list[str]:
+    return [file for files in named.values() for file in ([files] if isinstance(files, str) else files)]
+
+
+def model(training: str, seed: int) -> str:
+    return f"results/digits/fc2/{training}/seed{seed}"
+
+
+def draws(training: str) -> int:
+    return 1 if training == "det" else 2
+
+
+def maps(training: str, seed: int, inputs: str) -> list[str]:
+    folder = f"{model(training, seed)}/{inputs}/n{draws(training)}/lrp/epsilon"
+    return [*(f"{folder}/layer{layer}.safetensors" for layer in LAYERS), f"{folder}/explained.safetensors"]
+
+
+def jobs() -> Iterator[Job]:
+    """The workflow in little, in the order in which it runs: a job for each script and each kind of input."""
+    points = "results/digits/points.safetensors"
+    for name, classes in (("digits", 10), ("half_moons", 2)):
+        folder, here = f"results/{name}", {"dataset": name}
+        settings = {"source": name, "validation": 0.1, "train_points": 20 * classes}
+        yield Job("dataset", {}, {"data": f"{folder}/data.safetensors"}, here, settings)
+        yield Job(
+            "points", {"data": f"{folder}/data.safetensors"}, {"points": f"{folder}/points.safetensors"}, here, {"count": 20}
+        )
+    trainings = {
+        "det": {"method": "deterministic", "epochs": 2, "learning_rate": 0.01},
+        "svi": {"method": "svi", "prior": "he", "epochs": 2, "learning_rate": 0.01},
+        "hmc": {
+            "method": "hmc",
+            "prior": "he",
+            "start": "det",
+            "chains": 1,
+            "draws": 2,
+            "warmup": 1,
+            "step_size": 0.01,
+            "leapfrog_steps": 2,
+        },
+    }
+    for seed in (0, 1):
+        for training, settings in trainings.items():
+            yield Job(
+                "train",
+                {
+                    "data": "results/digits/data.safetensors",
+                    "start": f"{model('det', seed)}/weights.safetensors" if "start" in settings else [],
+                },
+                {
+                    key: f"{model(training, seed)}/{file}"
+                    for key, file in (("weights", "weights.safetensors"), ("history", "history.csv"), ("fit", "fit.json"))
+                },
+                {"dataset": "digits", "network": "fc2", "training": training, "seed": seed},
+                {"network": NETWORK, "training": settings},
+            )
+        for training in METHODS:
+            place = {"dataset": "digits", "network": "fc2", "training": training, "seed": seed}
+            weights = f"{model(training, seed)}/weights.safetensors"
+            attacked = f"{model(training, seed)}/fgsm/n{draws(training)}/inputs.safetensors"
+            here = place | {"attack": "fgsm", "draws": draws(training)}
+            yield Job(
+                "attack",
+                {"points": points, "weights": weights},
+                {"inputs": attacked},
+                here,
+                {"attack": {"method": "fgsm", "epsilon": 0.1}, "network": NETWORK},
+            )
+            for inputs, file in (("clean", points), ("fgsm", attacked)):
+                found = maps(training, seed, inputs)
+                yield Job(
+                    "explain",
+                    {"points": points, "inputs": file, "weights": weights},
+                    {"maps": found[:-1], "explained": found[-1]},
+                    place | {"inputs": inputs, "draws": draws(training), "rule": "epsilon"},
+                    {
+                        "lrp": {
+                            "rule": "epsilon",
+                            "explained": "predicted",
+                            "start": "one",
+                            "unit": "strongest",
+                            "activations": "pass",
+                        },
+                        "layers": LAYERS,
+                        "network": NETWORK,
+                    },
+                )
+            yield Job(
+                "robustness",
+                {
+                    "points": points,
+                    "attacked": attacked,
+                    "clean_maps": maps(training, seed, "clean"),
+                    "attacked_maps": maps(training, seed, "fgsm"),
+                },
+                {"table": f"{Path(attacked).parent}/robustness.csv"},
+                here,
+                {"top_k": [20, 30], "pixels": "absolute"},
+            )
+        yield Job(
+            "transfer",
+            {"inputs": f"{model('det', seed)}/fgsm/n1/inputs.safetensors"},
+            {"inputs": f"{model('svi', seed)}/transfer/n2/inputs.safetensors"},
+            {"dataset": "digits", "network": "fc2", "training": "svi", "seed": seed, "attack": "transfer", "draws": 2},
+        )
+        yield Job(
+            "match_size",
+            {
+                "points": points,
+                "attacked": [f"{model(name, seed)}/fgsm/n{draws(name)}/inputs.safetensors" for name in METHODS],
+            },
+            {"inputs": f"{model('det', seed)}/matched/n1/inputs.safetensors"},
+            {"dataset": "digits", "network": "fc2", "training": "det", "seed": seed, "attack": "matched", "draws": 1},
+            {"attack": {"method": "match_size", "attack": "fgsm", "source": "svi", "draws": 2}},
+        )
+        yield Job(
+            "cancellation",
+            {
+                "data": "results/digits/data.safetensors",
+                "points": points,
+                "weights": f"{model('svi', seed)}/weights.safetensors",
+            },
+            {"table": f"{model('svi', seed)}/cancellation.csv"},
+            {"dataset": "digits", "network": "fc2", "training": "svi", "seed": seed},
+            {"draws": [1, 2], "neighbours": 12, "dimensions": 3, "network": NETWORK},
+        )
+    tables = [f"{model(training, seed)}/fgsm/n{draws(training)}/robustness.csv" for training in METHODS for seed in (0, 1)]
+    cancellations = [f"{model('svi', seed)}/cancellation.csv" for seed in (0, 1)]
+    yield Job(
+        "comparisons",
+        {"robustness": tables, "cancellation": cancellations},
+        {"table": "results/comparisons.csv"},
+        settings={
+            "roles": {"det": "deterministic", "svi": "bayesian"},
+            "layers": {"fc2": LAYERS},
+            "top_k": 20,
+            "confidence": 0.95,
+        },
+    )
+    yield Job(
+        "outcomes",
+        {"robustness": tables},
+        {"table": "results/outcomes.csv"},
+        settings={"layers": {"fc2": LAYERS}, "lrp": "epsilon", "top_k": 20},
+    )
+    yield Job(
+        "claims",
+        {"table": "results/comparisons.csv"},
+        {"table": "results/claims.csv"},
+        settings={"lrp": "epsilon", "top_k": 20, "confidence": 0.95, "fixed_class": [], "matched_size": []},
+    )
+    pictures = [
+        points,
+        *(path for training in METHODS for inputs in ("clean", "fgsm") for path in maps(training, 0, inputs)[:-1]),
+        *(f"{model(training, 0)}/fgsm/n{draws(training)}/inputs.safetensors" for training in METHODS),
+    ]
+    shown = {
+        "scatter": {"robustness": tables},
+        "answer": {"claims": ["results/claims.csv"]},
+        "cancellation": {"cancellation": cancellations},
+        "failed_attack": {"robustness": [table for table in tables if "seed0" in table], "maps": pictures},
+    }
+    for name, inputs in shown.items():
+        panels = {} if name == "cancellation" else {"panels": [PANEL]}
+        yield Job(
+            "figure",
+            inputs,
+            {kind: f"results/figures/{name}.{kind}" for kind in ("png", "pdf")},
+            {"figure": name},
+            {
+                "figure": {"figure": name, **panels},
+                "methods": METHODS,
+                "layers": {"fc2": LAYERS},
+                "epsilons": {"fgsm": 0.1},
+                "pixels": "absolute",
+            },
+        )
+    yield Job(
+        "report",
+        {
+            "claims": "results/claims.csv",
+            "outcomes": "results/outcomes.csv",
+            "figures": [f"results/figures/{name}.png" for name in shown],
+            "fits": [f"{model(training, seed)}/fit.json" for training in METHODS for seed in (0, 1)],
+        },
+        {"page": "results/report.html"},
+        settings={
+            "config": {"results": "results"},
+            "templates": templates("report"),
+            "flow": {"rules": {"claims": "Judge.", "report": "Tell."}, "arrows": [("claims", "report")]},
+            "captions": {name: ["", ""] for name in shown},
+        },
+    )
+    yield Job(
+        "explore",
+        {
+            "points": points,
+            "attacked": [f"{model(training, 0)}/fgsm/n{draws(training)}/inputs.safetensors" for training in METHODS],
+            "maps": [path for training in METHODS for inputs in ("clean", "fgsm") for path in maps(training, 0, inputs)],
+        },
+        {"page": "results/explore/page.html"},
+        settings={
+            "page": {"dataset": "digits", "network": "fc2", "attack": "fgsm", "reference": "det", "training": "svi"},
+            "templates": templates("explore"),
+            "models": [[training, draws(training)] for training in METHODS],
+            "methods": METHODS,
+            "layers": LAYERS,
+            "epsilon": 0.1,
+            "seed": 0,
+            "first": {"rule": "epsilon", "k": 20},
+            "top_k": [20, 30],
+            "pixels": "absolute",
+        },
+    )
+    yield Job(
+        "reproduction",
+        {"published": "published.csv", "paper_run": tables, "published_run": tables},
+        {"table": "results/reproduction.csv"},
+        settings={"top_k": 20},
+    )
+    yield Job(
+        "reproduction_figure",
+        {"table": "results/reproduction.csv"},
+        {kind: f"results/reproduction.{kind}" for kind in ("png", "pdf")},
+        settings={"runs": {"paper": "the paper's", "published": "the published"}},
+    )
