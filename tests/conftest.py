@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 
+from resilience import computing
 from resilience.posterior import Posterior
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
-def _as_python_starts():
-    """What a stage that ran in this process has set (:func:`resilience.computing.prepare`) is undone for the next test."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(False)
+def _as_in_a_job():
+    """Tests compute as jobs do, whatever a stage that ran in this process before has set."""
+    computing.prepare(1)
 
 
 def double_network(layers: list[nn.Module], seed: int) -> nn.Sequential:

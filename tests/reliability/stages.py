@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
 from snakemake.iocontainers import Namedlist
 
 from resilience.provenance import canonical
@@ -94,7 +93,6 @@ def as_before() -> Iterator[None]:
             handler.close()
         logger.handlers[:], logger.level, logger.propagate, sys.excepthook = handlers, level, propagates, hook
         logging.captureWarnings(False)
-        torch.set_flush_denormal(False)
 
 
 def flat(named: Mapping[str, str | list[str]]) -> list[str]:

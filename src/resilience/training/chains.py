@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from resilience import networks
 from resilience.catalog import entry
+from resilience.computing import denormals_flushed
 from resilience.networks import Weights
 from resilience.parameters import Count, Fraction, Positive, TrainingName
 from resilience.posterior import DRAWS
@@ -305,7 +306,8 @@ def sample_chain(
     checkpoint = checkpoint or Checkpoint()
     found = checkpoint.read()
     pyro.set_rng_seed(seed_of(seed, "chain", index) % 2**32)
-    with pyro.validation_enabled(False):
+    # The energy sums the gradients of all images and of the prior, and the smallest are lost in that sum.
+    with pyro.validation_enabled(False), denormals_flushed():
         kernel.initial_params = {"weights": (found.state["position"].to(start.device) if found else start).clone()}
         kernel.setup(warmup)
         if not kernel._potential_energy_last.isfinite():
