@@ -11,7 +11,7 @@ from resilience import catalog, data, lrp, networks
 from resilience.attacks import saliency
 from resilience.datasets import bundled
 from resilience.posterior import point, predict
-from resilience.robustness import lrp_robustness, top_pixels
+from resilience.robustness import top_pixels
 from resilience.stacks import LayerError
 from resilience.training.fit import Task
 from tests.conftest import double_network, noisy_posterior
@@ -42,12 +42,6 @@ def attack(name: str, posterior, x: torch.Tensor, seed: int = 0, **options) -> t
     settings = {"epsilon": EPSILON, "steps": 15} | options
     y = predict(posterior, x).argmax(1)
     return catalog.load("attacks", name)(posterior, x, y, torch.Generator().manual_seed(seed), **settings)
-
-
-def changed_at_random(posterior, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Noise of the same mean size as an attack's, image by image."""
-    signs = torch.randn(x.shape, generator=torch.Generator().manual_seed(5), dtype=x.dtype).sign()
-    return (x + signs * (like - x).abs().flatten(1).mean(1)[:, None, None, None]).clamp(0, 1)
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -95,52 +89,6 @@ def test_predictions_stay_and_changes_are_bounded(name, draws):
     assert torch.equal(found, attack(name, posterior, x))
 
 
-@pytest.mark.parametrize("draws", [1, 5])
-def test_top_k_takes_more_relevance_from_the_top_pixels_than_noise_does(draws):
-    posterior, x = victim(draws)
-    found = attack("saliency_top_k", posterior, x)
-    noise = changed_at_random(posterior, x, found)
-    # Noise changes predictions, too, and then explains another class: only points where it does not are compared.
-    kept = predict(posterior, noise).argmax(1) == predict(posterior, x).argmax(1)
-    top = torch.from_numpy(top_pixels(saliency.explanation(posterior, x, 0.1).numpy(), 20))
-
-    def left(images):
-        return float((saliency.explanation(posterior, images, 0.1).abs() * top).flatten(1).sum(1)[kept].mean())
-
-    assert left(x) - left(found) > 2 * abs(left(x) - left(noise))
-    maps = [saliency.explanation(posterior, part, 0.1).numpy()[kept.numpy()] for part in (x, found, noise)]
-    assert lrp_robustness(maps[0], maps[1], 20).mean() < lrp_robustness(maps[0], maps[2], 20).mean()
-
-
-@pytest.mark.parametrize("draws", [1, 5])
-def test_region_gathers_more_relevance_than_noise_does(draws):
-    posterior, x = victim(draws)
-    found = attack("saliency_region", posterior, x)
-    order = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).flatten(1).argsort(1).argsort(1).view(x.shape)
-    inside = order < 0.2 * x[0].numel()
-
-    def share(images):
-        sizes = saliency.explanation(posterior, images, 0.1).abs()
-        return float(((sizes * inside).flatten(1).sum(1) / sizes.flatten(1).sum(1)).mean())
-
-    gained = share(found) - share(x)
-    assert gained > 3 * abs(share(changed_at_random(posterior, x, found)) - share(x))
-    assert gained > 0.02
-
-
-@pytest.mark.parametrize("draws", [1, 5])
-def test_target_comes_nearer_to_the_other_map_than_noise_does(draws):
-    posterior, x = victim(draws)
-    found = attack("saliency_target", posterior, x)
-    other = saliency.another_image(len(x), torch.Generator().manual_seed(0))
-    target = saliency.explanation(posterior, x[other], 0.1)
-
-    def distance(images):
-        return float((saliency.explanation(posterior, images, 0.1) - target).flatten(1).norm(dim=1).mean())
-
-    assert distance(x) - distance(found) > 3 * abs(distance(x) - distance(changed_at_random(posterior, x, found)))
-
-
 @pytest.mark.parametrize("images", [2, 3, 50])
 def test_no_image_is_its_own_target(images):
     for seed in range(20):
@@ -149,12 +97,22 @@ def test_no_image_is_its_own_target(images):
         assert not bool((other == torch.arange(images)).any())
 
 
+def test_a_map_that_shrinks_is_no_less_inside():
+    """Else an attack would lower the relevance of all pixels alike, which changes nothing that an explanation says."""
+    posterior, x = victim(1)
+    relevance = saliency.explanation(posterior, x, 0.1)
+    top = torch.from_numpy(top_pixels(relevance.detach().numpy(), 20)).to(x)
+    share = saliency.share_inside(relevance, top)
+    torch.testing.assert_close(saliency.share_inside(relevance / 7, top), share)
+    assert bool((share < saliency.share_inside(relevance * (1 + top), top)).all())
+
+
 def test_restarts_never_lose_what_was_found():
     posterior, x = victim(1)
     top = torch.from_numpy(top_pixels(saliency.explanation(posterior, x, 0.1).numpy(), 20))
 
     def left(images):
-        return (saliency.explanation(posterior, images, 0.1).abs() * top).flatten(1).sum(1)
+        return saliency.share_inside(saliency.explanation(posterior, images, 0.1), top)
 
     once, thrice = (attack("saliency_top_k", posterior, x, restarts=restarts) for restarts in (1, 3))
     assert bool((left(thrice) <= left(once) + 1e-12).all())

@@ -35,7 +35,10 @@ def mean_of_attacks(
         Attacked images [N, C, H, W] in [0, 1].
     """
     make, options = catalog.load("attacks", attack["method"]), catalog.options("attacks", attack)
-    total = torch.zeros_like(x)
+    total, least, most = torch.zeros_like(x), x, x
     for draw in posterior.alone():
-        total += make(draw, x, y, generator, **options)
-    return total / len(posterior)
+        attacked = make(draw, x, y, generator, **options)
+        total += attacked
+        least, most = torch.minimum(least, attacked), torch.maximum(most, attacked)
+    # A mean lies between its parts, but for rounding.
+    return (total / len(posterior)).clamp(least, most)

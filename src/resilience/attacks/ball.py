@@ -7,11 +7,17 @@ from torch import Tensor
 
 
 class Ball:
-    """All images in [0, 1] that differ from images ``x`` [N, C, H, W] by at most ``epsilon`` a pixel."""
+    """All images in [0, 1] that differ from images ``x`` [N, C, H, W] by at most ``epsilon`` a pixel, rounding included."""
 
     def __init__(self, x: Tensor, epsilon: float):
         self._x, self._epsilon = x, epsilon
-        self._low, self._high = (x - epsilon).clamp(0, 1), (x + epsilon).clamp(0, 1)
+        self._low, self._high = (self._bound(sign).clamp(0, 1) for sign in (-1, 1))
+
+    def _bound(self, sign: int) -> Tensor:
+        """``x ± epsilon`` in the precision of the images; where that was rounded away from them, the number before it."""
+        x = self._x.double()
+        bound = (x + sign * self._epsilon).to(self._x)
+        return torch.where((bound.double() - x).abs() > self._epsilon, torch.nextafter(bound, self._x), bound)
 
     def project(self, attacked: Tensor) -> Tensor:
         """The nearest images in the ball."""
@@ -21,6 +27,11 @@ class Ball:
         """Images drawn uniformly around ``x``, and projected; the same ones in single and in double precision."""
         noise = 2 * torch.rand(self._x.shape, generator=generator).to(self._x) - 1
         return self.project(self._x + self._epsilon * noise)
+
+
+def random_signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """−1 or 1, each as likely."""
+    return 2.0 * torch.randint(0, 2, shape, generator=generator) - 1.0
 
 
 class AttackError(RuntimeError):

@@ -36,6 +36,8 @@ def fgsm(
 ) -> Tensor:
     """Fast Gradient Sign Method: x + epsilon · sign ∇ₓ L, clamped to [0, 1] (paper, Sec. VII-B).
 
+    Where rounding would take a pixel further than epsilon, it ends at the number before.
+
     Parameters
     ----------
     posterior
@@ -55,7 +57,7 @@ def fgsm(
         Attacked images [N, C, H, W] in [0, 1].
     """
     gradient = LossGradient(posterior, image_shape(x), objective)
-    return (x + epsilon * gradient(x, y).sign()).clamp(0, 1)
+    return Ball(x, epsilon).project(x + epsilon * gradient(x, y).sign())
 
 
 @entry()

@@ -29,5 +29,5 @@ def match_size(
     """
     size_own, size_others = (np.abs(attacked - x).mean((1, 2, 3)) for attacked in (own, others))
     shares = np.divide(size_others, size_own, out=np.ones_like(size_own), where=size_own > size_others)
-    # Between x and its attacked image, and so within [0, 1]: clipped for rounding alone.
-    return np.clip(x + shares[:, None, None, None] * (own - x), 0, 1)
+    # Between x and its attacked image, but for rounding.
+    return np.clip(x + shares[:, None, None, None] * (own - x), np.minimum(x, own), np.maximum(x, own))

@@ -2,8 +2,12 @@
 
 They follow the gradient of a dissimilarity D of the heat map R(x̃) = E_w[R(x̃, w)]. A heat map of a piecewise linear network
 has hardly any gradient, so during the attack the kinks of ReLU and LeakyReLU are rounded by softplus (Dombrowski et al.
-2019). Among all the images on the way, the one that counts is the one whose heat map, by the network itself, has the
-largest dissimilarity while the predicted class stays; an image without such a step stays as it is.
+2019). An image that has left its class steps back along the gradient of that class's likelihood. Among all the images on the
+way, the one that counts is the one whose heat map, by the network itself, has the largest dissimilarity while the predicted
+class stays; an image without such a step stays as it is.
+
+Every D but the distance to a target is a share of all relevance. A sum alone would be lowered by shrinking the whole map,
+which changes nothing that an explanation says.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from torch.func import functional_call
 from torch.nn.functional import mse_loss, softplus
 
 from resilience.attacks.ball import Ball, ball_step, refuse_no_gradient
+from resilience.attacks.gradient import LossGradient
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.networks import Weights, image_shape
@@ -63,7 +68,9 @@ def saliency_top_k(
     sharpness: Positive = 30.0,
     stabiliser: Positive = 0.1,
 ) -> Tensor:
-    """Takes relevance from the pixels that had most of it: D = −Σ_{i ∈ Top_k(R(x))} |R(x̃)_i| (Ghorbani et al. 2019).
+    """Takes relevance from the pixels that had most of it: D = −Σ_{i ∈ Top_k(R(x))} |R(x̃)_i| / Σ_i |R(x̃)_i|.
+
+    Ghorbani et al. 2019, Sec. 3.2, whose published code normalises the map likewise.
 
     Parameters
     ----------
@@ -92,7 +99,7 @@ def saliency_top_k(
 
     def objective(clean: Tensor, _part: slice) -> Dissimilarity:
         top = torch.from_numpy(top_pixels(clean.cpu().numpy(), top_k)).to(clean)
-        return lambda relevance: -(relevance.abs() * top).flatten(1).sum(1)
+        return lambda relevance: -share_inside(relevance, top)
 
     search = Search(epsilon, steps, step_size, restarts, sharpness, stabiliser)
     return _attack(posterior, x, generator, objective, search)
@@ -113,7 +120,7 @@ def saliency_region(
     sharpness: Positive = 30.0,
     stabiliser: Positive = 0.1,
 ) -> Tensor:
-    """Moves relevance into a region: D = Σ_{i ∈ A} |R(x̃)_i| / Σ_i |R(x̃)_i| (Ghorbani et al. 2019, there without the sum).
+    """Moves relevance into a region: D = Σ_{i ∈ A} |R(x̃)_i| / Σ_i |R(x̃)_i| (Ghorbani et al. 2019, Sec. 3.2).
 
     Parameters
     ----------
@@ -126,11 +133,7 @@ def saliency_region(
     inside = (order < region / 100 * order[0].numel()).to(x)
 
     def objective(_clean: Tensor, part: slice) -> Dissimilarity:
-        def share(relevance: Tensor) -> Tensor:
-            sizes = relevance.abs()
-            return (sizes * inside[part]).flatten(1).sum(1) / sizes.flatten(1).sum(1).clamp(min=1e-12)
-
-        return share
+        return lambda relevance: share_inside(relevance, inside[part])
 
     search = Search(epsilon, steps, step_size, restarts, sharpness, stabiliser)
     return _attack(posterior, x, generator, objective, search)
@@ -171,6 +174,12 @@ def saliency_target(
     return _attack(posterior, x, generator, objective, search)
 
 
+def share_inside(relevance: Tensor, region: Tensor) -> Tensor:
+    """Σ_{i ∈ A} |R_i| / Σ_i |R_i| of heat maps [N, C, H, W], with A as ones in a tensor of their shape: [N], from 0 to 1."""
+    sizes = relevance.abs()
+    return (sizes * region).flatten(1).sum(1) / sizes.flatten(1).sum(1).clamp(min=1e-12)
+
+
 def another_image(images: int, generator: torch.Generator) -> Tensor:
     """For each of at least two images the index of another one, all in one random circle."""
     circle = torch.randperm(images, generator=generator)
@@ -197,18 +206,21 @@ def _search(
 ) -> Tensor:
     ball, size = Ball(x, search.epsilon), ball_step(search.step_size, search.epsilon, search.steps)
     prediction = predict(posterior, x)
-    clean = _mean_map(posterior, x, prediction.argmax(1), search.stabiliser)
-    dissimilarity = objective(clean, part)
+    classes = prediction.argmax(1)
+    clean = _mean_map(posterior, x, classes, search.stabiliser)
+    dissimilarity, away = objective(clean, part), LossGradient(posterior, image_shape(x), "likelihood")
     best, largest = x.clone(), dissimilarity(clean)
     for start in starts:
-        attacked = start
+        attacked, found = start, predict(posterior, start).argmax(1)
         for _ in track(range(search.steps), "saliency"):
             gradient = _gradient(posterior, attacked, prediction, dissimilarity, search)
+            if (left := found != classes).any():
+                gradient[left] = -away(attacked[left], classes[left])
             refuse_no_gradient(gradient)
             attacked = ball.project(attacked + size * gradient.sign())
-            classes = predict(posterior, attacked).argmax(1)
-            value = dissimilarity(_mean_map(posterior, attacked, classes, search.stabiliser))
-            better = (classes == prediction.argmax(1)) & (value > largest)
+            found = predict(posterior, attacked).argmax(1)
+            value = dissimilarity(_mean_map(posterior, attacked, found, search.stabiliser))
+            better = (found == classes) & (value > largest)
             best = torch.where(better[:, None, None, None], attacked, best)
             largest = torch.where(better, value, largest)
     return best

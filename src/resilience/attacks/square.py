@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from resilience.attacks.ball import Ball, random_signs
 from resilience.catalog import entry
 from resilience.parameters import Count, Fraction, Share
 from resilience.posterior import Posterior, predict
@@ -47,8 +48,9 @@ def square(
         Attacked images [N, C, H, W] in [0, 1].
     """
     images, channels, height, width = x.shape
-    stripes = _signs((images, channels, 1, width), generator).to(x)
-    best = (x + epsilon * stripes).clamp(0, 1)
+    stripes = random_signs((images, channels, 1, width), generator).to(x)
+    ball = Ball(x, epsilon)
+    best = ball.project(x + epsilon * stripes)
     smallest = _margin(posterior, best, y)
     rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
     for query in track(range(queries - 1), "Square"):
@@ -60,8 +62,8 @@ def square(
         inside = ((rows >= top) & (rows < top + side))[:, None, :, None] & ((columns >= left) & (columns < left + side))[
             :, None, None, :
         ]
-        signs = _signs((images, channels, 1, 1), generator).to(x)
-        tried = torch.where(inside, (x + epsilon * signs).clamp(0, 1), best)
+        signs = random_signs((images, channels, 1, 1), generator).to(x)
+        tried = torch.where(inside, ball.project(x + epsilon * signs), best)
         margin = _margin(posterior, tried, y)
         better = margin < smallest
         best = torch.where(better[:, None, None, None], tried, best)
@@ -74,10 +76,6 @@ def _margin(posterior: Posterior, x: Tensor, y: Tensor) -> Tensor:
     probabilities = predict(posterior, x)
     own = probabilities.gather(1, y[:, None])
     return (own - probabilities.scatter(1, y[:, None], -1.0).amax(1, keepdim=True))[:, 0]
-
-
-def _signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return 2.0 * torch.randint(0, 2, shape, generator=generator) - 1.0
 
 
 def _side(share: float, height: int, width: int) -> int:

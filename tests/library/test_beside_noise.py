@@ -1,0 +1,122 @@
+"""Every attack does more than noise of its size at what it is for, on networks that have learnt real digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from resilience import catalog, data, lrp, networks
+from resilience.attacks import saliency
+from resilience.datasets import bundled
+from resilience.posterior import Posterior, point, predict
+from resilience.robustness import lrp_robustness, top_pixels
+from resilience.training.fit import Task
+from tests.conftest import noisy_posterior
+
+EPSILON = 0.1
+#: What an attack raises, [N], given the posterior, the images before it, and some images.
+Aim = Callable[[Posterior, Tensor, Tensor], Tensor]
+
+
+@cache
+def trained(architecture: str) -> tuple[torch.nn.Sequential, Tensor]:
+    """A network that has learnt scikit-learn's digits, and test images."""
+    arrays = data.split(bundled.digits(), 0.1, None, "digits")
+    learning = {name: array for name, array in arrays.items() if not name.startswith("test.")}
+    task = Task.of({"architecture": architecture, "width": 16}, learning, 0, None, torch.device("cpu"))
+    fit = catalog.load("trainings", "deterministic")(task, epochs=15, learning_rate=0.01)
+    network = task.network()
+    network.load_state_dict(fit.weights)
+    return network, torch.from_numpy(arrays["test.x"][:100])
+
+
+def victim(architecture: str, draws: int) -> tuple[Posterior, Tensor]:
+    network, x = trained(architecture)
+    return (noisy_posterior(network, draws, noise=0.02) if draws > 1 else point(network)), x
+
+
+def doubt(posterior: Posterior, x: Tensor, images: Tensor) -> Tensor:
+    """One minus the probability of the class before."""
+    y = predict(posterior, x).argmax(1, keepdim=True)
+    return 1 - predict(posterior, images).gather(1, y)[:, 0]
+
+
+def forgotten(posterior: Posterior, x: Tensor, images: Tensor) -> Tensor:
+    """The share of top pixels that are none any more, by the heat maps that the workflow measures."""
+    layer = networks.learnable_layers(posterior.network)[-1]
+
+    def maps(shown: Tensor) -> Tensor:
+        classes = predict(posterior, shown).argmax(1)
+        return lrp.heat_maps(posterior, shown, classes, lrp.epsilon(epsilon=0.1), (layer,))[layer]
+
+    return 1 - torch.from_numpy(lrp_robustness(maps(x).numpy(), maps(images).numpy(), 20))
+
+
+def relevance_off_the_top(posterior: Posterior, x: Tensor, images: Tensor) -> Tensor:
+    before, after = (saliency.explanation(posterior, part, 0.1) for part in (x, images))
+    top = torch.from_numpy(top_pixels(before.detach().numpy(), 20)).to(x)
+    return -saliency.share_inside(after, top)
+
+
+def relevance_in_the_region(posterior: Posterior, x: Tensor, images: Tensor) -> Tensor:
+    order = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).flatten(1).argsort(1).argsort(1).view(x.shape)
+    return saliency.share_inside(saliency.explanation(posterior, images, 0.1), (order < 0.2 * x[0].numel()).to(x))
+
+
+def nearness_to_the_target(posterior: Posterior, x: Tensor, images: Tensor) -> Tensor:
+    other = saliency.another_image(len(x), torch.Generator().manual_seed(0))
+    maps = (saliency.explanation(posterior, part, 0.1) for part in (images, x[other]))
+    return -torch.stack(list(maps)).diff(dim=0)[0].flatten(1).norm(dim=1)
+
+
+GRADIENT = {"epsilon": EPSILON}
+AIMS: dict[str, list[tuple[dict[str, object], Aim]]] = {
+    "fgsm": [(GRADIENT | {"objective": objective}, doubt) for objective in ("likelihood", "margin", "saturating")],
+    "pgd": [(GRADIENT | {"objective": objective}, doubt) for objective in ("likelihood", "margin", "saturating")],
+    "square": [(GRADIENT, doubt)],
+    "mean_of_attacks": [({"attack": {"method": "fgsm", **GRADIENT}}, doubt)],
+    "saliency_top_k": [(GRADIENT, relevance_off_the_top), (GRADIENT, forgotten)],
+    "saliency_region": [(GRADIENT, relevance_in_the_region)],
+    "saliency_target": [(GRADIENT, nearness_to_the_target)],
+}
+
+
+def test_every_attack_on_a_network_says_what_it_is_for():
+    on_networks = {
+        name for name in catalog.functions("attacks") if not catalog.function("attacks", name).traits.get("derived")
+    }
+    assert set(AIMS) == on_networks - {"noise"}
+
+
+@pytest.mark.parametrize("draws", [1, 5])
+@pytest.mark.parametrize("architecture", ["conv", "fc2"])
+@pytest.mark.parametrize(
+    ("name", "options", "aim"),
+    [(name, options, aim) for name, aims in AIMS.items() for options, aim in aims],
+    ids=lambda part: part.__name__ if callable(part) else str(part.get("objective", "")) if isinstance(part, dict) else part,
+)
+def test_it_does_more_than_noise(name, options, aim, architecture, draws):
+    posterior, x = victim(architecture, draws)
+    y = predict(posterior, x).argmax(1)
+    attacked = catalog.load("attacks", name)(posterior, x, y, torch.Generator().manual_seed(0), **options)
+    noise = catalog.load("attacks", "noise")(posterior, x, y, torch.Generator().manual_seed(1), epsilon=EPSILON)
+    ahead = aim(posterior, x, attacked) - aim(posterior, x, noise)
+    if name.startswith("saliency"):
+        # Noise changes predictions, too, and then another class is explained: only points where it does not are compared.
+        ahead = ahead[predict(posterior, noise).argmax(1) == y]
+    assert float(ahead.mean()) > 4 * float(ahead.std()) / len(ahead) ** 0.5
+
+
+@pytest.mark.parametrize("draws", [1, 5])
+@pytest.mark.parametrize("name", ["saliency_top_k", "saliency_region", "saliency_target"])
+def test_an_image_that_leaves_its_class_comes_back(name, draws):
+    """A strong attack on explanations passes through other classes; it must not give the image up for that."""
+    posterior, x = victim("fc2", draws)
+    attacked = catalog.load("attacks", name)(posterior, x, None, torch.Generator().manual_seed(0), epsilon=0.3, steps=10)
+    assert torch.equal(predict(posterior, attacked).argmax(1), predict(posterior, x).argmax(1))
+    unchanged = (attacked == x).flatten(1).all(1)
+    assert float(unchanged.double().mean()) < 0.05
