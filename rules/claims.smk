@@ -43,6 +43,12 @@ rule claims:
         mem_mb=growing_from(1000),
         runtime=10,
     params:
-        recipe=recipe("claims.py", **config["claims"], fixed_class=FIXED_CLASS, matched_size=sorted(MATCHED)),
+        recipe=recipe(
+            "claims.py",
+            **config["claims"],
+            fixed_class=FIXED_CLASS,
+            matched_size=sorted(MATCHED),
+            noise=sorted(NOISY),
+        ),
     script:
         "../workflow/scripts/claims.py"

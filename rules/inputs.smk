@@ -1,5 +1,6 @@
 # Which files a job reads, where that depends on the settings.
 
+import itertools
 import os
 
 
@@ -126,10 +127,13 @@ def trainings_of(name):
 
 def robustness_tables(name):
     """The robustness tables of the panels of a figure; beside heat maps only those of the models that are shown."""
-    shows_one = "maps" in figure_function(name).inputs
+    function = figure_function(name)
+    shows_one = "maps" in function.inputs
     for panel in panels_of(name):
-        place, attack = (panel["dataset"], panel["network"]), panel["attack"]
-        for training in panel["trainings"]:
+        place, attacks = (panel["dataset"], panel["network"]), [panel["attack"]]
+        if function.traits.get("noise") and (noise := GRID.noise(panel["attack"])):
+            attacks.append(noise)
+        for training, attack in itertools.product(panel["trainings"], attacks):
             draws = GRID.draws_of(*place, training, attack)
             for seed in GRID.seeds[:1] if shows_one else GRID.seeds:
                 for number in draws[-1:] if shows_one else draws:

@@ -66,12 +66,13 @@ def cancellation_recipe(wildcards):
 
 
 def outcomes_recipe(wildcards):
-    """The outcomes depend on the layers, and on the rule and k that the claims are about."""
+    """The outcomes depend on the layers, on the rule and k that the claims are about, and on which attacks are noise."""
     return recipe(
         "outcomes.py",
         layers={network: GRID.layers(network) for _, network, *_ in GRID.attacked()},
         lrp=config["claims"]["lrp"],
         top_k=config["claims"]["top_k"],
+        noise={attack: GRID.noise(attack) for *_, attack, _ in GRID.attacked()},
     )
 
 
@@ -98,6 +99,7 @@ def figure_recipe(wildcards):
         methods={name: config["trainings"][name]["method"] for name in trainings_of(wildcards.figure)},
         layers={panel["network"]: GRID.layers(panel["network"]) for panel in panels},
         epsilons={panel["attack"]: GRID.epsilon(panel["attack"]) for panel in panels},
+        noise={panel["attack"]: GRID.noise(panel["attack"]) for panel in panels},
         pixels=config["robustness"]["pixels"],
     )
 

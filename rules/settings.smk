@@ -21,7 +21,7 @@ def attacks_by(method):
     return {name for name, attack in config["attacks"].items() if attack["method"] == method}
 
 
-TRANSFERRED, MATCHED = attacks_by("transfer"), attacks_by("match_size")
+TRANSFERRED, MATCHED, NOISY = attacks_by("transfer"), attacks_by("match_size"), attacks_by("noise")
 
 
 def one_of(names):

@@ -37,7 +37,8 @@ def entry(**traits: Any) -> Callable[[F], F]:
     adversarial, control or bayesian, or the parameter that holds it), ``derived`` of an attack (whether it is made from
     attacked inputs, not from a network), ``classes`` and ``side`` of a dataset (how many, and the pixels of an image's
     shorter side or the parameter that holds them), ``least_side`` of a network (the fewest such pixels), ``panels`` and
-    ``trainings`` of a figure (the most panels, and the fewest trainings in each, that it draws).
+    ``trainings`` of a figure (the most panels, and the fewest trainings in each, that it draws), ``noise`` of a figure
+    (whether it shows the same networks under random noise, too).
     """
 
     def mark(function: F) -> F:

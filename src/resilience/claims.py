@@ -139,6 +139,14 @@ CLAIMS = (
         attacks="matched size",
     ),
     Claim(
+        "under_noise",
+        "Bayesian explanations are more robust than deterministic ones under random noise, too, which is no attack.",
+        "not in the paper",
+        "lrp_robustness",
+        "deterministic",
+        attacks="noise",
+    ),
+    Claim(
         "theorem",
         "In the mean over draws, gradients of the loss cancel more across the data manifold than along it.",
         "Sec. IV-B, Theorem IV.1",
@@ -155,6 +163,7 @@ def judge(
     confidence: float,
     fixed_class: Iterable[str] = (),
     matched_size: Iterable[str] = (),
+    noise: Iterable[str] = (),
 ) -> pd.DataFrame:
     """One row per claim and setting, with its verdict.
 
@@ -172,6 +181,8 @@ def judge(
         The rules that explain the class of the clean image after the attack, too.
     matched_size
         The attacks that push all networks equally far.
+    noise
+        The attacks that are random noise.
 
     Returns
     -------
@@ -181,9 +192,10 @@ def judge(
     """
     import pandas as pd
 
-    fixed, matched = set(fixed_class), comparisons["attack"].isin(set(matched_size))
+    matched, noisy = (comparisons["attack"].isin(set(names)) for names in (matched_size, noise))
+    attacked = {"main": ~matched & ~noisy, "matched size": matched, "noise": noisy}
     parts = [
-        _rows(claim, comparisons[matched if claim.attacks == "matched size" else ~matched], rule, fixed).assign(
+        _rows(claim, comparisons[attacked[claim.attacks]], rule, set(fixed_class)).assign(
             claim=claim.name, sentence=claim.sentence, source=claim.source
         )
         for claim in CLAIMS

@@ -12,6 +12,8 @@ from typing import Any
 from resilience.catalog import Function, default, inner_entries, named, paths, value_in
 
 CLEAN = "clean"
+#: The method of the attack that is every other one's control.
+NOISE = "noise"
 
 
 class GridError(ValueError):
@@ -123,6 +125,14 @@ class Grid:
         if self._derived(settings):
             return self.epsilon(settings["attack"])
         return value_in("attacks", settings, "epsilon")
+
+    def noise(self, attack: str) -> str | None:
+        """The random noise of an attack's epsilon, if the config has any; that of noise is itself."""
+        attacks, epsilon = self.config["attacks"], self.epsilon(attack)
+        if attacks[attack]["method"] == NOISE:
+            return attack
+        noises = (name for name, settings in attacks.items() if settings["method"] == NOISE)
+        return min((name for name in noises if self.epsilon(name) == epsilon), default=None)
 
     def draws(self, training: str, requested: list[int], place: str) -> list[int]:
         """The numbers of draws that a training is used with: its own if it has a fixed one, else the requested ones."""

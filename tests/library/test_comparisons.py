@@ -186,6 +186,16 @@ def test_attacks_of_matched_size_are_claims_of_their_own():
     assert set(table[~matched]["attack"]) == {"pgd"}
 
 
+def test_noise_is_a_claim_of_its_own_and_no_attack():
+    tables = pd.concat([robustness_tables(0.1), robustness_tables(0.1).assign(attack="random")])
+    found = comparisons.compare(tables, ROLES, {"fc2": (1, 3)}, 20, 0.95)
+    table = claims.judge(found, "epsilon", 20, 0.95, noise=["random"])
+    noisy = table["claim"] == "under_noise"
+    assert set(table[noisy]["attack"]) == {"random"}
+    assert set(table[noisy]["reference"]) == {"det"}
+    assert set(table[~noisy]["attack"]) == {"pgd"}
+
+
 def test_claims_follow_the_numbers(compared):
     table = claims.judge(compared, "epsilon", 20, 0.95)
     verdicts = {(row.claim, row.reference): row.verdict for row in table.itertuples()}
@@ -202,6 +212,7 @@ def test_claims_follow_the_numbers(compared):
         "theorem",
         "equally_far",
         "equally_far_controls",
+        "under_noise",
     }
     assert set(table[table["claim"] == "more_robust"]["draws"]) == {50}
     assert set(table[table["claim"] == "inner_layers"]["layer"]) == {1}

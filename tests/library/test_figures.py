@@ -17,7 +17,7 @@ from matplotlib import pyplot
 from scipy import stats
 
 from resilience import claims, comparisons, robustness
-from resilience.figures import answer, differences, drawing, heat_maps, rules, scatter
+from resilience.figures import answer, beside_noise, differences, drawing, heat_maps, rules, scatter
 from resilience.figures.panels import Maps, Panel, Style
 from tests.library.test_comparisons import ROLES, robustness_tables
 
@@ -66,6 +66,21 @@ def test_answer_shows_attacks_of_matched_size_and_says_where_there_is_no_claim(t
     assert [label.get_text() for label in shown.get_yticklabels()] == ["minus MAP", "minus Deterministic"]
     assert len([line for line in shown.get_lines() if line.get_marker() == "o"]) == 2
     assert [text.get_text() for text in empty.texts] == ["no claim\nis about this"]
+
+
+def test_an_attack_stands_beside_noise_of_its_strength(tables):
+    column = "lrp_epsilon_layer3_top20"
+    noisy = tables[tables["training"] != "adv"].assign(attack="random", **{column: tables[column] + 0.1})
+    panel = replace(PANEL, noise="random")
+    figure = beside_noise.beside_noise([panel], STYLE, pd.concat([tables, noisy]), rule="epsilon", top_k=20)
+    marks = {"o": {}, "x": {}}
+    for line in figure.axes[0].lines:
+        if line.get_marker() in marks:
+            marks[line.get_marker()][round(float(line.get_ydata()[0]))] = float(line.get_xdata()[0])
+    hmc = tables[(tables["training"] == "hmc") & (tables["draws"] == 50)]
+    assert marks["o"][0] == pytest.approx(hmc[column].mean())
+    assert marks["x"][0] == pytest.approx(hmc[column].mean() + 0.1)
+    assert (set(marks["o"]), set(marks["x"])) == ({0, 1, 2, 3}, {0, 1, 3})
 
 
 def test_boxes_are_the_quartiles_and_stars_the_corrected_tests(tables):

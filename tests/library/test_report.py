@@ -47,7 +47,7 @@ def page(table, tmp_path, label: str = "fig01") -> Reader:
     reader = Reader()
     fits = {"digits/fc2/det/seed0": FIT, "digits/fc2/hmc/seed0": CHAIN}
     tables = robustness_tables(0.1).assign(mean_change=0.0625, zero_gradient=0.0)
-    attacked, arrows = outcomes.outcomes(tables, {"fc2": (1, 3)}, "epsilon", 20), [("train", "claims")]
+    attacked, arrows = outcomes.outcomes(tables, {"fc2": (1, 3)}, "epsilon", 20, {"pgd": None}), [("train", "claims")]
     reader.feed(report.render(templates("report"), table, attacked, figures, fits, RULES, arrows, "seeds: [0]"))
     assert reader.open == []
     return reader

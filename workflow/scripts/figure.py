@@ -54,7 +54,12 @@ progress.start(snakemake.log[0])
 settings = json.loads(snakemake.params.recipe)["settings"]
 entry = settings["figure"]
 panels = [
-    Panel(**panel, layers=settings["layers"][panel["network"]], epsilon=settings["epsilons"][panel["attack"]])
+    Panel(
+        **panel,
+        layers=settings["layers"][panel["network"]],
+        epsilon=settings["epsilons"][panel["attack"]],
+        noise=settings["noise"][panel["attack"]],
+    )
     for panel in entry.get("panels", [])
 ]
 readers = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 #: The claims that a figure of this kind shows.
-SHOWN = ["more_robust", "above_adversarial", "not_only_controls", "equally_far", "equally_far_controls"]
+SHOWN = ["more_robust", "above_adversarial", "not_only_controls", "equally_far", "equally_far_controls", "under_noise"]
 
 
 @entry(trainings=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,10 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Panel:
-    """One (dataset, network, attack) and its trainings; the others are compared with the first of them."""
+    """One (dataset, network, attack) and its trainings; the others are compared with the first of them.
+
+    ``noise`` is the attack that is random noise of the same epsilon, if the config has one.
+    """
 
     dataset: str
     network: str
@@ -27,6 +30,7 @@ class Panel:
     trainings: list[str]
     layers: list[int]
     epsilon: float | None
+    noise: str | None = None
 
     @property
     def reference(self) -> str:
@@ -41,6 +45,10 @@ class Panel:
             return robustness[here]
         table = robustness[here & (robustness["training"] == training)]
         return table[table["draws"] == table["draws"].max()]
+
+    def of_noise(self, robustness: pd.DataFrame, training: str) -> pd.DataFrame:
+        """The same under noise of the attack's epsilon; empty where there is none."""
+        return replace(self, attack=self.noise or "").of(robustness, training)
 
     def layer_name(self, layer: int) -> str:
         """A layer as an axis names it."""
