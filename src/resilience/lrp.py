@@ -107,8 +107,12 @@ def squared_gamma(*, gamma: NonNegative = 0.1, stabiliser: Positive = 1e-10) -> 
 
 
 @entry()
-def alpha1beta0_without_bias(*, stabiliser: Positive = 1e-6) -> Rule:
-    """The alpha-beta rule of the published code: as ``alpha1beta0``, but biases do not count."""
+def alpha1beta0_without_bias(*, stabiliser: Positive = 1e-30) -> Rule:
+    """The alpha-beta rule of the published code: as ``alpha1beta0``, but biases do not count.
+
+    That code stabilises where z = 0 alone. There nothing contributes, so a stabiliser too small to change any other z does
+    the same.
+    """
     inner = alpha1beta0(stabiliser=stabiliser)
     return Rule(lambda a, w, b: inner.terms(a, w, None), stabiliser)
 

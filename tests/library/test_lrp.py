@@ -295,6 +295,18 @@ def test_epsilon_conserves_relevance_without_biases():
         torch.testing.assert_close(relevance.flatten(1).sum(1), torch.ones(len(x), dtype=torch.float64), rtol=1e-8, atol=0)
 
 
+def test_the_published_alpha_beta_stabilises_only_where_nothing_contributes():
+    """R_j = Σ_k (a_j w_jk)⁺ / (z_k + 1e-6 [z_k = 0]) R_k, also where z is far smaller than 1e-6, in float32."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3, bias=False)).eval()
+    network[1].weight.data *= torch.tensor([[1e-7], [1.0], [0.0]])
+    x, explained = images((1, 3, 4), 0, 3).float(), torch.arange(3)
+    found = lrp.heat_maps(point(network), x, explained, lrp.alpha1beta0_without_bias(), (1,))[1]
+    parts = (x.flatten(1) * network[1].weight.detach()[explained]).clamp(min=0)
+    z = parts.sum(1, keepdim=True)
+    torch.testing.assert_close(found.flatten(1), parts / (z + 1e-6 * (z == 0)), rtol=1e-6, atol=0)
+    assert bool((found[2] == 0).all())
+
+
 def test_alpha1beta0_gives_no_negative_relevance():
     network, x = double_network(conv_stack(True), 1), images((1, 8, 8), 1)
     maps = lrp.heat_maps(point(network), x, network(x).argmax(1), RULES["alpha1beta0"], networks.learnable_layers(network))
