@@ -116,7 +116,7 @@ def test_own_functions_work_as_the_page_says(tmp_path, monkeypatch):
     project.snakemake("--cores", "2", "accuracy")
     assert (tmp_path / "results/figures/accuracy.png").exists()
     model = "results/stripes/fc1/smoothed/seed0"
-    table = pd.read_csv(tmp_path / model / "noise/n1/robustness.csv")
+    table = pd.read_csv(tmp_path / model / "blur/n1/robustness.csv")
     assert {"lrp_epsilon_layer3_top20", "lrp_zplus_layer1_top30"} <= set(table.columns)
     assert (table["label"] == table["prediction"]).mean() > 0.9
 
@@ -126,11 +126,11 @@ def test_own_functions_work_as_the_page_says(tmp_path, monkeypatch):
     assert len(eval(call)) == 1
 
     attack = tmp_path / "my_attacks.py"
-    attack.write_text(attack.read_text().replace("signs = torch", "# at random\n    signs = torch"))
+    attack.write_text(attack.read_text().replace("mean = avg", "# of nine pixels\n    mean = avg"))
     assert project.planned("accuracy") == set()
-    attack.write_text(attack.read_text().replace("clamp(0, 1)", "clamp(0, 0.9)"))
+    attack.write_text(attack.read_text().replace("clamp(-epsilon, epsilon)", "clamp(-epsilon, 0)"))
     planned = project.planned("accuracy")
-    assert f"{model}/noise/n1/inputs.safetensors" in planned
+    assert f"{model}/blur/n1/inputs.safetensors" in planned
     assert f"{model}/weights.safetensors" not in planned
 
 

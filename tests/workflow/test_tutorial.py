@@ -52,6 +52,6 @@ def test_each_command_prints_what_is_shown_below_it(tmp_path):
             file = re.findall(r"`(\w+\.\w+)`", before)[-1]
             (project.folder / file).write_text(block)
     figures = project.folder / "results/tutorial/figures"
-    assert {path.name for path in figures.iterdir()} >= {"maps.png", "random.png"}
-    with Image.open(figures / "random.png") as drawn, Image.open(ROOT / "docs/images/tutorial.png") as shown:
+    assert {path.name for path in figures.iterdir()} >= {"maps.png", "blurred.png"}
+    with Image.open(figures / "blurred.png") as drawn, Image.open(ROOT / "docs/images/tutorial.png") as shown:
         assert drawn.size == shown.size
