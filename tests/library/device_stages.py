@@ -7,6 +7,7 @@ of such a setting needs an entry of :data:`VALUES`.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -32,20 +33,22 @@ Stage = Callable[[torch.device], dict[str, Any]]
 
 NETWORKS = {"fc2": {"architecture": "fc2", "width": 6}, "conv": {"architecture": "conv", "width": 5}}
 LAYERS = {"fc2": (1, 3, 5), "conv": (0, 3, 7)}
-SHAPE, CLASSES = (1, 6, 6), 3
+SHAPE, CLASSES, DRAWS = (1, 6, 6), 3, 3
+#: Trainings that read a file, and the axes that its tensors lead with.
+IMPORTED: dict[str, tuple[int, ...]] = {"imported_point": (), "imported_draws": (2,)}
 FGSM = {"method": "fgsm", "epsilon": 0.1}
-MAP = {"method": "maximum_a_posteriori", "prior": "he", "epochs": 2, "learning_rate": 0.01}
+MAP = {"method": "maximum_a_posteriori", "prior": "he", "epochs": 2, "learning_rate": 0.01, "batch_size": 16}
 #: For settings without a default, and for those whose default takes long; names of files and of other trainings mean nothing.
 VALUES: dict[str, Any] = {
     "attack": FGSM,
     "batch_size": 16,
     "chains": 2,
     "draws": 8,
-    "epochs": 3,
+    "epochs": 2,
     "epsilon": 0.1,
     "leapfrog_steps": 3,
     "learning_rate": 0.01,
-    "max_tree_depth": 3,
+    "max_tree_depth": 2,
     "members": 2,
     "of": MAP,
     "queries": 20,
@@ -54,28 +57,28 @@ VALUES: dict[str, Any] = {
     "start": "",
     "step_size": 0.01,
     "steps": 3,
-    "warmup": 3,
+    "warmup": 2,
 }
 
 
 def stages() -> Iterator[tuple[str, Stage]]:
     """Every stage, by a name."""
+    for name, settings in entries("trainings"):
+        if settings["method"] not in IMPORTED:
+            yield name, training("fc2", settings)
     for network in NETWORKS:
-        for name, settings in entries("trainings"):
-            if settings["method"] not in ("imported_point", "imported_draws"):
-                yield f"{name}, {network}", training(network, settings)
+        for name, settings in without_further_choices("trainings"):
+            if settings["method"] not in IMPORTED:
                 yield f"{name}, {network}, stopped and resumed", resumed(network, settings)
-        for method, leading in (("imported_point", ()), ("imported_draws", (2,))):
+        for method, leading in IMPORTED.items():
             yield f"{method}, {network}", imported(network, method, leading)
-        for draws in (1, 3):
-            where = f"{network}, {draws} draws"
-            for name, settings in entries("attacks"):
-                yield f"{name}, {where}", attack(network, draws, settings)
-            for name, settings in entries("lrp"):
-                yield f"{name}, {where}", maps(network, draws, settings)
-            yield f"explained classes, {where}", explained(network, draws)
-            yield f"predictions, {where}", predictions(network, draws)
-            yield f"cancellation, {where}", gradients(network, draws)
+        for name, settings in entries("attacks"):
+            yield f"{name}, {network}", attack(network, settings)
+        for name, settings in entries("lrp"):
+            yield f"{name}, {network}", maps(network, settings)
+        yield f"explained classes, {network}", explained(network)
+        yield f"predictions, {network}", predictions(network)
+        yield f"cancellation, {network}", gradients(network)
     yield "a mean-field posterior from a file", mean_field
 
 
@@ -96,6 +99,11 @@ def entries(section: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for option, values in choices.items():
             for value in values[1:]:
                 yield f"{name} with {option} {value}", {key: name, **options, option: value}
+
+
+def without_further_choices(section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The first entry of each function."""
+    return (entry for entry in entries(section) if entry[0] in catalog.functions(section))
 
 
 def training(network: str, settings: Mapping[str, Any]) -> Stage:
@@ -146,10 +154,10 @@ def imported(network: str, method: str, leading: tuple[int, ...]) -> Stage:
     return stage
 
 
-def attack(network: str, draws: int, settings: Mapping[str, Any]) -> Stage:
+def attack(network: str, settings: Mapping[str, Any]) -> Stage:
     def stage(device: torch.device) -> dict[str, Any]:
         x, y = images(device)
-        victim = given(network, draws).to(device)
+        victim = given(network).to(device)
         make = catalog.load("attacks", settings["method"])
         generator = torch.Generator().manual_seed(1)
         attacked = make(victim, x, y, generator, **catalog.options("attacks", dict(settings)))
@@ -159,52 +167,49 @@ def attack(network: str, draws: int, settings: Mapping[str, Any]) -> Stage:
     return stage
 
 
-def maps(network: str, draws: int, settings: Mapping[str, Any]) -> Stage:
-    """Maps by a rule with every unit, start and way of activations, of one class and of one for each draw."""
+def maps(network: str, settings: Mapping[str, Any]) -> Stage:
+    """Maps by a rule with every unit, start and way of activations, and of a class for each draw."""
 
     def stage(device: torch.device) -> dict[str, Any]:
         x, y = images(device)
-        explaining = given(network, draws).to(device)
-        found = {}
-        for by_slope in (False, True):
-            made = catalog.load("lrp", settings["rule"])(**catalog.options("lrp", dict(settings)))
-            rule = replace(made, by_slope=by_slope)
-            for unit in ("strongest", "all"):
-                for start in ("one", "value"):
-                    for name, classes in (("one class", y), ("each draw's", y.expand(draws, -1))):
-                        relevance = lrp.heat_maps(explaining, x, classes, rule, LAYERS[network], unit, start)
-                        found[f"{by_slope}, {unit}, {start}, {name}"] = torch.stack(list(relevance.values()))
-        return found
+        explaining = given(network).to(device)
+        make = catalog.load("lrp", settings["rule"])
+        rule = make(**catalog.options("lrp", dict(settings)))
+        found = {"of each draw": lrp.heat_maps(explaining, x, y.expand(DRAWS, -1), rule, LAYERS[network])}
+        for by_slope, unit, start in itertools.product((False, True), ("strongest", "all"), ("one", "value")):
+            here = replace(rule, by_slope=by_slope)
+            found[f"{by_slope}, {unit}, {start}"] = lrp.heat_maps(explaining, x, y, here, LAYERS[network], unit, start)
+        return {name: torch.stack(list(relevance.values())) for name, relevance in found.items()}
 
     return stage
 
 
-def explained(network: str, draws: int) -> Stage:
+def explained(network: str) -> Stage:
     def stage(device: torch.device) -> dict[str, Any]:
         x, _ = images(device)
-        explaining = given(network, draws).to(device)
+        explaining = given(network).to(device)
         choices = ("predicted", "clean", "own")
         return {choice: lrp.explained_classes(choice, explaining, x.flip(0), x) for choice in choices}
 
     return stage
 
 
-def predictions(network: str, draws: int) -> Stage:
+def predictions(network: str) -> Stage:
     def stage(device: torch.device) -> dict[str, Any]:
         x, y = images(device)
-        predicting = given(network, draws).to(device)
+        predicting = given(network).to(device)
         return {"p": posterior.predict(predicting, x), "accuracy": posterior.accuracy(predicting, x, y)}
 
     return stage
 
 
-def gradients(network: str, draws: int) -> Stage:
+def gradients(network: str) -> Stage:
     """How far gradients cancel, with the planes that are tangent to the data."""
 
     def stage(device: torch.device) -> dict[str, Any]:
         x, y = images(device)
         tangents = cancellation.tangent_spaces(x, task(network, device).x, 10, 4)
-        measured = cancellation.measure(given(network, draws).to(device), x, y, tangents, sorted({1, draws}))
+        measured = cancellation.measure(given(network).to(device), x, y, tangents, [1, DRAWS])
         # A direction is known up to its sign, so planes are compared by what they project.
         return measured | {"planes": tangents.transpose(1, 2) @ tangents}
 
@@ -252,7 +257,7 @@ def fixed(network: str, draws: int) -> dict[str, Tensor]:
     return noisy_posterior(made, draws).weights
 
 
-def given(network: str, draws: int) -> Posterior:
+def given(network: str, draws: int = DRAWS) -> Posterior:
     """Draws of weights that are the same each time, on the CPU."""
     settings = NETWORKS[network]
     made = catalog.load("networks", settings["architecture"])(SHAPE, CLASSES, width=settings["width"])

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 DEVICE, CPU, META = torch.device("cuda", 0), torch.device("cpu"), torch.device("meta")
 MIXED = "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
@@ -147,7 +146,7 @@ class _Calls(TorchFunctionMode):
             device = kwargs.pop("device", None) or (args[0].device if func is Tensor.new_tensor else None)
             made = torch.tensor(*args[1:], **kwargs) if func is Tensor.new_tensor else func(*args, **kwargs)
             return made if device is None else made.to(_named(device))
-        return func(*tree_map(_named, args), **tree_map(_named, kwargs))
+        return func(*_each(_named, args), **_each(_named, kwargs))
 
 
 def _named(value: Any) -> Any:
@@ -165,7 +164,8 @@ class _Operators(TorchDispatchMode):
 
 def _operate(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """An operator on what is held; what comes out lies on the device if something that went in does, or if it is told to."""
-    values = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
+    values: list[Tensor] = []
+    _each(lambda value: values.append(value) if isinstance(value, Tensor) else None, (args, kwargs))
     on_device = any(isinstance(value, OnDevice) for value in values)
     if on_device and func not in COPIES:
         _refuse_mixed(func, args, values)
@@ -176,8 +176,8 @@ def _operate(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if stays:
         _refuse_on_device(func, kwargs)
     wrapped = {id(value.held): value for value in values if isinstance(value, OnDevice)}
-    held = tree_map(_held, kwargs) | ({} if told is None else {"device": CPU})
-    made = func(*tree_map(_held, args), **held)
+    held = _each(_held, kwargs) | ({} if told is None else {"device": CPU})
+    made = func(*_each(_held, args), **held)
     if torch.Tag.inplace_view in func.tags and stays:
         with torch._C._DisableTorchDispatch():
             func(*args, **kwargs)  # the wrapper's own shape, too
@@ -189,7 +189,18 @@ def _operate(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return value
         return wrapped[id(value)] if id(value) in wrapped else OnDevice(value)
 
-    return tree_map(wrap, made) if stays else made
+    return _each(wrap, made) if stays else made
+
+
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    """A value as an operator takes or gives it, with a change of whatever stands in its lists, tuples and dictionaries."""
+    match value:
+        case list() | tuple() if type(value) in (list, tuple):
+            return type(value)([_each(change, item) for item in value])
+        case dict():
+            return {key: _each(change, item) for key, item in value.items()}
+        case _:
+            return change(value)
 
 
 def _held(value: Any) -> Any:
