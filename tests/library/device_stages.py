@@ -22,11 +22,15 @@ from torch import Tensor
 
 from resilience import cancellation, catalog, lrp, posterior
 from resilience.artifacts import write_tensors
+from resilience.attacks import saliency
 from resilience.attacks.gradient import LossGradient
+from resilience.networks import learnable_layers
 from resilience.posterior import Posterior
 from resilience.training import checkpoints
 from resilience.training.fit import Fit, Task
-from tests.conftest import noisy_posterior
+from tests.conftest import double_network, noisy_posterior
+from tests.library.test_lrp import STACKS
+from tests.library.test_lrp import images as rectangular_images
 
 #: Computes on a device, and gives what it found.
 Stage = Callable[[torch.device], dict[str, Any]]
@@ -38,7 +42,7 @@ SHAPE, CLASSES, DRAWS = (1, 6, 6), 3, 3
 IMPORTED: dict[str, tuple[int, ...]] = {"imported_point": (), "imported_draws": (2,)}
 FGSM = {"method": "fgsm", "epsilon": 0.1}
 MAP = {"method": "maximum_a_posteriori", "prior": "he", "epochs": 2, "learning_rate": 0.01, "batch_size": 16}
-#: For settings without a default, and for those whose default takes long; names of files and of other trainings mean nothing.
+#: For settings without a default, and for those whose default takes long; the names of other trainings mean nothing.
 VALUES: dict[str, Any] = {
     "attack": FGSM,
     "batch_size": 16,
@@ -79,6 +83,8 @@ def stages() -> Iterator[tuple[str, Stage]]:
         yield f"explained classes, {network}", explained(network)
         yield f"predictions, {network}", predictions(network)
         yield f"cancellation, {network}", gradients(network)
+    for stack in STACKS:
+        yield f"layers of {stack}", other_layers(stack)
     yield "a mean-field posterior from a file", mean_field
 
 
@@ -180,6 +186,23 @@ def maps(network: str, settings: Mapping[str, Any]) -> Stage:
             here = replace(rule, by_slope=by_slope)
             found[f"{by_slope}, {unit}, {start}"] = lrp.heat_maps(explaining, x, y, here, LAYERS[network], unit, start)
         return {name: torch.stack(list(relevance.values())) for name, relevance in found.items()}
+
+    return stage
+
+
+def other_layers(stack: str) -> Stage:
+    """Maps and gradients of the layers that a network of the user's own may have: strides, groups, padding, averages."""
+
+    def stage(device: torch.device) -> dict[str, Any]:
+        build, shape = STACKS[stack]
+        network = double_network(build(True), 0)
+        own, x = noisy_posterior(network, 2).to(device), rectangular_images(shape, 0).to(device)
+        y = posterior.predict(own, x).argmax(1)
+        layers = learnable_layers(network)
+        rules = {name: catalog.load("lrp", name)() for name in catalog.functions("lrp")}
+        found = {name: torch.stack(list(lrp.heat_maps(own, x, y, rule, layers).values())) for name, rule in rules.items()}
+        with_graph = saliency.explanation(own, x, 0.1)
+        return {**found, "with a graph": with_graph, "gradient": LossGradient(own, shape, "likelihood")(x, y)}
 
     return stage
 

@@ -1,14 +1,15 @@
 """A GPU that is not there: tensors that say they lie on ``cuda:0``, and are computed with by the CPU.
 
-Inside of :func:`pretend_device` everything that is moved to ``cuda`` or made there becomes a :class:`OnDevice`, which holds a
-real tensor of the CPU. Every operator runs on what is held, so comparisons, branches and results are real and equal those of
-the CPU to the last bit, while each use that a GPU would refuse is refused in PyTorch's words: an operator on tensors of two
-devices, NumPy's view of a tensor of the device, a generator of the CPU for random numbers on the device, and operators that
-:func:`torch.use_deterministic_algorithms` does not allow on CUDA. What PyTorch permits passes: numbers without dimensions of
-the CPU in operators that work element by element, and indices of the CPU.
+Inside of :func:`pretend_device` everything that is moved to ``cuda`` or made there becomes a :class:`OnDevice`, which holds
+a real tensor of the CPU. Every operator runs on what is held, so comparisons, branches and results are real and equal those
+of the CPU to the last bit, while each use that a GPU would refuse is refused in PyTorch's words: an operator on tensors of
+two devices, NumPy's view of a tensor of the device, a generator of the CPU for random numbers on the device, and operators
+that :func:`torch.use_deterministic_algorithms` does not allow on CUDA. What PyTorch permits passes: numbers of the CPU
+(tensors without dimensions) in operators that work element by element, and indices of the CPU.
 
-It cannot show what only a GPU has: its rounding, its memory and speed, its own random numbers (they are drawn from the CPU's
-generator here), whether CUDA has a kernel for an operator, and threads (it holds in the thread that entered it).
+It cannot show what only a GPU has: its rounding, memory and speed, its own random numbers (the CPU's generator draws them
+here), whether CUDA has a kernel for an operator and for its layout, and the loops over all weights at once that optimisers
+use there. It holds in the thread that entered it alone.
 
 PyTorch itself takes such a tensor for one of its ``meta`` device, which autograd handles without a GPU, and Python code is
 told ``cuda:0``.
@@ -28,14 +29,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 DEVICE, CPU, META = torch.device("cuda", 0), torch.device("cpu"), torch.device("meta")
 MIXED = "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
-NO_NUMPY = (
-    "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
-)
+NO_NUMPY = "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
 
 aten = torch.ops.aten
 #: Operators that copy from one device to another.
 COPIES = {aten.copy_.default, aten._to_copy.default}
-#: Operators whose indices may be the CPU's, and the place of these among the arguments.
+#: Operators whose indices may be the CPU's.
 INDEXING = {aten.index, aten.index_put, aten.index_put_, aten._unsafe_index, aten._index_put_impl_}
 #: Operators that take a number of the CPU, beside those that work element by element.
 WITH_A_NUMBER = {aten.fill_, aten.fill, aten.masked_fill, aten.masked_fill_, *INDEXING}
@@ -117,7 +116,7 @@ def pretend_device() -> Iterator[torch.device]:
     }
     try:
         # Optimisers ask it for a stream, which there is none of.
-        nothing = mock.patch.object(torch.accelerator, "current_accelerator", lambda **_: None)
+        nothing = mock.patch.object(torch.accelerator, "current_accelerator", return_value=None)
         with nothing, mock.patch.multiple(torch.cuda, **there), _Calls(), _Operators():
             yield DEVICE
     finally:
