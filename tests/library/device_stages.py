@@ -11,7 +11,6 @@ import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -42,7 +41,7 @@ SHAPE, CLASSES, DRAWS = (1, 6, 6), 3, 3
 IMPORTED: dict[str, tuple[int, ...]] = {"imported_point": (), "imported_draws": (2,)}
 FGSM = {"method": "fgsm", "epsilon": 0.1}
 MAP = {"method": "maximum_a_posteriori", "prior": "he", "epochs": 2, "learning_rate": 0.01, "batch_size": 16}
-#: For settings without a default, and for those whose default takes long; the names of other trainings mean nothing.
+#: For settings without a default, and for those whose default takes long; names of files and trainings mean nothing.
 VALUES: dict[str, Any] = {
     "attack": FGSM,
     "batch_size": 16,
@@ -50,6 +49,7 @@ VALUES: dict[str, Any] = {
     "draws": 8,
     "epochs": 2,
     "epsilon": 0.1,
+    "file": "",
     "leapfrog_steps": 3,
     "learning_rate": 0.01,
     "max_tree_depth": 2,
@@ -100,7 +100,7 @@ def entries(section: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 choices[option] = values
                 options[option] = values[0]
             elif section != "lrp" and (option in VALUES or parameter.required):
-                options[option] = VALUES.get(option, "")
+                options[option] = VALUES[option]
         yield name, {key: name, **options}
         for option, values in choices.items():
             for value in values[1:]:
@@ -113,6 +113,7 @@ def without_further_choices(section: str) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def training(network: str, settings: Mapping[str, Any]) -> Stage:
+    """A training from its start to its end."""
     return lambda device: outcome(fit(task(network, device), settings))
 
 
@@ -146,6 +147,8 @@ def stopping_after(count: int) -> Callable[..., None]:
 
 
 def imported(network: str, method: str, leading: tuple[int, ...]) -> Stage:
+    """Weights from a file, whose tensors lead with some axes."""
+
     def stage(device: torch.device) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             here = task(network, device)
@@ -161,6 +164,8 @@ def imported(network: str, method: str, leading: tuple[int, ...]) -> Stage:
 
 
 def attack(network: str, settings: Mapping[str, Any]) -> Stage:
+    """Attacked images, and the gradient that is looked at beside them."""
+
     def stage(device: torch.device) -> dict[str, Any]:
         x, y = images(device)
         victim = given(network).to(device)
@@ -208,6 +213,8 @@ def other_layers(stack: str) -> Stage:
 
 
 def explained(network: str) -> Stage:
+    """Classes that are explained, by every choice of them."""
+
     def stage(device: torch.device) -> dict[str, Any]:
         x, _ = images(device)
         explaining = given(network).to(device)
@@ -218,6 +225,8 @@ def explained(network: str) -> Stage:
 
 
 def predictions(network: str) -> Stage:
+    """Probabilities and accuracy."""
+
     def stage(device: torch.device) -> dict[str, Any]:
         x, y = images(device)
         predicting = given(network).to(device)
@@ -271,20 +280,14 @@ def images(device: torch.device) -> tuple[Tensor, Tensor]:
     return of_task.validation_x.to(device), of_task.validation_y.to(device)
 
 
-@cache
-def fixed(network: str, draws: int) -> dict[str, Tensor]:
-    made = catalog.load("networks", NETWORKS[network]["architecture"])(SHAPE, CLASSES, width=NETWORKS[network]["width"])
-    generator = torch.Generator().manual_seed(2)
-    for value in made.parameters():
-        value.data = 0.4 * torch.randn(value.shape, generator=generator, dtype=torch.get_default_dtype())
-    return noisy_posterior(made, draws).weights
-
-
 def given(network: str, draws: int = DRAWS) -> Posterior:
     """Draws of weights that are the same each time, on the CPU."""
     settings = NETWORKS[network]
     made = catalog.load("networks", settings["architecture"])(SHAPE, CLASSES, width=settings["width"])
-    return Posterior(made, dict(fixed(network, draws)))
+    generator = torch.Generator().manual_seed(2)
+    for value in made.parameters():
+        value.data = 0.4 * torch.randn(value.shape, generator=generator, dtype=torch.get_default_dtype())
+    return noisy_posterior(made, draws)
 
 
 def fit(at: Task, settings: Mapping[str, Any]) -> Fit:

@@ -38,7 +38,10 @@ def test_a_pretended_gpu_finds_what_the_cpu_finds(name):
     expected = STAGES[name](CPU)
     with pretend_device() as device:
         torch.use_deterministic_algorithms(True)
-        found = on_the_cpu(STAGES[name](device))
+        found = STAGES[name](device)
+        elsewhere = [key for key, value in found.items() if isinstance(value, Tensor) and value.device != device]
+        assert not elsewhere, "found on another device"
+        found = on_the_cpu(found)
     assert_close(found, expected, 0)
 
 
