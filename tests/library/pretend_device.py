@@ -138,6 +138,8 @@ class _Calls(TorchFunctionMode):
             if func is Tensor.tolist:
                 return args[0].held.tolist()
             raise TypeError(NO_NUMPY)
+        if func is torch.device:
+            return func(*args, **kwargs)  # a name alone
         if func is Tensor.cuda:
             return args[0].to(META)
         if func in (torch.tensor, torch.as_tensor, Tensor.new_tensor):

@@ -245,6 +245,6 @@ def test_a_job_sets_a_gpu_up_before_it_computes(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     monkeypatch.setattr(computing, "_workers", 1)
     with pretend_device():
-        assert computing.prepare(1) == torch.device("cuda")
+        assert computing.prepare(1).type == torch.device("cuda").type == "cuda"
         assert torch.are_deterministic_algorithms_enabled()
         assert computing.os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
