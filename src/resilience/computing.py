@@ -39,6 +39,8 @@ def prepare(threads: int) -> torch.device:
     logger.info("computes on device %s, %s", given or "0", torch.cuda.get_device_name())
     # On the CPU nothing here depends on it, and the call imports the compiler, which takes longer than most jobs.
     torch.use_deterministic_algorithms(True)
+    # Some releases of PyTorch then refuse every matrix product, unless cuBLAS was told so before the first one.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda")

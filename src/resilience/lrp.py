@@ -313,4 +313,5 @@ def _value(passed: Sequence[Step], index: int, unit: Tensor, start: Literal["one
 
 def _stabilise(z: Tensor, rule: Rule) -> Tensor:
     """Value z moved away from zero by the stabiliser; its sign counts as +1 at 0."""
-    return torch.copysign(torch.tensor(rule.stabiliser, dtype=z.dtype, device=z.device), z).add_(z)
+    # The number stays on the CPU: a kernel of any device takes it as it is, and a copy would wait for all that runs there.
+    return torch.copysign(torch.tensor(rule.stabiliser, dtype=z.dtype), z).add_(z)

@@ -103,7 +103,8 @@ def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: in
     name = settings["architecture"]
     architecture, layers = catalog.load("networks", name), catalog.function("networks", name).traits["layers"]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which seeds the GPU's numbers, too: those of a training that goes on there must stay.
+        torch.default_generator.manual_seed(seed)
         network = architecture(tuple(shape), classes, **catalog.options("networks", settings)).eval()
     if not isinstance(network, nn.Sequential):
         raise NetworkError(f"{name} returns a {type(network).__name__}; a network is an nn.Sequential of layers")

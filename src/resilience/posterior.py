@@ -172,11 +172,15 @@ def _stack(
 
 
 def sample_mean_field(parameters: Mapping[str, Tensor], names: list[str], seed: int, draws: int) -> Weights:
-    """Draws [draws, …] of independent normals; draw i depends on the seed and on i only, so draws are nested."""
+    """Draws [draws, …] of independent normals; draw i depends on the seed and on i only, so draws are nested.
+
+    The random numbers are the CPU's on every device, so that all devices have the same draws.
+    """
     samples: dict[str, list[Tensor]] = {name: [] for name in names}
     for index in range(draws):
         generator = torch.Generator().manual_seed(seed_of(seed, index))
         for name in names:
             loc, scale = parameters[f"{name}.loc"], parameters[f"{name}.scale"]
-            samples[name].append(loc + scale * torch.randn(loc.shape, generator=generator, dtype=loc.dtype))
+            noise = torch.randn(loc.shape, generator=generator, dtype=loc.dtype).to(loc.device)
+            samples[name].append(loc + scale * noise)
     return {name: torch.stack(values) for name, values in samples.items()}

@@ -40,6 +40,12 @@ def test_conv_refuses_images_that_are_too_small():
         networks.build({"architecture": "conv", "width": 16}, (1, 1, 2), 2)
 
 
+def test_building_a_network_leaves_the_random_numbers_of_a_gpu_alone(monkeypatch):
+    """They belong to a training that may be going on there; those of the CPU are put back."""
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("the GPU was seeded"))
+    networks.build({"architecture": "fc2", "width": 4}, (1, 3, 3), 3, seed=1)
+
+
 def test_initial_weights_follow_from_the_seed_and_from_nothing_else():
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
