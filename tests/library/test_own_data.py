@@ -232,6 +232,10 @@ BAD_PICTURES = {
         "train/ape/0.png: is a picture of mode I;16; expected 8 bits",
     ),
     "unknown kind": (lambda path: Image.new("L", (4, 4)).save(path, "GIF"), "train/ape/0.png: is no picture"),
+    "what Windows leaves there": (
+        lambda path: path.with_name("Thumbs.db").write_bytes(bytes.fromhex("d0cf11e0a1b11ae1")),
+        "train/ape/Thumbs.db: is no picture that can be read",
+    ),
     "folder in a class": (lambda path: path.with_name("more").mkdir(), "train/ape/more: is no file; expected a picture"),
     "pipe": (lambda path: os.mkfifo(path.with_name("pipe")), "train/ape/pipe: is no file; expected a picture"),
     "file beside the classes": (

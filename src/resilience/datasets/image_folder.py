@@ -28,7 +28,8 @@ def image_folder(*, folder: OwnFolder, size: Side, channels: Literal[1, 3] = 1) 
     folder
         Holds ``train`` and ``test``. The classes are the names of the folders in these, sorted; there are at least two, the
         same in both parts, with two training pictures and one test picture or more. Names that start with a dot do not
-        count. Of several frames the first counts, and transparency is dropped.
+        count. Each is turned upright as its EXIF tag says, and transparency shows white; of several frames the first
+        counts, and colour profiles do not.
     size
         Height and width to which every picture is resized.
     channels
@@ -87,7 +88,7 @@ def _pictures(classes: dict[str, list[Path]], size: int, channels: int) -> Image
 
 def _picture(path: Path, size: int, channels: int) -> np.ndarray:
     """A picture as uint8 [channels, size, size]."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if not path.is_file():
         raise DataError(f"{path}: is no file; expected a picture")
@@ -101,10 +102,14 @@ def _picture(path: Path, size: int, channels: int) -> np.ndarray:
                     raise DataError(
                         f"{path}: is a picture of mode {picture.mode}; expected 8 bits a channel, grey or colour"
                     )
-                converted = picture.convert("L" if channels == 1 else "RGB")
+                shown = ImageOps.exif_transpose(picture)
+                if shown.has_transparency_data:
+                    # The colour behind transparency is whatever the program that wrote the file left there.
+                    shown = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown.convert("RGBA"))
+                shown = shown.convert("L" if channels == 1 else "RGB")
         except DataError:
             raise
         except Exception as error:
             raise DataError(f"{path}: is no picture that can be read; expected {', '.join(PICTURES)} ({error})") from error
-    pixels = np.asarray(converted.resize((size, size), Image.Resampling.BILINEAR))
+    pixels = np.asarray(shown.resize((size, size), Image.Resampling.BILINEAR))
     return np.ascontiguousarray(pixels.reshape(size, size, channels).transpose(2, 0, 1))
