@@ -49,6 +49,31 @@ def test_arrays_are_read_as_they_are(x, shape, kind, tmp_path):
     assert np.array_equal(source.test.y, LABELS)
 
 
+def test_channels_may_come_last(tmp_path):
+    """As Keras and most programs that read pictures keep them."""
+    tall = GREY.reshape(12, 5, 4)
+    file = write(tmp_path / "own.npz", **{part: np.stack([tall, tall / 2, tall / 4], 3) for part in ("x_train", "x_test")})
+    with pytest.raises(
+        DataError, match=r"own.npz: x_train has shape \(12, 5, 4, 3\), .* 5 channels .* add `channels: last`"
+    ):
+        npz(file=file)
+    train = npz(file=file, channels="last").train.x
+    assert train.shape == (12, 3, 5, 4)
+    assert np.array_equal(train[:, 1], (tall / 2).astype(np.float32))
+    assert npz(file=file, channels="first").train.x.shape == (12, 5, 4, 3)
+
+
+@pytest.mark.parametrize("shape", [(12, 1, 5, 3), (12, 3, 5, 4), (12, 4, 5, 1), (12, 5, 2, 6)])
+def test_channels_that_may_well_come_first_are_read_so(shape, tmp_path):
+    x = np.linspace(0, 1, int(np.prod(shape))).reshape(shape)
+    assert npz(file=write(tmp_path / "own.npz", x_train=x, x_test=x)).train.x.shape == shape
+
+
+def test_images_without_channels_are_read_in_any_order(tmp_path):
+    file = write(tmp_path / "own.npz")
+    assert all(npz(file=file, channels=order).train.x.shape == (12, 1, 4, 5) for order in (None, "first", "last"))
+
+
 BAD_ARRAYS = {
     "x_train": [
         (None, "has no array x_train; found x_test, y_test, y_train"),
@@ -59,6 +84,8 @@ BAD_ARRAYS = {
         (GREY[:, :0], r"x_train has shape \(12, 0, 5\); expected .* none of them zero"),
         (np.array(0.5), r"x_train has shape \(\); expected"),
         (GREY > 0.5, r"x_train has type bool; expected uint8, or floats in \[0, 1\]"),
+        ((GREY > 0.5).astype(np.uint8), r"x_train is uint8 with values up to 1 of 255; if 1 is white, save x_train.astype"),
+        ((GREY * 255).astype(int), r"x_train has type int64; expected uint8, or floats in \[0, 1\]"),
         (GREY.astype(complex), "x_train has type complex128; expected uint8, or floats"),
         (np.array([{}] * 12), "x_train cannot be read; expected numbers in a file of numpy.savez"),
         (GREY[:, :3], r"x_test has images of shape \(1, 4, 5\), but x_train \(1, 3, 5\)"),
@@ -67,6 +94,7 @@ BAD_ARRAYS = {
         (None, "has no array y_train"),
         (LABELS[:5], r"y_train is int64 \(5,\); expected integers \(12,\), one for each image"),
         (LABELS[:, None], r"y_train is int64 \(12, 1\); expected integers \(12,\)"),
+        (np.eye(3)[LABELS].astype(int), r"y_train is int64 \(12, 3\); expected integers \(12,\), one for each image"),
         (LABELS.astype(float), r"y_train is float64 \(12,\); expected integers"),
         (LABELS.astype(str), "y_train is <U21 .*; expected integers"),
         (LABELS + 1, r"y_train has the classes 1, 2, 3; expected 0, 1, … without a gap"),

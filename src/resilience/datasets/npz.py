@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from resilience.artifacts import Arrays
@@ -15,7 +17,7 @@ MOST_TIMES = 100
 
 
 @entry()
-def npz(*, file: OwnFile) -> Source:
+def npz(*, file: OwnFile, channels: Literal["first", "last"] | None = None) -> Source:
     """Arrays of your own: ``x_train``, ``y_train``, ``x_test`` and ``y_test`` in a file of :func:`numpy.savez`.
 
     Parameters
@@ -23,6 +25,9 @@ def npz(*, file: OwnFile) -> Source:
     file
         The ``.npz`` file. Images are [N, H, W] or [N, C, H, W], as uint8 or as floats in [0, 1]; labels are the integers
         0, 1, 2 … [N]. Every class has at least two training images and one test image. Other arrays do not matter.
+    channels
+        ``first`` for images [N, C, H, W], ``last`` for [N, H, W, C]. Without a value they come first, but images
+        whose last axis looks rather like the channels, at most 4 where the second is not 1, 3 or 4, are refused.
 
     Raises
     ------
@@ -30,7 +35,7 @@ def npz(*, file: OwnFile) -> Source:
         If it cannot be read, or an array is missing or not as described.
     """
     arrays = {name: _array(file, name) for name in ("x_train", "y_train", "x_test", "y_test")}
-    train, test = (_images(arrays, part, file) for part in ("train", "test"))
+    train, test = (_images(arrays, part, file, channels) for part in ("train", "test"))
     if train.x.shape[1:] != test.x.shape[1:]:
         raise DataError(
             f"{file}: x_test has images of shape {test.x.shape[1:]}, but x_train {train.x.shape[1:]}; both must be equal"
@@ -69,21 +74,32 @@ def _array(file: str, name: str) -> np.ndarray:
         raise DataError(f"{file}: {name} cannot be read; expected numbers in a file of numpy.savez ({error})") from error
 
 
-def _images(arrays: Arrays, part: str, file: str) -> Images:
+def _images(arrays: Arrays, part: str, file: str, channels: str | None) -> Images:
     """The images and labels of one part of the file, each alone as it should be."""
     x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
     if x.ndim not in (3, 4) or 0 in x.shape:
         raise DataError(f"{file}: x_{part} has shape {x.shape}; expected [N, C, H, W] or [N, H, W], none of them zero")
+    if channels is None and x.ndim == 4 and x.shape[1] not in (1, 3, 4) and x.shape[3] <= 4:
+        _, count, height, width = x.shape
+        raise DataError(
+            f"{file}: x_{part} has shape {x.shape}, as [N, C, H, W] {count} channels of {height} × {width} pixels; "
+            "add `channels: last` to the dataset if it is [N, H, W, C], or else `channels: first`"
+        )
     if x.dtype.kind != "f" and x.dtype != np.uint8:
         raise DataError(f"{file}: x_{part} has type {x.dtype}; expected uint8, or floats in [0, 1]")
     if x.dtype.kind == "f" and not ((x >= 0) & (x <= 1)).all():
         raise DataError(
             f"{file}: x_{part} has values from {x.min():g} to {x.max():g}; expected floats in [0, 1], or uint8 in 0 … 255"
         )
+    if x.dtype == np.uint8 and x.max() == 1:
+        raise DataError(f"{file}: x_{part} is uint8 with values up to 1 of 255; if 1 is white, save x_{part}.astype(float)")
     if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
         raise DataError(f"{file}: y_{part} is {y.dtype} {y.shape}; expected integers {x.shape[:1]}, one for each image")
-    shape = x.shape if x.ndim == 4 else (len(x), 1, *x.shape[1:])
-    return Images((x if x.dtype == np.uint8 else x.astype(np.float32)).reshape(shape), y.astype(np.int64))
+    if x.ndim == 3:
+        x = x[:, None]
+    elif channels == "last":
+        x = x.transpose(0, 3, 1, 2)
+    return Images(np.ascontiguousarray(x, np.uint8 if x.dtype == np.uint8 else np.float32), y.astype(np.int64))
 
 
 def _some(classes: np.ndarray) -> str:
