@@ -1,9 +1,7 @@
 # What one run needs as well as two side by side: the library, recipes of jobs, their memory, and the folders.
 
 import gc
-import io
 import sys
-import tarfile
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -19,12 +17,12 @@ def own_folder(source):
     folder = Path(".snakemake/resilience", commit.hexsha).absolute()
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        archive = io.BytesIO()
-        commit.repo.archive(archive, commit.hexsha)
-        archive.seek(0)
         with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-            tarfile.open(fileobj=archive).extractall(Path(partial, "whole"), filter="data")
-            Path(partial, "whole").rename(folder)
+            whole = Path(partial, "whole")
+            for blob in commit.tree.traverse(lambda item, _: item.type == "blob"):
+                (whole / blob.path).parent.mkdir(parents=True, exist_ok=True)
+                (whole / blob.path).write_bytes(blob.data_stream.read())
+            whole.rename(folder)
     return folder
 
 

@@ -4,11 +4,26 @@ import atexit
 import re
 import time
 
+from snakemake.logging import logger
+
 STARTED = time.time()
 KILLED_BY_SLURM = re.compile(
     r"^slurmstepd.*?error: (.*(?:memory limit|oom_kill|TIME LIMIT|NODE FAILURE).*)$", re.M
 )
 LOG_OF_STARTED = re.compile(r"^localrule\b.*\n(?:    .*\n)*?    log: (\S+)", re.M)
+
+
+def explain_write_protection(record):
+    """Say of results that cannot be written what a run would say at its start: Snakemake refuses files there before that."""
+    if "Write-protected output files" in record.getMessage():
+        try:
+            running.refuse_unwritable(WRITTEN)
+        except running.RunError as error:
+            atexit.register(print, error, file=sys.stderr)
+    return True
+
+
+logger.addFilter(explain_write_protection)
 
 
 def announce_results():

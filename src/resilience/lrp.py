@@ -20,7 +20,7 @@ from torch import Tensor
 
 from resilience.catalog import entry
 from resilience.computing import in_chunks
-from resilience.networks import image_shape
+from resilience.networks import image_shape, learnable_layers
 from resilience.parameters import NonNegative, Positive
 from resilience.posterior import Posterior, predict
 from resilience.progress import steps as progress_steps
@@ -164,8 +164,8 @@ def heat_maps(
     rule
         How relevance is shared.
     layers
-        Indices of the learnable layers to explain. The last layer stands for the output; a map of an inner layer explains
-        that layer after its activation, in each draw.
+        Indices of the learnable layers to explain. The last one of the network stands for the network's output, whatever
+        comes behind it; a map of an inner layer explains that layer after its activation, in each draw.
     unit
         What a map of an inner layer explains: its strongest unit, or all of its activations.
     start
@@ -182,14 +182,14 @@ def heat_maps(
         If the network has a layer that relevance cannot pass.
     """
     stacks = stacks_of(posterior, image_shape(x))
-    classes = explained.expand(len(posterior), len(x))
+    classes, output = explained.expand(len(posterior), len(x)), learnable_layers(posterior.network)[-1]
     total = torch.zeros(len(layers), *x.shape, dtype=x.dtype, device=x.device)
     chunk = chunk_of(posterior.network, image_shape(x))
     with progress_steps(len(stacks) * -(-len(x) // chunk), "heat maps") as advance:
 
         def work(part: slice) -> None:
             for stack, classes_of_draw in zip(stacks, classes, strict=True):
-                starts = Starts(layers, classes_of_draw[part], unit, start)
+                starts = Starts(layers, output, classes_of_draw[part], unit, start)
                 total[:, part] += sweep(stack, x[part], rule, starts)
                 advance()
 
@@ -199,9 +199,10 @@ def heat_maps(
 
 @dataclass(frozen=True)
 class Starts:
-    """Where relevance starts from: a class at the output, one unit or all units of inner layers."""
+    """Where relevance starts from: a class at the output, for which layer ``output`` stands, and units of other layers."""
 
     layers: Sequence[int]
+    output: int
     explained: Tensor
     unit: Literal["strongest", "all"]
     start: Literal["one", "value"]
@@ -215,15 +216,17 @@ def sweep(stack: Sequence[Layer], x: Tensor, rule: Rule, starts: Starts) -> Tens
     """
     passed = trace(stack, x)
     relevance: dict[int, Tensor] = {}
+    if starts.output in starts.layers and _end(passed, starts.output) < len(stack) - 1:
+        relevance[starts.output] = _of_class(passed[-1].z, starts)
     for index in reversed(range(len(stack))):
-        if index in starts.layers and starts.unit == "all" and not _is_output(passed, index):
-            relevance[index] = _activation(passed, index).clone()
+        if index in starts.layers and starts.unit == "all" and index != starts.output:
+            relevance[index] = _before_activation(passed, index, _activation(passed, index), rule).clone()
         if relevance:
             share = sharing(passed[index], rule)
             relevance = {layer: share(outputs) for layer, outputs in relevance.items()}
         if index in starts.layers and index not in relevance:
-            unit = starts.explained if _is_output(passed, index) else strongest(_activation(passed, index))
-            relevance[index] = share_of_unit(passed[index], unit, _value(passed, index, unit, starts.start), rule)
+            unit = starts.explained if index == starts.output else strongest(_activation(passed, index))
+            relevance[index] = share_of_unit(passed[index], unit, _value(passed, index, unit, starts.start, rule), rule)
     return torch.stack([relevance[layer] for layer in starts.layers])
 
 
@@ -299,15 +302,32 @@ def _end(passed: Sequence[Step], index: int) -> int:
     return index + (index + 1 < len(passed) and isinstance(passed[index + 1].layer, Activation))
 
 
-def _is_output(passed: Sequence[Step], index: int) -> bool:
-    return _end(passed, index) == len(passed) - 1
+def _before_activation(passed: Sequence[Step], index: int, relevance: Tensor, rule: Rule) -> Tensor:
+    """Relevance of a layer's output from that of the activation that follows it, if one does and has a say."""
+    end = _end(passed, index)
+    return activation_gradient(passed[end], relevance) if rule.by_slope and end != index else relevance
 
 
-def _value(passed: Sequence[Step], index: int, unit: Tensor, start: Literal["one", "value"]) -> Tensor:
-    if start == "one":
-        return torch.ones_like(unit, dtype=passed[index].a.dtype)
-    activation = _activation(passed, index)
-    flat = activation if activation.dim() == 2 else activation.permute(0, 2, 3, 1).flatten(1)
+def _of_class(logits: Tensor, starts: Starts) -> Tensor:
+    """Relevance [N, classes] of the network's output: one, or the logit's value, at the explained class alone."""
+    here = torch.zeros_like(logits).scatter(1, starts.explained[:, None], 1.0)
+    return here if starts.start == "one" else here * logits
+
+
+def _value(passed: Sequence[Step], index: int, unit: Tensor, start: Literal["one", "value"], rule: Rule) -> Tensor:
+    """Relevance [N] of one unit of a layer, its value or one, after it has passed the activation that follows."""
+    value = _at(_activation(passed, index), unit) if start == "value" else torch.ones_like(unit, dtype=passed[index].a.dtype)
+    end = _end(passed, index)
+    if rule.by_slope and end != index:
+        layer = passed[end].layer
+        assert isinstance(layer, Activation)
+        value = torch.where(_at(passed[index].z, unit) > 0, value, layer.slope * value)
+    return value
+
+
+def _at(output: Tensor, unit: Tensor) -> Tensor:
+    """The values [N] of one unit of each image in an output, flattened with channels last."""
+    flat = output if output.dim() == 2 else output.permute(0, 2, 3, 1).flatten(1)
     return flat.gather(1, unit[:, None])[:, 0]
 
 

@@ -96,7 +96,8 @@ def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: in
     ------
     NetworkError
         If there is nothing to tell apart, or the images are too small for the network; if it is no stack of layers, or its
-        layers with weights are others than its function says.
+        layers with weights are others than its function says, or one of them twice; if a layer cannot take what it gets, or
+        the last returns anything but a logit for each class.
     """
     if classes < 2:
         raise NetworkError(f"{classes} class leaves nothing to predict; the labels must have at least two, 0 and 1")
@@ -110,7 +111,38 @@ def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: in
         raise NetworkError(f"{name} returns a {type(network).__name__}; a network is an nn.Sequential of layers")
     if learnable_layers(network) != tuple(layers):
         raise NetworkError(f"{name} has weights in layers {learnable_layers(network)}, but says @entry(layers={layers})")
+    _refuse_shared_weights(network, name)
+    _refuse_what_does_not_fit(network, tuple(shape), classes, name)
+    for layer in network:
+        if isinstance(layer, ACTIVATIONS):
+            layer.inplace = False  # It would overwrite what relevance and gradients still need.
     return network
+
+
+def _refuse_shared_weights(network: nn.Sequential, name: str) -> None:
+    """Draws exchange the weights of each layer by name, so that no two layers can have the same ones."""
+    seen: dict[int, str] = {}
+    for parameter, value in network.named_parameters(remove_duplicate=False):
+        if (first := seen.setdefault(id(value), parameter)) != parameter:
+            one, other = (key.partition(".")[0] for key in (first, parameter))
+            raise NetworkError(f"{name}: layers {one} and {other} share weights; give each layer its own")
+
+
+@torch.no_grad()
+def _refuse_what_does_not_fit(network: nn.Sequential, shape: tuple[int, ...], classes: int, name: str) -> None:
+    """Pass a blank image up the stack, so that a layer which cannot take what it gets is named, with what that is."""
+    a = torch.zeros(1, *shape)
+    images = " × ".join(map(str, shape))
+    for index, layer in enumerate(network):
+        gets = f"{name}: layer {index}, {layer}, gets {list(a.shape[1:])} from an image of {images}"
+        if isinstance(layer, nn.Linear) and a.dim() != 2:
+            raise NetworkError(f"{gets}, and a linear layer takes a vector; put nn.Flatten() before it")
+        try:
+            a = layer(a)
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise NetworkError(f"{gets}, which it cannot take: {error}") from error
+    if a.shape != (1, classes):
+        raise NetworkError(f"{name} returns {list(a.shape[1:])} for an image of {images}, not {classes} logits")
 
 
 def learnable_layers(network: nn.Sequential) -> tuple[int, ...]:

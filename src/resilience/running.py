@@ -104,6 +104,24 @@ def tidy(folder: Path) -> None:
         inner[:] = [name for name in inner if not Path(place, name, OWNER).exists()]
 
 
+def refuse_unwritable(folders: list[str]) -> None:
+    """Raise the :class:`RunError` of :func:`begin` for the first of some folders of results that cannot be written."""
+    for folder in map(Path, folders):
+        try:
+            (folder / OWNER).open("a").close()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> RunError:
+    return RunError(
+        f"{folder} cannot be written: {error.strerror}. Nothing was run. Make it writable, make room, or name another"
+        " folder with the key results of the config."
+    )
+
+
 def _own(folder: Path) -> None:
     place = folder / OWNER
     try:
@@ -117,10 +135,7 @@ def _own(folder: Path) -> None:
         owner = place.read_text() or "it has just begun"
         raise RunError(f"Another run writes into {folder}: {owner}. Wait until it is done, or end it.") from None
     except OSError as error:
-        raise RunError(
-            f"{folder} cannot be written: {error.strerror}. Nothing was run. Make it writable, make room, or name another"
-            " folder with the key results of the config."
-        ) from error
+        raise _unwritable(folder, error) from error
     atexit.register(_leave, place)
 
 

@@ -12,9 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from resilience.networks import Shape, Weights
@@ -25,6 +27,10 @@ CHUNK_BYTES = 8 * 2**20
 LARGEST_CHUNK = 512
 #: Up to so many input channels, a product and a fold are faster than a convolution backwards.
 FEW_CHANNELS = 4
+
+
+#: Networks, and the shapes of images for which their stacks have been compared with them: once is enough.
+_compared: WeakKeyDictionary[nn.Module, set[tuple[int, ...]]] = WeakKeyDictionary()
 
 
 class LayerError(TypeError):
@@ -120,15 +126,23 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class Flatten:
-    """Flattening of images, channels last."""
+    """Flattening of images, channels last; where no linear layer comes behind that is in the same order, channels first."""
+
+    channels_last: bool = True
 
     def forward(self, a: Tensor) -> Tensor:
-        """[N, H · W · C] from [N, C, H, W]."""
-        return a.permute(0, 2, 3, 1).flatten(1) if a.dim() == 4 else a
+        """[N, H · W · C] from [N, C, H, W], or [N, C · H · W]."""
+        if a.dim() == 2:
+            return a
+        return a.permute(0, 2, 3, 1).flatten(1) if self.channels_last else a.flatten(1)
 
     def backward(self, r: Tensor, a: Tensor) -> Tensor:
         """The inverse, of the shape of a."""
-        return r.view(a.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2) if a.dim() == 4 else r
+        if a.dim() == 2:
+            return r
+        if not self.channels_last:
+            return r.reshape(a.shape).contiguous(memory_format=torch.channels_last)
+        return r.view(a.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2)
 
 
 Layer = Affine | Activation | MaxPool | Flatten
@@ -179,6 +193,7 @@ def stack_of(network: nn.Sequential, weights: Weights, shapes: list[tuple[int, .
     """
     stack: list[Layer] = []
     flattened: tuple[int, ...] = ()
+    last_linear = max((index for index, layer in enumerate(network) if isinstance(layer, nn.Linear)), default=-1)
     for index, layer in enumerate(network):
         weight, bias = weights.get(f"{index}.weight"), weights.get(f"{index}.bias")
         match layer:
@@ -202,8 +217,9 @@ def stack_of(network: nn.Sequential, weights: Weights, shapes: list[tuple[int, .
                 window = tuple(_pair(value) for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation))
                 stack.append(MaxPool(window, layer.ceil_mode))
             case nn.Flatten():
-                flattened = shapes[index]
-                stack.append(Flatten())
+                if len(shapes[index]) == 3:
+                    flattened = shapes[index]
+                stack.append(Flatten(channels_last=index < last_linear))
             case nn.LeakyReLU():
                 stack.append(Activation(layer.negative_slope))
             case nn.ReLU():
@@ -217,10 +233,37 @@ def stacks_of(posterior: Posterior, shape: Shape) -> list[list[Layer]]:
     Raises
     ------
     LayerError
-        If the network has a layer that no gradient and no relevance can pass.
+        If the network has a layer that no gradient and no relevance can pass, or its stack computes anything else than it
+        does.
     """
     shapes = input_shapes(posterior.network, shape)
-    return [stack_of(posterior.network, weights, shapes) for weights in posterior]
+    stacks = [stack_of(posterior.network, weights, shapes) for weights in posterior]
+    compared = _compared.setdefault(posterior.network, set())
+    if tuple(shape) not in compared:
+        refuse_difference(stacks[0], posterior.network, next(iter(posterior)), shape)
+        compared.add(tuple(shape))
+    return stacks
+
+
+@torch.no_grad()
+def refuse_difference(stack: list[Layer], network: nn.Sequential, weights: Weights, shape: Shape) -> None:
+    """Raise a :class:`LayerError` that names the first layer where a stack and its network part, by more than rounding.
+
+    Both see the same two random images, with the weights of one draw. Flattened images are in an order of the stack's own
+    until a linear layer undoes it, so they are compared behind that.
+    """
+    like = next(iter(weights.values()))
+    x = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0)).to(like)
+    expected, reordered = x.clone(), False
+    for index, (layer, step) in enumerate(zip(network, trace(stack, x), strict=True)):
+        own = {name.partition(".")[2]: value for name, value in weights.items() if name.partition(".")[0] == str(index)}
+        expected = functional_call(layer, own, (expected,))
+        if not expected.isfinite().all():
+            return  # Such weights are refused by what comes of them.
+        reordered = (reordered and not isinstance(layer, nn.Linear)) or step.layer == Flatten(channels_last=True)
+        off = 0.0 if reordered else float((step.z - expected).abs().max())
+        if off > float(expected.abs().max()) * torch.finfo(like.dtype).eps ** 0.5:
+            raise LayerError(f"layer {index}, {layer}, is computed wrongly here: {off:.2g} off the network's own result")
 
 
 def input_shapes(network: nn.Sequential, shape: Shape) -> list[tuple[int, ...]]:

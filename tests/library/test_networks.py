@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 
 from resilience import catalog, networks
 from resilience.networks import NetworkError
@@ -44,6 +47,44 @@ def test_building_a_network_leaves_the_random_numbers_of_a_gpu_alone(monkeypatch
     """They belong to a training that may be going on there; those of the CPU are put back."""
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("the GPU was seeded"))
     networks.build({"architecture": "fc2", "width": 4}, (1, 3, 3), 3, seed=1)
+
+
+TWICE = nn.Linear(4, 4)
+
+
+@pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        ([nn.Linear(4, 2)], r"layer 0, Linear\(.*\), gets \[1, 4, 4\] from an image of 1 × 4 × 4, .* put nn.Flatten"),
+        ([nn.Linear(4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)], "layer 0, .* put nn.Flatten"),
+        (
+            [nn.Flatten(), nn.Linear(15, 2)],
+            r"layer 1, Linear\(in_features=15.*gets \[16\] from an image of 1 × 4 × 4",
+        ),
+        ([nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(32, 2)], r"layer 0, Conv2d\(3.*gets \[1, 4, 4\]"),
+        ([nn.Conv2d(1, 2, 5), nn.Flatten(), nn.Linear(32, 2)], r"layer 0, Conv2d\(1.*gets \[1, 4, 4\]"),
+        ([nn.Flatten(), nn.Linear(16, 4), TWICE, nn.ReLU(), TWICE, nn.Linear(4, 2)], "layers 2 and 4 share weights"),
+        ([nn.Flatten(), nn.Linear(16, 3)], r"returns \[3\] for an image of 1 × 4 × 4, not 2 logits"),
+        ([nn.Conv2d(1, 2, 1)], r"returns \[2, 4, 4\] for an image of 1 × 4 × 4, not 2 logits"),
+        ([nn.Flatten(0), nn.Linear(16, 2)], "layer 1, .* put nn.Flatten"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_network_layer_and_image(layers, sentence, monkeypatch):
+    network = nn.Sequential(*layers)
+    traits = {"layers": networks.learnable_layers(network)}
+    monkeypatch.setattr(catalog, "load", lambda section, name: lambda shape, classes: network)
+    monkeypatch.setattr(catalog, "function", lambda section, name: SimpleNamespace(traits=traits))
+    monkeypatch.setattr(catalog, "options", lambda section, settings: {})
+    with pytest.raises(NetworkError, match=f"^own.py:mine.*{sentence}"):
+        networks.build({"architecture": "own.py:mine"}, (1, 4, 4), 2)
+
+
+def test_no_layer_of_a_network_overwrites_what_it_gets(monkeypatch):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.LeakyReLU(inplace=True), nn.Linear(4, 2))
+    monkeypatch.setattr(catalog, "load", lambda section, name: lambda shape, classes: network)
+    monkeypatch.setattr(catalog, "function", lambda section, name: SimpleNamespace(traits={"layers": (1, 3)}))
+    monkeypatch.setattr(catalog, "options", lambda section, settings: {})
+    assert not networks.build({"architecture": "own.py:mine"}, (1, 4, 4), 2)[2].inplace
 
 
 def test_initial_weights_follow_from_the_seed_and_from_nothing_else():

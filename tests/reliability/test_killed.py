@@ -45,6 +45,12 @@ def mount(*arguments: str) -> bool:
     return shutil.which("mount") is not None and subprocess.run(["mount", *arguments], capture_output=True).returncode == 0
 
 
+def make_read_only(folder: Path) -> None:
+    """As it is, on top of itself, until that is unmounted."""
+    assert mount("--bind", str(folder), str(folder))
+    assert mount("-o", "remount,bind,ro", str(folder))
+
+
 def umount(place: Path) -> None:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
@@ -57,7 +63,8 @@ def disk(tmp_path):
     results.mkdir()
     mounted = mount("-t", "tmpfs", "-o", "size=32m", "tmpfs", str(results))
     yield project, mounted
-    if mounted:
+    # A test that failed may have left another mount on top.
+    while os.path.ismount(results):
         umount(results)
 
 
@@ -73,8 +80,7 @@ def disturb(run: Run, kind: str, chance: random.Random) -> bool:
     if kind == "disk":
         fill(results)
     elif kind == "read-only":
-        assert mount("--bind", str(results), str(results))
-        assert mount("-o", "remount,bind,ro", str(results))
+        make_read_only(results)
     elif kind == "group":
         # Just as a file appears, which would be seen half-written if it were not written under another name.
         before = appeared(results)
@@ -191,6 +197,22 @@ def disturbed(project: Project, planned: list[str], chance: random.Random) -> tu
         return run, hits
     finally:
         run.kill_all()
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["a file to be made", "a file to be made again"])
+def test_a_folder_that_is_read_only_is_refused_in_one_sentence(there, disk):
+    """Whether the run would notice at its start, or Snakemake does before that, since a file there is to be made again."""
+    project, mounted = disk
+    if not mounted:
+        pytest.skip(NO_MOUNT)
+    target = "results/digits/data.safetensors"
+    if there:
+        project.snakemake("--cores", "1", target)
+    make_read_only(project.folder / "results")
+    refused = project.snakemake("--cores", "1", "--force", target, check=False)
+    assert refused.returncode
+    assert ("Write-protected" in refused.stderr) == there
+    assert refused.stderr.count("results cannot be written: Read-only file system. Nothing was run. Make it writable") == 1
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -158,7 +158,7 @@ def test_a_page_shows_hostile_labels_as_text(tmp_path):
     names = ["claim", "sentence", "source", "dataset", "network", "attack", "training", "reference", "rule", "verdict"]
     (tmp_path / "figure.png").write_bytes(b"")
     tables = robustness_tables(0.1).assign(mean_change=0.1, zero_gradient=False)
-    attacked = outcomes.outcomes(tables, {"fc2": (1, 3)}, "epsilon", 20)
+    attacked = outcomes.outcomes(tables, {"fc2": (1, 3)}, "epsilon", 20, {"pgd": None})
     fit = {"test_accuracy": 1.0, "draws": 1, "parameters": 1, "diagnostics": {}, "warnings": [HOSTILE]}
     page = Elements()
     page.feed(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import mse_loss, softplus
+from torch.nn.functional import leaky_relu, mse_loss, softplus
 
 from resilience.attacks.ball import Ball, ball_step, refuse_no_gradient
 from resilience.attacks.gradient import LossGradient
@@ -283,7 +283,8 @@ def relevance_of(
 
 
 def _forward(layer: nn.Module, weights: Weights, a: Tensor, sharpness: float | None) -> Tensor:
-    if sharpness is None or not isinstance(layer, nn.ReLU | nn.LeakyReLU):
+    if not isinstance(layer, nn.ReLU | nn.LeakyReLU):
         return functional_call(layer, weights, (a,))
     slope = getattr(layer, "negative_slope", 0.0)
-    return slope * a + (1 - slope) * softplus(a, beta=sharpness)
+    # Not by the module itself, which may overwrite its input.
+    return leaky_relu(a, slope) if sharpness is None else slope * a + (1 - slope) * softplus(a, beta=sharpness)

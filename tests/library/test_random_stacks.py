@@ -1,0 +1,128 @@
+"""Stacks put together at random compute what their networks compute, and are explained by the formulas."""
+
+from __future__ import annotations
+
+import copy
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from resilience import lrp, networks, stacks
+from resilience.attacks import saliency
+from resilience.attacks.gradient import LossGradient
+from resilience.posterior import point, predict
+from tests.conftest import double_network
+from tests.library.test_lrp import RULES, images, slow_maps
+
+CLASSES = 4
+
+
+def activation(chosen: random.Random) -> list[nn.Module]:
+    return chosen.choice(
+        [
+            [],
+            [nn.ReLU()],
+            [nn.LeakyReLU(0.2)],
+            [nn.ReLU(inplace=True)],
+            [nn.LeakyReLU(0.1, inplace=True)],
+        ]
+    )
+
+
+def convolutions(chosen: random.Random, channels: int, last: int | None) -> list[nn.Module]:
+    """A few convolutions with activations and poolings; the last has a number of channels, if one is given."""
+    layers: list[nn.Module] = []
+    number = chosen.randint(1, 2)
+    for index in range(number):
+        outputs = last if last and index == number - 1 else chosen.choice([4, 6])
+        groups = chosen.choice([1, 1, 2]) if channels % 2 == 0 and outputs % 2 == 0 else 1
+        layers.append(nn.Conv2d(channels, outputs, 3, padding=chosen.choice([0, 1]), groups=groups))
+        layers += activation(chosen)
+        layers += chosen.choice([[], [nn.MaxPool2d(2, stride=1)], [nn.AvgPool2d(2, stride=1)]])
+        channels = outputs
+    return layers
+
+
+def stack(seed: int) -> tuple[nn.Sequential, tuple[int, int, int]]:
+    """A classifier: convolutions or none, an end that is linear, pooled or a convolution, and flattenings here and there."""
+    chosen = random.Random(seed)
+    shape = (chosen.choice([1, 2, 3]), 9, 8)
+    end = chosen.choice(["linear", "linear", "pooled", "convolution"])
+    layers = convolutions(chosen, shape[0], None if end == "linear" else CLASSES) if end != "linear" or seed % 3 else []
+    network = nn.Sequential(*layers)
+    _, channels, height, width = network(torch.zeros(1, *shape)).shape
+    if end == "pooled":
+        layers.append(nn.AvgPool2d((height, width)))
+    if end == "convolution":
+        layers.append(nn.Conv2d(channels, CLASSES, (height, width)))
+    layers += [nn.Flatten(), *activation(chosen), *chosen.choice([[], [nn.Flatten()]])]
+    if end == "linear":
+        units = channels * height * width
+        if chosen.random() < 0.5:
+            layers += [nn.Linear(units, 5), *activation(chosen), *chosen.choice([[], [nn.Flatten()]])]
+            units = 5
+        layers.append(nn.Linear(units, CLASSES))
+    return double_network(layers, seed), shape
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_stack_is_its_network(seed):
+    network, shape = stack(seed)
+    x, y = images(shape, seed, 3), torch.tensor([0, 1, 3])
+    (built,) = stacks.stacks_of(point(network), shape)
+    torch.testing.assert_close(stacks.trace(built, x)[-1].z, network(x.clone()), rtol=0, atol=1e-12)
+
+    plain, variable = copy.deepcopy(network), x.clone().requires_grad_()
+    for layer in plain:
+        layer.inplace = False
+    (expected,) = torch.autograd.grad(nn.functional.cross_entropy(plain(variable), y, reduction="sum"), variable)
+    found = LossGradient(point(network), shape, "saturating")(x, y)
+    scale = (found * expected).flatten(1).sum(1) / (expected * expected).flatten(1).sum(1).clamp(min=1e-300)
+    torch.testing.assert_close(found, scale[:, None, None, None] * expected, rtol=0, atol=1e-12 * float(found.abs().max()))
+
+
+@pytest.mark.parametrize("start", ["one", "value"])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("seed", range(12))
+def test_a_stack_is_explained_by_the_formula(seed, rule, start):
+    network, shape = stack(seed)
+    x, explained, layers = images(shape, seed, 2), torch.tensor([1, 3]), networks.learnable_layers(network)
+    fast = lrp.heat_maps(point(network), x, explained, RULES[rule], layers, "all", start)
+    slow = slow_maps(network, x, explained, layers, rule, "all", start)
+    for layer in layers:
+        torch.testing.assert_close(fast[layer], slow[layer], rtol=0, atol=1e-11 * max(1, float(slow[layer].abs().max())))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_maps_inside_attacks_are_those_outside(seed):
+    network, shape = stack(seed)
+    x, output = images(shape, seed, 3), networks.learnable_layers(network)[-1]
+    outside = lrp.heat_maps(point(network), x, predict(point(network), x).argmax(1), lrp.epsilon(epsilon=0.1), (output,))
+    inside = saliency.explanation(point(network), x, 0.1)
+    torch.testing.assert_close(inside, outside[output], rtol=0, atol=1e-11 * max(1, float(inside.abs().max())))
+
+
+class Doubled(nn.Linear):
+    """Computes something else than a linear layer does."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def test_a_stack_that_computes_something_else_is_refused_by_the_layer(monkeypatch):
+    network = double_network([nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), Doubled(4, 3)], 0)
+    monkeypatch.setattr(stacks, "refuse_unknown_layers", lambda network: None)
+    with pytest.raises(stacks.LayerError, match=r"layer 3, Doubled\(.*\), is computed wrongly here"):
+        stacks.stacks_of(point(network), (1, 3, 3))
+
+
+@pytest.mark.parametrize("architecture", ["conv", "fc2"])
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_rounding_is_no_difference(architecture, scale):
+    """Neither with weights as large as those of a wide network under N(0, 1), nor larger."""
+    network = networks.build({"architecture": architecture, "width": 512}, (1, 28, 28), 10)
+    weights = {name: scale * torch.randn_like(value) for name, value in network.state_dict().items()}
+    network.load_state_dict(weights)
+    stacks.stacks_of(point(network), (1, 28, 28))
