@@ -43,4 +43,4 @@ def noisy_posterior(network: nn.Sequential, draws: int, seed: int = 0, noise: fl
 def templates(page: str) -> dict[str, str]:
     """The template of a page of the project, and the one that all pages share."""
     files = (ROOT / f"workflow/report/{name}.html.j2" for name in ("page", page))
-    return {file.name: file.read_text() for file in files}
+    return {file.name: file.read_text(encoding="utf-8") for file in files}

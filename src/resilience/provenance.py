@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -69,10 +70,12 @@ def content_digest(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()[:16]
-    inside = sorted(file.relative_to(path) for file in path.rglob("[!.]*"))
+    inside = sorted((file.relative_to(path) for file in path.rglob("[!.]*")), key=os.fsencode)
     shown = [file for file in inside if not any(part.startswith(".") for part in file.parts)]
-    contents = [f"{file}:{content_digest(path / file) if (path / file).is_file() else ''}" for file in shown]
-    return hashlib.sha256("\x1e".join(contents).encode(errors="surrogateescape")).hexdigest()[:16]
+    contents = [
+        os.fsencode(file) + f":{content_digest(path / file) if (path / file).is_file() else ''}".encode() for file in shown
+    ]
+    return hashlib.sha256(b"\x1e".join(contents)).hexdigest()[:16]
 
 
 def code_digest(script: Path, functions: Iterable[tuple[str, str]] = ()) -> str:
@@ -80,7 +83,7 @@ def code_digest(script: Path, functions: Iterable[tuple[str, str]] = ()) -> str:
 
     A function is ``(module, name)`` in the library, ``(file, name)`` in a file of the user's own.
     """
-    start = _read(script.read_text(), package="")
+    start = _read(script.read_bytes(), package="")
     nodes = [*start.effects, *_all_nodes(start)]
     texts = [f"script:{_text(node)}" for node in nodes]
     pending = {*functions, *((imported, "") for imported, _ in start.imports.values())}
@@ -115,17 +118,17 @@ def _definition(module_name: str, name: str) -> tuple[list[str], frozenset[tuple
 def _module(name: str) -> Module | None:
     """The table of a module of the library or of a file of the user's own, or None for what others wrote."""
     if name.endswith(".py"):
-        return _read(Path(name).read_text(), package="")
+        return _read(Path(name).read_bytes(), package="")
     if name.split(".")[0] != "resilience":
         return None
     place = LIBRARY.joinpath(*name.split(".")[1:])
     for file in (place.with_suffix(".py"), place / "__init__.py"):
         if file.exists():
-            return _read(file.read_text(), package=name)
+            return _read(file.read_bytes(), package=name)
     return None
 
 
-def _read(source: str, package: str) -> Module:
+def _read(source: bytes, package: str) -> Module:
     """The table of a module's source, without docstrings."""
     module = Module()
     tree = ast.parse(source)

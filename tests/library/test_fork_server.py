@@ -39,12 +39,12 @@ def wait_until(condition, seconds: float = 100.0) -> None:
 
 def job(tmp_path: Path, body: str, name: str = "job.py") -> list[str]:
     path = tmp_path / name
-    path.write_text(PRELUDE + body)
+    path.write_text(PRELUDE + body, encoding="utf-8")
     return [sys.executable, str(path), "an argument"]
 
 
 def run(command: list[str], **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, **options)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=100, **options)
 
 
 def test_a_job_has_its_own_arguments_folder_environment_and_streams(owner, tmp_path):
@@ -61,7 +61,7 @@ def test_a_job_has_its_own_arguments_folder_environment_and_streams(owner, tmp_p
 
 def test_jobs_share_one_server(owner, tmp_path):
     command = job(tmp_path, "import os; print(os.getppid())")
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") for _ in range(2)]
     parents = {process.communicate(timeout=100)[0] for process in both} | {run(command).stdout}
     assert len(parents) == 1
 
@@ -85,8 +85,8 @@ def test_a_fork_ends_when_the_job_that_waits_for_it_is_killed(owner, tmp_path):
     process = subprocess.Popen(
         job(tmp_path, f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)")
     )
-    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-    fork = int((tmp_path / "pid").read_text())
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(encoding="utf-8"))
+    fork = int((tmp_path / "pid").read_text(encoding="utf-8"))
     assert fork != process.pid
     process.send_signal(signal.SIGKILL)
     process.wait()

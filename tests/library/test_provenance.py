@@ -25,9 +25,9 @@ def library(tmp_path, monkeypatch):
 
     def edit(file: str, old: str, new: str) -> None:
         path = tmp_path / file
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert text.count(old) >= 1, f"{old!r} is not in {file}"
-        path.write_text(text.replace(old, new))
+        path.write_text(text.replace(old, new), encoding="utf-8")
         forget()
 
     forget()
@@ -184,7 +184,7 @@ def test_no_module_hides_imports_of_the_library_inside_functions():
     import ast
 
     for path in [*(ROOT / "src/resilience").rglob("*.py"), *(ROOT / "workflow/scripts").glob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 inner = [
                     n for n in ast.walk(node) if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("resilience")

@@ -55,7 +55,9 @@ def little_project(folder: Path) -> Project:
     like = project.config()
     project.write_config({key: like[key] for key in ("datasets", "robustness", "claims")} | changes)
     kept = folder / "src/resilience/training/checkpoints.py"
-    kept.write_text(kept.read_text().replace("SECONDS_BETWEEN = 30.0", "SECONDS_BETWEEN = 0.0"))
+    kept.write_text(
+        kept.read_text(encoding="utf-8").replace("SECONDS_BETWEEN = 30.0", "SECONDS_BETWEEN = 0.0"), encoding="utf-8"
+    )
     return project
 
 
@@ -74,14 +76,14 @@ class Run:
             cwd=project.folder,
             env=clean | {name: value},
             stdin=subprocess.DEVNULL,
-            stdout=self.log.open("w"),
+            stdout=self.log.open("w", encoding="utf-8"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
 
     @property
     def said(self) -> str:
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace", encoding="utf-8")
 
     @property
     def finished(self) -> int:
@@ -131,7 +133,7 @@ def marked(mark: str) -> Iterator[tuple[int, str]]:
     for place in Path("/proc").glob("[0-9]*"):
         try:
             if mark.encode() in (place / "environ").read_bytes().split(b"\0"):
-                yield int(place.name), (place / "cmdline").read_text().replace("\0", " ")
+                yield int(place.name), (place / "cmdline").read_text(encoding="utf-8").replace("\0", " ")
         except OSError:
             continue
 
@@ -139,7 +141,10 @@ def marked(mark: str) -> Iterator[tuple[int, str]]:
 def is_fork(process: int) -> bool:
     """Whether a process was forked from the server: its command line is, but it leads no session."""
     try:
-        return "fork_server.py" in Path(f"/proc/{process}/cmdline").read_text() and os.getsid(process) != process
+        return (
+            "fork_server.py" in Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8")
+            and os.getsid(process) != process
+        )
     except OSError:
         return False
 

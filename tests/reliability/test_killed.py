@@ -165,7 +165,7 @@ def begin_anew(project: Project) -> None:
 def goings_on(project: Project) -> int:
     """How many trainings went on from a checkpoint since this was asked last."""
     logs = list((project.folder / "logs").rglob("train.log"))
-    found = sum("goes on after" in path.read_text() for path in logs)
+    found = sum("goes on after" in path.read_text(encoding="utf-8") for path in logs)
     for path in logs:
         path.unlink()
     return found

@@ -35,10 +35,10 @@ class Project:
     folder: Path
 
     def config(self) -> dict[str, Any]:
-        return yaml.safe_load((self.folder / "tests/config.yaml").read_text())
+        return yaml.safe_load((self.folder / "tests/config.yaml").read_text(encoding="utf-8"))
 
     def write_config(self, config: dict[str, Any], name: str = "tests/config.yaml") -> None:
-        (self.folder / name).write_text(yaml.safe_dump(config, sort_keys=False))
+        (self.folder / name).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def snakemake(
         self, *arguments: str, check: bool = True, config: str = "tests/config.yaml", **environment: str
@@ -47,7 +47,14 @@ class Project:
         command = [sys.executable, "-m", "snakemake", "--configfile", config, *arguments]
         clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RESILIENCE_FORK_SERVER")}
         done = subprocess.run(
-            command, cwd=self.folder, env=clean | environment, capture_output=True, text=True, check=False, timeout=500
+            command,
+            cwd=self.folder,
+            env=clean | environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=500,
         )
         assert not check or done.returncode == 0, done.stderr[-3000:]
         return done

@@ -72,7 +72,7 @@ def stored(bucket, tmp_path_factory) -> Project:
 
 
 def test_the_command_is_the_one_of_the_page():
-    assert COMMAND in (ROOT / "docs/cluster.md").read_text()
+    assert COMMAND in (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_job_that_fails_leaves_its_log_here(bucket, tmp_path):
     assert done.returncode
     last = done.stderr.strip().splitlines()[-2:]
     assert re.fullmatch(r"Failed: ArtifactError: .*data\.safetensors: cannot be read as safetensors.*", last[0])
-    assert "Traceback" in (project.folder / last[1].removeprefix("  Log: ")).read_text()
+    assert "Traceback" in (project.folder / last[1].removeprefix("  Log: ")).read_text(encoding="utf-8")
     assert target not in bucket.digests()
 
 

@@ -35,7 +35,7 @@ def project(tmp_path) -> Project:
 def run(project: Project, *arguments: str, check: bool = True):
     """Snakemake with both runs."""
     config = project.folder / "tests/config.yaml"
-    config.write_text((project.folder / "config/reproduction.yaml").read_text())
+    config.write_text((project.folder / "config/reproduction.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     return project.snakemake("less.yaml", *arguments, check=check)
 
 
@@ -70,7 +70,7 @@ def test_everything_of_both_runs_is_a_target(project):
 
 
 def test_a_run_without_its_config_is_refused(project):
-    settings = yaml.safe_load((project.folder / "config/reproduction.yaml").read_text())
+    settings = yaml.safe_load((project.folder / "config/reproduction.yaml").read_text(encoding="utf-8"))
     settings["reproduction"]["paper"] = "config/papier.yaml"
     project.write_config(settings, "config/reproduction.yaml")
     done = run(project, "-n", check=False)

@@ -51,9 +51,9 @@ def edit(file: str, old: str, new: str) -> Change:
     """Replace a piece of source text."""
 
     def change(project: Project) -> None:
-        text = (project.folder / file).read_text()
+        text = (project.folder / file).read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{old!r} is in {file} {text.count(old)} times"
-        (project.folder / file).write_text(text.replace(old, new))
+        (project.folder / file).write_text(text.replace(old, new), encoding="utf-8")
 
     return change
 

@@ -59,5 +59,5 @@ page = explore.render(
     settings["pixels"],
 )
 with artifacts.whole(snakemake.output[0]) as partial:
-    partial.write_text(page)
+    partial.write_text(page, encoding="utf-8")
 progress.finish()

@@ -32,5 +32,5 @@ page = report.render(
     yaml.safe_dump(settings["config"], sort_keys=False, allow_unicode=True),
 )
 with artifacts.whole(snakemake.output[0]) as partial:
-    partial.write_text(page)
+    partial.write_text(page, encoding="utf-8")
 progress.finish()

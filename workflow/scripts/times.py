@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 progress.start(snakemake.log[0])
 settings = json.loads(snakemake.params.recipe)["settings"]
 with artifacts.whole(snakemake.output[0]) as partial:
-    partial.write_text(times.render(settings["templates"], settings["seconds"]))
+    partial.write_text(times.render(settings["templates"], settings["seconds"]), encoding="utf-8")
 progress.finish()
