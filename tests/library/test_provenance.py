@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -262,3 +265,37 @@ def test_an_inner_function_sees_the_names_of_the_outer_one():
     module = provenance._read(source, package="x")
     (node,) = module.definitions["subject"]
     assert {name for _, name in provenance._references(node, module, here="x")} == {"helper"}
+
+
+DIGESTS = """
+import sys
+from pathlib import Path
+from resilience import provenance
+
+for name in ("train.py", "report.py", "explore.py"):
+    print(provenance.code_digest(Path(sys.argv[1], name)))
+print(provenance.code_digest(Path(sys.argv[1], "train.py"), [("own.py", "own")]))
+print(provenance.content_digest(Path("pictures")))
+"""
+
+
+def test_digests_are_the_same_in_every_locale(other_locale, tmp_path):
+    own = "from resilience.catalog import entry\n\n\n@entry()\ndef own(*, name: str = 'Zürich – 東京'):\n    return name\n"
+    (tmp_path / "own.py").write_text(own, encoding="utf-8")
+    for name in ("Äpfel", "Birnen", "東京"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        (tmp_path / "pictures" / name / "ö.png").write_bytes(name.encode())
+    command = [sys.executable, "-c", DIGESTS, str(ROOT / "workflow/scripts")]
+    found = [
+        subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "src")} | locale,
+            check=True,
+            capture_output=True,
+            encoding="ascii",
+        ).stdout.split()
+        for locale in ({"PYTHONUTF8": "1"}, other_locale)
+    ]
+    assert len(found[0]) == 5
+    assert found[0] == found[1]

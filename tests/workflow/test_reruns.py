@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import Project, copy_project
+from tests.workflow.conftest import Project, copy_project, outputs_of
 
 #: Everything that follows from a change of any robustness table: the claims, the figure that shows them, and the report.
 CLAIMS = [r"comparisons\.csv", r"claims\.csv", r"outcomes\.csv", r"figures/answer\.", r"report\.html"]
@@ -262,3 +262,7 @@ def test_a_fresh_clone_beside_copied_results_reruns_nothing(copy, parts, finishe
     for part in parts:
         copy(finished.folder / part, clone.folder / part)
     assert clone.planned() == set()
+
+
+def test_another_locale_reruns_nothing(finished, other_locale):
+    assert outputs_of(finished.snakemake("-n", **other_locale).stdout) == set()
