@@ -31,9 +31,13 @@ from typing import NoReturn
 #: Holds the folder of the server's socket and the number of the process that the server belongs to.
 VARIABLE = "RESILIENCE_FORK_SERVER"
 #: What jobs import, none of it ours: code that is edited during a run counts from the next job on.
-MODULES = ("torch", "torch.func", "safetensors.numpy", "pandas", "pyro.infer", "pyro.optim", "tqdm", "snakemake.script")
-#: What takes long in some jobs: an optimiser of torch imports the first, tables of comparisons and figures the others.
-LATER = ("torch._dynamo", "scipy.stats", "matplotlib.figure", "seaborn")
+#: The first optimiser of a process imports ``torch._dynamo``, and takes as long for it as for all the rest.
+MODULES = (
+    *("torch", "torch.func", "torch._dynamo"),
+    *("safetensors.numpy", "pandas", "pyro.infer", "pyro.optim", "tqdm", "snakemake.script"),
+)
+#: What takes long in the last jobs of a run: tables of comparisons, and figures.
+LATER = ("scipy.stats", "matplotlib.figure", "seaborn")
 SECONDS_TO_START = 60.0
 #: What a fork sends before it runs a job; the job's status follows.
 TAKEN = b"+"

@@ -7,15 +7,17 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from resilience import fork_server
 from tests.conftest import ROOT
+from tests.workflow import warm
 
 PARTS = ("Snakefile", "rules", "workflow", "src", "config", "profiles", "envs", "tests/config.yaml")
 
@@ -44,11 +46,8 @@ class Project:
         self, *arguments: str, check: bool = True, config: str = "tests/config.yaml", **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run snakemake here, with the tiny config unless another is named."""
-        command = [sys.executable, "-m", "snakemake", "--configfile", config, *arguments]
-        clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RESILIENCE_FORK_SERVER")}
-        done = subprocess.run(
-            command, cwd=self.folder, env=clean | environment, capture_output=True, text=True, check=False, timeout=500
-        )
+        clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        done = warm.snakemake(["--configfile", config, *arguments], self.folder, clean | warm_jobs() | environment)
         assert not check or done.returncode == 0, done.stderr[-3000:]
         return done
 
@@ -60,6 +59,15 @@ class Project:
         """The digest of every file under results/."""
         files = sorted(path for path in (self.folder / "results").rglob("*") if path.is_file())
         return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@cache
+def warm_jobs() -> dict[str, str]:
+    """The environment in which the jobs of all runs are forks of one server, which ends with this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(fork_server.VARIABLE, raising=False)
+        fork_server.offer()
+        return {fork_server.VARIABLE: os.environ[fork_server.VARIABLE]}
 
 
 def outputs_of(plan: str) -> set[str]:
