@@ -55,6 +55,11 @@ class Project:
         """The outputs of the jobs that a run would execute."""
         return outputs_of(self.snakemake("-n", "--", *arguments).stdout)
 
+    def copied(self, folder: Path) -> Project:
+        """The same in another folder, with what has been built."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
     def digests(self) -> dict[str, str]:
         """The digest of every file under results/."""
         files = sorted(path for path in (self.folder / "results").rglob("*") if path.is_file())
@@ -99,12 +104,18 @@ def finished(tmp_path_factory) -> Project:
     return project
 
 
+@pytest.fixture(scope="session")
+def one_seed(tmp_path_factory) -> Project:
+    """A finished run of the tiny config with one seed, on one core. Tests must not change it."""
+    project = copy_project(tmp_path_factory.mktemp("one_seed"), seeds=1)
+    project.snakemake("--cores", "1", "--quiet", "rules")
+    return project
+
+
 @pytest.fixture
 def again(finished, tmp_path) -> Project:
     """A copy of the finished run that a test may change."""
-    folder = tmp_path / "again"
-    shutil.copytree(finished.folder, folder, symlinks=True)
-    return Project(folder)
+    return finished.copied(tmp_path / "again")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -76,13 +75,9 @@ def test_the_command_is_the_one_of_the_page():
 
 
 @pytest.fixture
-def local(again) -> Project:
-    """The same without the bucket."""
-    again.write_config(again.config() | {"seeds": [0]})
-    again.snakemake("--cores", "2", "--quiet", "rules")
-    for folder in again.folder.glob("results/digits/*/*/seed1"):
-        shutil.rmtree(folder)
-    return again
+def local(one_seed, tmp_path) -> Project:
+    """The same on one core and without the bucket."""
+    return one_seed.copied(tmp_path / "local")
 
 
 def test_a_bucket_holds_the_bytes_of_a_local_run_and_a_change_reruns_what_it_affects(bucket, stored, local):

@@ -11,11 +11,11 @@ import pytest
 from tests.workflow.conftest import copy_project
 
 
-def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
-    other = copy_project(tmp_path / "other")
-    other.snakemake("--cores", "1", "--quiet", "rules")
-    assert len(finished.digests()) > 300
-    assert other.digests() == finished.digests()
+def test_one_core_and_two_give_the_same_bytes(finished, one_seed):
+    """Of each network; the tables and figures of a single seed are compared with those of two cores in the bucket's test."""
+    found = {path: digest for path, digest in one_seed.digests().items() if path.startswith("results/digits/")}
+    assert len(found) > 150
+    assert found.items() <= finished.digests().items()
 
 
 def test_jobs_on_their_own_give_the_same_bytes_as_forks_of_a_warm_process(finished, tmp_path):
