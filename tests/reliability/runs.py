@@ -111,7 +111,7 @@ class Run:
 
     def processes(self) -> dict[int, str]:
         """All that are alive, with their command lines."""
-        return dict(marked(self.mark)) | dict(forks_in(self.project.folder))
+        return dict(belonging(self.mark, self.project.folder))
 
     def jobs(self) -> list[int]:
         """Those that do the work of jobs: forks of the server, and scripts."""
@@ -133,21 +133,12 @@ class Run:
         self.process.wait()
 
 
-def marked(mark: str) -> Iterator[tuple[int, str]]:
-    """Processes that are not zombies and have something in their environment."""
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (place / "environ").read_bytes().split(b"\0"):
-                yield int(place.name), (place / "cmdline").read_text().replace("\0", " ")
-        except OSError:
-            continue
-
-
-def forks_in(folder: Path) -> Iterator[tuple[int, str]]:
-    """Jobs that are forks of a server and work in a folder, with their command lines."""
+def belonging(mark: str, folder: Path) -> Iterator[tuple[int, str]]:
+    """Processes that are not zombies and have something in their environment, or are forks that work in a folder."""
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if (place / "cwd").samefile(folder) and is_fork(int(place.name)):
+            marked = mark.encode() in (place / "environ").read_bytes().split(b"\0")
+            if marked or (is_fork(int(place.name)) and (place / "cwd").samefile(folder)):
                 yield int(place.name), (place / "cmdline").read_text().replace("\0", " ")
 
 

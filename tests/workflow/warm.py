@@ -18,7 +18,7 @@ FORKS.set_forkserver_preload(["snakemake.cli", "snakemake.report.html_reporter",
 
 
 def snakemake(
-    arguments: list[str], folder: Path, environment: dict[str, str], seconds: float = 500.0
+    arguments: list[str], folder: Path, environment: dict[str, str], seconds: float = 1200.0
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of Snakemake in a folder, as :func:`subprocess.run` would."""
     with tempfile.TemporaryDirectory() as place:
