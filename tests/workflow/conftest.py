@@ -96,6 +96,27 @@ def copy_project(folder: Path, seeds: int = 2) -> Project:
     return project
 
 
+def one_of_each(folder: Path) -> Project:
+    """The project with a part of the tiny config in which each rule and each kind of training has few jobs.
+
+    What it builds of a network is what the whole config builds, too.
+    """
+    project = copy_project(folder, seeds=1)
+    config = project.config()
+    changes = {
+        "posteriors": {"trainings": ["adv"]},
+        "rules": {},
+        "controls": {"attacks": ["transfer"]},
+        "equally_far": {},
+        "convolutional": {"trainings": ["det"]},
+    }
+    experiments = {name: config["experiments"][name] | change for name, change in changes.items()}
+    figures = {name: config["figures"][name] for name in ("fig01", "fig03")}
+    explore = {"lrp_rules": config["explore"]["lrp_rules"]}
+    project.write_config(config | {"experiments": experiments, "figures": figures, "explore": explore})
+    return project
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
     """A finished run of the tiny config on two cores. Tests must not change it; see :func:`again`."""
@@ -105,9 +126,9 @@ def finished(tmp_path_factory) -> Project:
 
 
 @pytest.fixture(scope="session")
-def one_seed(tmp_path_factory) -> Project:
-    """A finished run of the tiny config with one seed, on one core. Tests must not change it."""
-    project = copy_project(tmp_path_factory.mktemp("one_seed"), seeds=1)
+def on_one_core(tmp_path_factory) -> Project:
+    """A finished run of :func:`one_of_each` on one core. Tests must not change it."""
+    project = one_of_each(tmp_path_factory.mktemp("on_one_core"))
     project.snakemake("--cores", "1", "--quiet", "rules")
     return project
 
