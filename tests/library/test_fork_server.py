@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from resilience import fork_server
 from tests.conftest import ROOT
 
-PRELUDE = "import sys; from resilience import fork_server; fork_server.MODULES = ('json',); fork_server.hand_over()\n"
+PRELUDE = (
+    "import sys; from resilience import fork_server; fork_server.MODULES = ('json',); fork_server.LATER = ('colorsys',)\n"
+    "fork_server.hand_over()\n"
+)
 
 
 @pytest.fixture
@@ -99,6 +103,25 @@ def test_a_server_that_was_killed_is_replaced(owner, tmp_path):
     os.kill(server, signal.SIGKILL)  # Its socket may still take a connection while the kernel frees its memory.
     other = int(run(command).stdout)
     assert other not in (server, os.getpid())
+
+
+def test_a_server_without_work_imports_what_some_jobs_need(owner, tmp_path):
+    command = job(tmp_path, "print('colorsys' in sys.modules)")
+    wait_until(lambda: run(command).stdout == "True\n")
+
+
+def test_a_job_that_needs_no_torch_starts_no_server_but_uses_one(owner, tmp_path):
+    body = "import os; print(os.getppid())"
+    light = job(tmp_path, body, "light.py")
+    Path(light[1]).write_text(PRELUDE.replace("hand_over()", "hand_over(start=False)") + body, encoding="utf-8")
+    assert run(light).stdout == f"{os.getpid()}\n"
+    assert run(job(tmp_path, body)).stdout == run(light).stdout != f"{os.getpid()}\n"
+
+
+def test_an_offer_that_was_made_already_stands(monkeypatch):
+    monkeypatch.setenv(fork_server.VARIABLE, "/there:1")
+    fork_server.offer()
+    assert os.environ[fork_server.VARIABLE] == "/there:1"
 
 
 def test_code_that_was_edited_since_the_server_started_counts(owner, tmp_path):

@@ -10,8 +10,8 @@ from resilience.artifacts import ArtifactError
 from resilience.config import check
 from resilience.networks import NetworkError
 from resilience.posterior import POINT
+from resilience.provenance import forget
 from tests.library.test_config import SCHEMA, changed, problems
-from tests.library.test_provenance import forget
 
 OWN = '''
 import torch

@@ -10,13 +10,8 @@ import sys
 import pytest
 
 from resilience import provenance
+from resilience.provenance import forget
 from tests.conftest import ROOT
-
-
-def forget() -> None:
-    """Let the next digest read the sources again."""
-    provenance._module.cache_clear()
-    provenance._definition.cache_clear()
 
 
 @pytest.fixture

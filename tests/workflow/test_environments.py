@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def brought(names: set[str]) -> set[str]:
     return found
 
 
+@cache
 def owners() -> dict[str, set[str]]:
     """The distributions of each module that can be imported here."""
     known = metadata.packages_distributions().items()

@@ -117,7 +117,7 @@ def test_the_catalogue_finds_the_same_jobs(target, clone):
 
 
 def test_the_catalogue_finds_the_same_default_config(clone):
-    commands = [["-n"], ["-n", "--snakefile", "workflow/Snakefile"]]
+    commands = [["-n", "--", "weights"], ["-n", "--snakefile", "workflow/Snakefile", "--", "weights"]]
     top, shim = (jobs(clone.snakemake(*command, config="config/config.yaml").stdout) for command in commands)
     assert top == shim
 

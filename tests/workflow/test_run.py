@@ -11,11 +11,11 @@ import pytest
 from tests.workflow.conftest import copy_project
 
 
-def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
-    other = copy_project(tmp_path / "other")
-    other.snakemake("--cores", "1", "--quiet", "rules")
-    assert len(finished.digests()) > 300
-    assert other.digests() == finished.digests()
+def test_one_core_and_two_give_the_same_bytes(finished, on_one_core):
+    """Here those of each network; a bucket filled on two cores is compared with the tables, figures and pages as well."""
+    found = {path: digest for path, digest in on_one_core.digests().items() if path.startswith("results/digits/")}
+    assert len(found) > 80
+    assert found.items() <= finished.digests().items()
 
 
 def test_jobs_on_their_own_give_the_same_bytes_as_forks_of_a_warm_process(finished, tmp_path):

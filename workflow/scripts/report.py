@@ -1,5 +1,9 @@
 """Put verdicts, figures and the state of every network on one page."""
 
+from resilience import fork_server
+
+fork_server.hand_over(start=False)
+
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING

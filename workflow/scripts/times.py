@@ -1,5 +1,9 @@
 """Put the run times of all jobs so far on a page."""
 
+from resilience import fork_server
+
+fork_server.hand_over(start=False)
+
 import json
 from typing import TYPE_CHECKING
 
