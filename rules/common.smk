@@ -49,6 +49,25 @@ if workflow.exec_mode == ExecMode.DEFAULT:
     running.arrive()
 
 
+def hand_scripts_over_early():
+    """Have jobs that hand themselves over to the fork server do so before they import Snakemake, which takes longer than that.
+
+    Snakemake puts its imports before the first line of a script, and so before the one that hands it over. That line does it
+    still where a script is started in another way.
+    """
+    from snakemake.script import PythonScript
+
+    execute = PythonScript._execute_cmd
+
+    def execute_early(job, command, **options):
+        hands_over = "\nfork_server.hand_over()\n" in job.source and job.container_img is None
+        if hands_over and command == "{py_exec} {fname:q}":
+            command, options["early"] = "{py_exec} {early:q} script {fname:q}", fork_server.__file__
+        return execute(job, command, **options)
+
+    PythonScript._execute_cmd = execute_early
+
+
 def recipe(script, functions=(), **settings):
     """The recipe of a job that runs ``script`` and calls the functions named by the ``(section, entry)`` pairs.
 

@@ -4,26 +4,19 @@ Importing torch takes longer than most jobs of a small run. So the first job of 
 import; each job then hands itself over: the server forks, and the fork runs the job's script with the job's own arguments,
 folder, environment and streams, and reports its status. A job whose server is gone, or was never wanted, runs as it is.
 The server ends with the run that it belongs to, and a fork ends when the job that waits for it does.
+
+A job that hands itself over lives for milliseconds, so what only the server needs is imported there.
 """
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
-import runpy
-import select
-import shutil
-import signal
 import socket
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from contextlib import suppress
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -44,6 +37,10 @@ def let_jobs_import_from(folder: Path) -> None:
 
 def offer() -> None:
     """Let the jobs of this process start a server and hand themselves over."""
+    import atexit
+    import shutil
+    import tempfile
+
     if hasattr(os, "fork") and hasattr(socket, "send_fds"):
         folder = tempfile.mkdtemp(prefix="resilience-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -74,6 +71,13 @@ def hand_over() -> None:
     os._exit(status[0] if status else 1)
 
 
+def run_script(script: str) -> NoReturn:
+    """Be the process of a script that hands itself over, but do so before the script imports anything; else become it."""
+    sys.argv, sys.path[0] = [script], str(Path(script).resolve().parent)
+    hand_over()
+    os.execv(sys.executable, [sys.executable, script])
+
+
 def _connect(address: str, owner: str) -> socket.socket | None:
     """A connection to the server at an address, which is started if it does not run yet."""
     if not Path(address).parent.is_dir():
@@ -90,7 +94,9 @@ def _connect(address: str, owner: str) -> socket.socket | None:
                 Path(address).unlink(missing_ok=True)
                 started = False
             if not started:
-                command = [sys.executable, __file__, address, owner]
+                import subprocess
+
+                command = [sys.executable, __file__, "serve", address, owner]
                 quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
                 subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
                 started = True
@@ -112,6 +118,10 @@ def _taken(job: bytes, connection: socket.socket) -> bool:
 
 def serve(address: str, owner: int) -> None:
     """Fork for every job that hands itself over, until the owner is gone."""
+    import shutil
+    import signal
+    from importlib import import_module
+
     listener = socket.socket(socket.AF_UNIX)
     # Two first jobs may start two servers: the one that binds stays.
     listener.bind(address)
@@ -139,6 +149,10 @@ def serve(address: str, owner: int) -> None:
 
 def _work(connection: socket.socket) -> NoReturn:
     """Be the job at the other end of a connection, and report its status."""
+    import runpy
+    import signal
+    import threading
+
     connection.settimeout(None)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     header, streams, _, _ = socket.recv_fds(connection, 8, 3)
@@ -174,6 +188,8 @@ def _end_with(connection: socket.socket) -> None:
 
 def ends_within(process: int, seconds: float) -> bool:
     """Whether a process has ended, or does within some seconds."""
+    import select
+
     try:
         handle = os.pidfd_open(process)
     except ProcessLookupError:
@@ -197,4 +213,8 @@ def ends_within(process: int, seconds: float) -> bool:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]))
+    match sys.argv[1:]:
+        case ["serve", address, owner]:
+            serve(address, int(owner))
+        case ["script", script]:
+            run_script(script)
