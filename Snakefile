@@ -66,6 +66,7 @@ onstart:
         raise WorkflowError(str(error)) from None
     if workflow.local_exec:
         fork_server.offer()
+        hand_scripts_over_early()
         devices.offer()
         # For the sake of its limit of jobs per second, Snakemake 9 sets a timer whenever it looks for jobs, which makes it
         # look again a second later, and so on: after some hundred jobs that takes half a core. No limit, no timers.

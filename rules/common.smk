@@ -1,6 +1,7 @@
 # What one run needs as well as two side by side: the library, recipes of jobs, their memory, and the folders.
 
 import gc
+import re
 import sys
 import tempfile
 from functools import cache
@@ -45,6 +46,26 @@ fork_server.let_jobs_import_from(ROOT / "src")
 workflow.sourcecache._cache = cache(workflow.sourcecache._cache)
 if workflow.exec_mode == ExecMode.DEFAULT:
     running.arrive()
+
+
+def hand_scripts_over_early():
+    """Have jobs that hand themselves over to the fork server do so before they import Snakemake, which takes longer than that.
+
+    Snakemake puts its imports before the first line of a script, and so before the one that hands it over. That line does it
+    still where a script is started in another way.
+    """
+    from snakemake.script import PythonScript
+
+    execute = PythonScript._execute_cmd
+
+    def execute_early(job, command, **options):
+        hands_over = re.search(r"^fork_server\.hand_over\((start=False)?\)$", job.source, flags=re.M)
+        if hands_over and job.container_img is None and command == "{py_exec} {fname:q}":
+            kind = "short" if hands_over[1] else "script"
+            command, options["early"] = f"{{py_exec}} {{early:q}} {kind} {{fname:q}}", fork_server.__file__
+        return execute(job, command, **options)
+
+    PythonScript._execute_cmd = execute_early
 
 
 def recipe(script, functions=(), **settings):

@@ -14,6 +14,8 @@ MOST_VALUES = 100_000
 #: What can be told from text by its looks, and beside it what JSON has, too, and how a mapping takes over another's keys.
 NUMBERS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null"))
 PLAIN = NUMBERS | {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map", "merge")}
+#: The reader in C where PyYAML was built with it: ten times faster, with the same nodes.
+READER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DATE = "tag:yaml.org,2002:timestamp"
 #: A number that YAML 1.1 takes for text, since it wants a point and a sign.
 EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
@@ -32,7 +34,7 @@ def problems(path: str | Path) -> Iterator[str]:
     str
         One line for each: file, line, what is wrong and what would do.
     """
-    root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=READER)
     if root is None:
         return
     nodes: dict[int, yaml.Node] = {}

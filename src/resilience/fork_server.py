@@ -4,27 +4,19 @@ Importing torch takes longer than most jobs of a small run. So the first job tha
 jobs import; each job then hands itself over: the server forks, and the fork runs the job's script with the job's own
 arguments, folder, environment and streams, and reports its status. A job whose server is gone, or was never wanted, runs as
 it is. The server ends with the process that it belongs to, and a fork ends when the job that waits for it does.
+
+A job that hands itself over lives for milliseconds, so what only the server needs is imported there.
 """
 
 from __future__ import annotations
 
-import atexit
-import gc
 import json
 import os
-import runpy
-import select
-import shutil
-import signal
 import socket
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from contextlib import suppress
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -51,6 +43,10 @@ def let_jobs_import_from(folder: Path) -> None:
 
 def offer() -> None:
     """Let the jobs of this process start a server and hand themselves over, unless one is offered to it already."""
+    import atexit
+    import shutil
+    import tempfile
+
     if VARIABLE not in os.environ and hasattr(os, "fork") and hasattr(socket, "send_fds"):
         folder = tempfile.mkdtemp(prefix="resilience-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -87,6 +83,13 @@ def hand_over(start: bool = True) -> None:
     os._exit(status[0] if status else 1)
 
 
+def run_script(script: str, start: bool) -> NoReturn:
+    """Be the process of a script that hands itself over, but do so before the script imports anything; else become it."""
+    sys.argv, sys.path[0] = [script], str(Path(script).resolve().parent)
+    hand_over(start)
+    os.execv(sys.executable, [sys.executable, script])
+
+
 def _connect(address: str, owner: str, start: bool) -> socket.socket | None:
     """A connection to the server at an address, which may be started if it does not run yet."""
     if not Path(address).parent.is_dir():
@@ -105,7 +108,9 @@ def _connect(address: str, owner: str, start: bool) -> socket.socket | None:
                 Path(address).unlink(missing_ok=True)
                 started = False
             if not started:
-                command = [sys.executable, __file__, address, owner, json.dumps([MODULES, LATER])]
+                import subprocess
+
+                command = [sys.executable, __file__, "serve", address, owner, json.dumps([MODULES, LATER])]
                 quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
                 subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
                 started = True
@@ -130,6 +135,9 @@ def serve(address: str, owner: int, modules: list[str], later: list[str]) -> Non
 
     Some modules are imported before the first job is taken, others one by one, whenever no job comes.
     """
+    import shutil
+    import signal
+
     listener = socket.socket(socket.AF_UNIX)
     # Two first jobs may start two servers: the one that binds stays.
     listener.bind(address)
@@ -157,6 +165,9 @@ def serve(address: str, owner: int, modules: list[str], later: list[str]) -> Non
 
 def _import(module: str) -> None:
     """Import a module that is there: a job's environment holds what that job imports, not what all of them do."""
+    import gc
+    from importlib import import_module
+
     with suppress(ImportError):
         import_module(module)
     # None of it is garbage, and a fork that looked there for some would copy its pages.
@@ -165,6 +176,10 @@ def _import(module: str) -> None:
 
 def _work(connection: socket.socket) -> NoReturn:
     """Be the job at the other end of a connection, and report its status."""
+    import runpy
+    import signal
+    import threading
+
     connection.settimeout(None)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     header, streams, _, _ = socket.recv_fds(connection, 8, 3)
@@ -200,6 +215,8 @@ def _end_with(connection: socket.socket) -> None:
 
 def ends_within(process: int, seconds: float) -> bool:
     """Whether a process has ended, or does within some seconds."""
+    import select
+
     try:
         handle = os.pidfd_open(process)
     except ProcessLookupError:
@@ -223,4 +240,8 @@ def ends_within(process: int, seconds: float) -> bool:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), *json.loads(sys.argv[3]))
+    match sys.argv[1:]:
+        case ["serve", address, owner, modules]:
+            serve(address, int(owner), *json.loads(modules))
+        case ["script" | "short" as kind, script]:
+            run_script(script, start=kind == "script")

@@ -31,7 +31,8 @@ def owner(tmp_path, monkeypatch):
     yield process, folder
     process.kill()
     process.wait()
-    wait_until(lambda: not folder.exists())
+    # A server that has ended has deleted the folder; without a server it is empty.
+    wait_until(lambda: not list(folder.glob("*")))
 
 
 def wait_until(condition, seconds: float = 100.0) -> None:
@@ -45,6 +46,10 @@ def job(tmp_path: Path, body: str, name: str = "job.py") -> list[str]:
     path = tmp_path / name
     path.write_text(PRELUDE + body, encoding="utf-8")
     return [sys.executable, str(path), "an argument"]
+
+
+def without_server() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "RESILIENCE_FORK_SERVER"}
 
 
 def run(command: list[str], **options) -> subprocess.CompletedProcess[str]:
@@ -147,3 +152,33 @@ def test_without_a_server_a_job_runs_as_it_is(tmp_path, monkeypatch, place):
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     done = run(job(tmp_path, "import os; print(os.getppid())"))
     assert done.stdout == f"{os.getpid()}\n"
+
+
+def through(command: list[str]) -> list[str]:
+    """The command that hands a script over before it imports anything."""
+    executable, *script = command
+    return [executable, fork_server.__file__, "script", *script[:1]]
+
+
+EARLY = "import os, sys; print(sys.argv, sys.path[0], os.getcwd(), __name__, os.getppid(), os.environ['MARK']); sys.exit(3)"
+
+
+@pytest.mark.parametrize("served", [True, False], ids=["there is a server", "there is none"])
+def test_a_script_that_is_handed_over_early_runs_as_it_would_on_its_own(owner, tmp_path, monkeypatch, served):
+    monkeypatch.setenv("MARK", "7")
+    if not served:
+        monkeypatch.delenv("RESILIENCE_FORK_SERVER")
+    command = job(tmp_path, EARLY)[:2]
+    early, alone = run(through(command)), run(command, env=without_server())
+    assert early.returncode == alone.returncode == 3
+    parents = [done.stdout.split()[-2] for done in (early, alone)]
+    assert early.stdout.replace(parents[0], "") == alone.stdout.replace(parents[1], "")
+    assert (parents[0] != str(os.getpid())) == served, early.stderr
+
+
+def test_a_script_is_handed_over_before_it_imports_anything(owner, tmp_path):
+    path = tmp_path / "job.py"
+    path.write_text("import os; open('begun', 'a').write(f'{os.getpid()} ')\nprint(os.getpid())\n" + PRELUDE)
+    done = run(through([sys.executable, str(path)]), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "begun").read_text().split() == done.stdout.split()
