@@ -6,6 +6,7 @@ import os
 import re
 import time
 
+import pandas as pd
 import pytest
 
 from tests.workflow.conftest import copy_project
@@ -16,6 +17,12 @@ def test_one_core_and_two_give_the_same_bytes(finished, on_one_core):
     found = {path: digest for path, digest in on_one_core.digests().items() if path.startswith("results/digits/")}
     assert len(found) > 80
     assert found.items() <= finished.digests().items()
+
+
+def test_noise_is_no_attack_among_the_claims(finished):
+    claims = pd.read_csv(finished.folder / "results/claims.csv")
+    assert set(claims[claims["attack"] == "noise"]["claim"]) == {"under_noise"}
+    assert set(claims[claims["attack"] == "matched"]["claim"]) == {"equally_far"}
 
 
 def test_jobs_on_their_own_give_the_same_bytes_as_forks_of_a_warm_process(finished, tmp_path):

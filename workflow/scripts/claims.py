@@ -16,7 +16,7 @@ progress.start(snakemake.log[0])
 settings = json.loads(snakemake.params.recipe)["settings"]
 table = claims.judge(
     artifacts.read_table(snakemake.input[0]),
-    *(settings[key] for key in ("lrp", "top_k", "confidence", "fixed_class", "matched_size")),
+    *(settings[key] for key in ("lrp", "top_k", "confidence", "fixed_class", "matched_size", "noise")),
 )
 artifacts.write_table(snakemake.output[0], table)
 progress.finish()
