@@ -8,6 +8,7 @@ from itertools import cycle, islice, product
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
+import numpy as np
 import pandas as pd
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
@@ -243,17 +244,20 @@ def test_every_view_shows_the_numbers_of_the_table(name, chromium, finished):
 def test_every_seed_stands_beside_the_chosen_one(chromium, finished):
     chromium.open(finished.folder / "results/explore/lrp_rules.html", "#rule=gamma&layer=3&k=20&seed=1")
     tables = [tables_of(finished, "lrp_rules", 4, seed) for seed in (0, 1)]
-    row, found = 7, chromium.find("#strips").accessible_name
+    row = 7
     go_to(chromium, point=tables[0]["model"]["index"][row])
     found = chromium.find("#strips").accessible_name
     column = robustness.column("gamma", 3, 20)
-    deviations = []
-    for part, heading in (("reference", "Deterministic"), ("model", "HMC, 4 draws")):
+    rows = [list(map(float, re.findall(r"seed \d (\d\.\d{3})", row))) for row in found.split(". ")[1:]]
+    expected, deviations = [], []
+    for part in ("reference", "model"):
         zero, one = (table[part][column] for table in tables)
-        assert f"{heading}, this point: seed 0 {zero[row]:.3f}, seed 1 {one[row]:.3f}." in found
-        assert f"{heading}, mean of all points: seed 0 {zero.mean():.3f}, seed 1 {one.mean():.3f}." in found
-        deviations.append(f"{pd.concat([zero, one], axis=1).std(axis=1, ddof=1).mean():.3f} ({heading})")
-    assert " and ".join(deviations) in chromium.find("#spread").text
+        expected += [[zero[row], one[row]], [zero.mean(), one.mean()]]
+        deviations.append(pd.concat([zero, one], axis=1).std(axis=1, ddof=1).mean())
+    assert np.array(rows) == pytest.approx(np.array(expected), abs=6e-4)
+    shown = re.findall(r"(\d\.\d{3}) \((Deterministic|HMC, 4 draws)\)", chromium.find("#spread").text)
+    assert [heading for _, heading in shown] == ["Deterministic", "HMC, 4 draws"]
+    assert [float(number) for number, _ in shown] == pytest.approx(deviations, abs=6e-4)
     assert len(chromium.all("#strips circle.now")) == 4
     assert len(chromium.all("#strips circle")) == 8
     assert len(chromium.all("#scatter .elsewhere")) == 1
@@ -292,8 +296,9 @@ def test_a_click_on_a_dot_chooses_its_point(chromium, finished):
             place = [float(dot.get_dom_attribute(key)) for key in ("cx", "cy")]
             assert place == pytest.approx([44 + 278 * pair[0], 18 + 278 * (1 - pair[1])], abs=1e-6)
     for row in (11, 4):
-        chromium.run("arguments[0].scrollIntoView({block: 'center'})", dots[row])
-        ActionChains(chromium.driver).move_to_element(chromium.all("#marks circle")[row]).click().perform()
+        dot = chromium.find(f"#mark-{row}")
+        chromium.run("arguments[0].scrollIntoView({block: 'center'})", dot)
+        ActionChains(chromium.driver).move_to_element(dot).click().perform()
         assert chromium.find("#which").text.startswith(f"no. {table['model']['index'][row]}, ")
         assert chromium.find("#marks [aria-selected=true]").get_attribute("id") == f"mark-{row}"
 
