@@ -170,11 +170,11 @@ def figure_input(kind, name):
 
 
 def explored_models(name):
-    """What a page to explore shows, as wildcards: a model and its attack for each number of draws."""
+    """What a page to explore shows, as wildcards: a model and its attack for each number of draws and each seed."""
     page = config["explore"][name]
-    for training, draws in GRID.explored(page):
-        place = {key: page[key] for key in ("dataset", "network", "attack")}
-        yield {**place, "training": training, "seed": GRID.seeds[0], "draws": draws}
+    place = {key: page[key] for key in ("dataset", "network", "attack")}
+    for (training, draws), seed in itertools.product(GRID.explored(page), GRID.seeds):
+        yield {**place, "training": training, "seed": seed, "draws": draws}
 
 
 def explored_inputs(name):

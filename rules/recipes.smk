@@ -117,7 +117,7 @@ def report_recipe(wildcards):
 
 
 def explore_recipe(wildcards):
-    """A page to explore depends on its entry, on methods, layers and strength of what it shows, and on k."""
+    """A page to explore depends on its entry, on methods, layers, strength and seeds of what it shows, and on k."""
     page = config["explore"][wildcards.page]
     return recipe(
         "explore.py",
@@ -127,7 +127,7 @@ def explore_recipe(wildcards):
         methods={name: config["trainings"][name]["method"] for name in (page["reference"], page["training"])},
         layers=GRID.layers(page["network"]),
         epsilon=GRID.epsilon(page["attack"]),
-        seed=GRID.seeds[0],
+        seeds=GRID.seeds,
         first={"rule": config["claims"]["lrp"], "k": config["claims"]["top_k"]},
         top_k=sorted(config["robustness"]["top_k"]),
         pixels=config["robustness"]["pixels"],
@@ -141,6 +141,6 @@ def times_recipe(wildcards):
 
 
 def templates(page):
-    """The text of a page's template, and of the one that all pages share."""
-    files = (ROOT / f"workflow/report/{name}.html.j2" for name in ("page", page))
+    """The texts of a page's template, of its script if it has one, and of the template that all pages share."""
+    files = [file for name in ("page", page) for file in sorted((ROOT / "workflow/report").glob(f"{name}.*"))]
     return {file.name: file.read_text(encoding="utf-8") for file in files}

@@ -57,6 +57,6 @@ def noisy_posterior(network: nn.Sequential, draws: int, seed: int = 0, noise: fl
 
 
 def templates(page: str) -> dict[str, str]:
-    """The template of a page of the project, and the one that all pages share."""
-    files = (ROOT / f"workflow/report/{name}.html.j2" for name in ("page", page))
+    """The template of a page of the project, its script if it has one, and the template that all pages share."""
+    files = [file for name in ("page", page) for file in sorted((ROOT / "workflow/report").glob(f"{name}.*"))]
     return {file.name: file.read_text(encoding="utf-8") for file in files}

@@ -1,9 +1,10 @@
-"""A page on which a reader compares the explanations of two trainings, one test point at a time."""
+"""A page on which a reader compares the explanations of two trainings, one test point and one seed at a time."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,19 +18,45 @@ STEPS = 127
 
 
 @dataclass(frozen=True)
-class Model:
-    """What a training with a number of draws makes of N test points.
+class Seen:
+    """What a network with one seed makes of N test points.
 
     ``attacked`` are its attacked images [N, C, H, W], ``probabilities`` those of the classes [N, classes] before and after
     the attack, ``maps`` the heat maps [N, C, H, W] before and after it, by rule and layer.
     """
 
-    name: str
-    colour: str
-    draws: int
+    seed: int
     attacked: np.ndarray
     probabilities: tuple[np.ndarray, np.ndarray]
     maps: Mapping[tuple[str, int], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A training with a number of draws. Its seeds are gone through once, so they need not be in memory together."""
+
+    name: str
+    colour: str
+    draws: int
+    seeds: Iterable[Seen]
+
+
+class Pack:
+    """Arrays of bytes one after the other, compressed, since all of them are most of a page."""
+
+    def __init__(self) -> None:
+        self._length, self._parts, self._compressor = 0, [b""], zlib.compressobj(9)
+
+    def add(self, array: np.ndarray) -> int:
+        """Where the bytes of an array begin."""
+        begin = self._length
+        self._length += array.nbytes
+        self._parts.append(self._compressor.compress(np.ascontiguousarray(array).tobytes()))
+        return begin
+
+    def text(self) -> str:
+        """All that was added, as base64; nothing can be added any more."""
+        return base64.b64encode(b"".join([*self._parts, self._compressor.flush()])).decode()
 
 
 def spread(count: int, chosen: int | None) -> np.ndarray:
@@ -41,7 +68,7 @@ def render(
     templates: Mapping[str, str],
     about: Mapping[str, Any],
     points: Mapping[str, np.ndarray],
-    models: Sequence[Model],
+    models: Iterable[Model],
     chosen: np.ndarray,
     top_k: Sequence[float],
     pixels: str,
@@ -51,45 +78,63 @@ def render(
     Parameters
     ----------
     templates
-        The texts of the Jinja templates ``explore.html.j2`` and ``page.html.j2``.
+        The texts of the Jinja templates ``explore.html.j2``, ``explore.js`` and ``page.html.j2``.
     about
-        What the page says of itself: ``dataset``, ``network``, ``attack``, ``trainings``, ``seed``, the names of its
-        ``layers``, and ``first``, the ``rule`` and ``k`` to begin with.
+        What the page says of itself: ``dataset``, ``network``, ``attack``, ``trainings``, the names of its ``layers``, and
+        ``first``, the ``rule`` and ``k`` to begin with.
     points
         ``x`` [N, C, H, W] in [0, 1], ``y`` and ``index`` [N] of all test points.
     models
-        The reference first, then the other training with each number of draws.
+        The reference first, then the other training with each number of draws; all with the same seeds in the same order.
     chosen
         Indices of the points that are shown.
     top_k, pixels
-        The values of k in percent, and which pixels those are; see :data:`resilience.robustness.PIXELS`.
+        The values of k in percent, ascending, and which pixels those are; see :data:`resilience.robustness.PIXELS`.
+
+    Raises
+    ------
+    ValueError
+        If a model has other seeds than the reference: one seed's maps would stand beside another's.
     """
-    reference, *others = models
+    pack = Pack()
+    images = pack.add(bytes_of(points["x"][chosen]))
+    reference, *others = (view(model, chosen, top_k, pixels, pack) for model in models)
+    seeds = [seen["seed"] for seen in reference["seeds"]]
+    for other in others:
+        if (found := [seen["seed"] for seen in other["seeds"]]) != seeds:
+            raise ValueError(f"{other['name']}, {other['draws']} draws: has the seeds {found}, the reference {seeds}")
     content = {
         "shape": points["x"].shape[1:],
         "topK": list(top_k),
+        "seeds": seeds,
         "points": [
             {"index": int(index), "label": int(label)}
             for index, label in zip(points["index"][chosen], points["y"][chosen], strict=True)
         ],
-        "images": bytes_of(points["x"][chosen]),
-        "reference": view(reference, chosen, top_k, pixels),
-        "models": [view(model, chosen, top_k, pixels) for model in others],
+        "images": images,
+        "reference": reference,
+        "models": others,
     }
-    return pages.fill(templates, "explore.html.j2", about=about, content=content, steps=STEPS)
+    return pages.fill(templates, "explore.html.j2", about=about, content=content, arrays=pack.text(), steps=STEPS)
 
 
-def view(model: Model, chosen: np.ndarray, top_k: Sequence[float], pixels: str) -> dict[str, Any]:
-    """What the page holds of one model, in the types that JSON has; arrays as base64."""
-    before, after = (probabilities[chosen] for probabilities in model.probabilities)
+def view(model: Model, chosen: np.ndarray, top_k: Sequence[float], pixels: str, pack: Pack) -> dict[str, Any]:
+    """What the page holds of one model, in the types that JSON has; arrays as where they begin in ``pack``."""
+    seeds = [view_of_seed(seen, chosen, top_k, pixels, pack) for seen in model.seeds]
+    return {"name": model.name, "colour": model.colour, "draws": model.draws, "seeds": seeds}
+
+
+def view_of_seed(seen: Seen, chosen: np.ndarray, top_k: Sequence[float], pixels: str, pack: Pack) -> dict[str, Any]:
+    """What the page holds of one model with one seed."""
+    before, after = (probabilities[chosen] for probabilities in seen.probabilities)
     maps: dict[str, dict[str, Any]] = {}
-    for (rule, layer), pair in model.maps.items():
-        maps.setdefault(rule, {})[str(layer)] = heat_maps((pair[0][chosen], pair[1][chosen]), top_k, pixels)
+    for (rule, layer), pair in seen.maps.items():
+        found = heat_maps((pair[0][chosen], pair[1][chosen]), top_k, pixels)
+        packed = {key: [pack.add(array) for array in found[key]] for key in ("maps", "tops")}
+        maps.setdefault(rule, {})[str(layer)] = found | packed
     return {
-        "name": model.name,
-        "colour": model.colour,
-        "draws": model.draws,
-        "attacked": bytes_of(model.attacked[chosen]),
+        "seed": seen.seed,
+        "attacked": pack.add(bytes_of(seen.attacked[chosen])),
         "predictions": [
             {"class": part.argmax(1).tolist(), "probability": part.max(1).round(4).tolist()} for part in (before, after)
         ],
@@ -99,32 +144,24 @@ def view(model: Model, chosen: np.ndarray, top_k: Sequence[float], pixels: str) 
 
 
 def heat_maps(pair: tuple[np.ndarray, np.ndarray], top_k: Sequence[float], pixels: str) -> dict[str, Any]:
-    """Heat maps [N, C, H, W] before and after an attack, in 8 bits, and which pixels are their top k, in one bit each.
+    """Heat maps [N, C, H, W] before and after an attack, in 8 bits, and which pixels are their top k.
 
-    The relevance of a pixel is the sum over its channels, in steps of a 127th of the largest one of either map. The top k
-    are those of the float maps, channel by channel, so that counting them gives
+    ``maps`` [N, H, W] are the sums over channels, in steps of a 127th of the largest one of either map. ``tops``
+    [N, C, H, W] say of each pixel, channel by channel, to how many of the top k of the float maps it belongs; a pixel that
+    belongs to those of one k belongs to those of every larger one. Counting them gives
     :func:`resilience.robustness.lrp_robustness`.
     """
     totals = [part.sum(1) for part in pair]
     largest = np.maximum(*(np.abs(total).max((1, 2)) for total in totals))
     scale = np.where(largest > 0, largest, 1)[:, None, None]
     return {
-        "maps": [_text(np.rint(STEPS * (total / scale)).astype(np.int8)) for total in totals],
+        "maps": [np.rint(STEPS * (total / scale)).astype(np.int8) for total in totals],
         "largest": [float(f"{value:.3g}") for value in largest],
         "relevant": (pair[0].reshape(len(pair[0]), -1) != 0).sum(1).tolist(),
-        "top": {f"{percent:g}": [bits_of(PIXELS[pixels](part, percent)) for part in pair] for percent in top_k},
+        "tops": [sum(PIXELS[pixels](part, percent).astype(np.uint8) for percent in top_k) for part in pair],
     }
 
 
-def bytes_of(images: np.ndarray) -> str:
-    """Images in [0, 1] with 256 shades."""
-    return _text(np.rint(255 * images).astype(np.uint8))
-
-
-def bits_of(mask: np.ndarray) -> str:
-    """A mask [N, …] with one bit for each entry; every point begins with a new byte."""
-    return _text(np.packbits(mask.reshape(len(mask), -1), axis=1))
-
-
-def _text(array: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+def bytes_of(images: np.ndarray) -> np.ndarray:
+    """Images in [0, 1] with 256 shades, uint8."""
+    return np.rint(255 * images).astype(np.uint8)

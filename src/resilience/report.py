@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import math
+import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +15,9 @@ from resilience.claims import summarise
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: A number that stands by itself in a sentence, with its percent sign, but no part of a name such as fc2.
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?%?(?!\w)")
 
 
 def render(
@@ -46,17 +52,86 @@ def render(
         The config as text.
     """
     pictures = [{**figure, "data": base64.b64encode(Path(figure["path"]).read_bytes()).decode()} for figure in figures]
-    warnings = [(model, sentence) for model, fit in fits.items() for sentence in fit["warnings"]]
     return pages.fill(
         templates,
         "report.html.j2",
         claims=summarise(claims),
         rows=claims.to_dict("records"),
-        outcomes=outcomes.to_dict("records"),
+        outcomes=[{**row, "beside_noise": beside_noise(row)} for row in outcomes.to_dict("records")],
         figures=pictures,
         fits=fits,
-        warnings=warnings,
+        warnings=gather({model: fit["warnings"] for model, fit in fits.items()}),
         rules=rules,
         flow=flow.draw(arrows),
         settings=settings,
     )
+
+
+def beside_noise(outcome: Mapping[str, Any]) -> str:
+    """What an attack leaves of the explanation, beside noise of its epsilon: less, more or as much; empty where unknown.
+
+    Parameters
+    ----------
+    outcome
+        A row of :func:`resilience.outcomes.outcomes`.
+    """
+    left, under_noise = outcome["lrp_robustness"], outcome["lrp_robustness_noise"]
+    if math.isnan(left) or math.isnan(under_noise):
+        return ""
+    return "as much" if left == under_noise else "more" if left > under_noise else "less"
+
+
+def gather(warnings: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """Equal warnings of the seeds of a training as one, numbers that differ between them as a range.
+
+    Parameters
+    ----------
+    warnings
+        By model, ``{dataset}/{network}/{training}/seed{s}``, sentences about it.
+
+    Returns
+    -------
+    list of dict
+        ``training``, the model without its seed; ``seeds``, which ones; ``sentence``.
+    """
+    all_seeds: dict[str, list[int]] = defaultdict(list)
+    alike: dict[tuple[str, str, int], list[tuple[int, str]]] = defaultdict(list)
+    for model, sentences in warnings.items():
+        training, _, seed = model.rpartition("/seed")
+        all_seeds[training].append(int(seed))
+        # What a model says twice, but for its numbers, is about two things.
+        times: dict[str, int] = defaultdict(int)
+        for sentence in sentences:
+            pattern = NUMBER.sub("0", sentence)
+            alike[training, pattern, times[pattern]].append((int(seed), sentence))
+            times[pattern] += 1
+    return [
+        {
+            "training": training,
+            "seeds": _seeds([seed for seed, _ in found], all_seeds[training]),
+            "sentence": _with_ranges([sentence for _, sentence in found]),
+        }
+        for (training, *_), found in alike.items()
+    ]
+
+
+def _with_ranges(sentences: Sequence[str]) -> str:
+    """Sentences that differ in numbers alone as one."""
+    numbers = zip(*(NUMBER.findall(sentence) for sentence in sentences), strict=True)
+    ordered = (sorted(set(found), key=lambda number: float(number.rstrip("%"))) for found in numbers)
+    ranges = iter(found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}" for found in ordered)
+    return NUMBER.sub(lambda _: next(ranges), sentences[0])
+
+
+def _seeds(found: list[int], known: list[int]) -> str:
+    """Some of the seeds of a training, runs of them in short."""
+    if len(found) == len(known):
+        return {1: f"seed {found[0]}", 2: "both seeds"}.get(len(found), f"all {len(found)} seeds")
+    runs: list[list[int]] = []
+    for seed in sorted(found):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    parts = (f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+    return f"{'seeds' if len(found) > 1 else 'seed'} {', '.join(parts)} ({len(found)} of {len(known)})"

@@ -3,6 +3,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,13 +17,12 @@ from resilience.grid import Grid
 from tests.conftest import ROOT, templates
 from tests.library.test_config import SCHEMA
 
-RULES, LAYERS, TOP_K = ("epsilon", "gamma"), (1, 3), (10, 25)
+RULES, LAYERS, TOP_K = ("epsilon", "gamma"), (1, 3), (10, 25, 40)
 ABOUT = {
     "dataset": "digits",
     "network": "fc2",
     "attack": "pgd ε = 0.1",
     "trainings": "Deterministic and HMC",
-    "seed": 0,
     "layers": {"1": "layer 1", "3": "layer 3 (output)"},
     "first": {"rule": "epsilon", "k": 25},
 }
@@ -34,17 +36,23 @@ def heat_maps(*shape: int) -> np.ndarray:
     return relevance.round(2).astype(np.float32)
 
 
-def model(name: str, draws: int, shape: tuple[int, ...], rules=RULES, layers=LAYERS) -> explore.Model:
+def seen(seed: int, shape: tuple[int, ...], rules=RULES, layers=LAYERS) -> explore.Seen:
     probabilities = tuple(GENERATOR.dirichlet(np.ones(10), shape[0]).astype(np.float32) for _ in range(2))
     maps = {(rule, layer): (heat_maps(*shape), heat_maps(*shape)) for rule in rules for layer in layers}
-    return explore.Model(name, "#0072b2", draws, GENERATOR.random(shape, dtype=np.float32), probabilities, maps)
+    return explore.Seen(seed, GENERATOR.random(shape, dtype=np.float32), probabilities, maps)
 
 
-def example(shape=(20, 1, 8, 8), name: str = "HMC") -> tuple[dict[str, np.ndarray], list[explore.Model]]:
+def model(name: str, draws: int, shape: tuple[int, ...], rules=RULES, layers=LAYERS, seeds=(3, 5)) -> explore.Model:
+    return explore.Model(name, "#0072b2", draws, [seen(seed, shape, rules, layers) for seed in seeds])
+
+
+def example(
+    shape=(20, 1, 8, 8), name: str = "HMC", seeds: Sequence[int] = (3, 5)
+) -> tuple[dict[str, np.ndarray], list[explore.Model]]:
     """Points, and a reference beside a training that only its most draws have both rules of."""
     points = {"x": GENERATOR.random(shape), "y": np.arange(shape[0]) % 10, "index": 100 + np.arange(shape[0])}
     rules = [RULES, RULES[:1], RULES]
-    return points, [model(*one, shape, each) for one, each in zip([(name, 1), (name, 5), (name, 50)], rules, strict=True)]
+    return points, [model(name, draws, shape, each, seeds=seeds) for draws, each in zip([1, 5, 50], rules, strict=True)]
 
 
 def page(points, models, chosen=None, pixels="absolute", about=ABOUT) -> str:
@@ -53,67 +61,118 @@ def page(points, models, chosen=None, pixels="absolute", about=ABOUT) -> str:
 
 
 def data(html: str) -> dict:
-    """What a page holds for its script."""
+    """What a page holds for its script, but for the arrays."""
     return json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', html, flags=re.DOTALL)[1])["content"]
 
 
-def unpacked(text: str, dtype: type, *shape: int) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
+def arrays(html: str) -> bytes:
+    """All arrays of a page, one after the other."""
+    return zlib.decompress(base64.b64decode(re.search(r'id="arrays">(.*?)</script>', html, flags=re.DOTALL)[1]))
+
+
+def unpacked(html: str, begin: int, dtype: type, *shape: int) -> np.ndarray:
+    return np.frombuffer(arrays(html), dtype, int(np.prod(shape)), begin).reshape(shape)
 
 
 @pytest.mark.parametrize("pixels", robustness.PIXELS)
 @pytest.mark.parametrize("shape", [(20, 1, 8, 8), (6, 3, 5, 7)], ids=["grey", "colour"])
-def test_the_share_that_survives_is_exactly_that_of_the_table(shape, pixels):
+def test_the_share_that_survives_is_exactly_that_of_the_table_under_every_seed(shape, pixels):
     points, models = example(shape)
-    held = data(page(points, models, pixels=pixels))
-    entries = np.prod(shape[1:])
+    html = page(points, models, pixels=pixels)
+    held, compared = data(html), 0
     for of_page, of_model in zip([held["reference"], *held["models"]], models, strict=True):
-        for (rule, layer), (clean, attacked) in of_model.maps.items():
-            for percent in TOP_K:
-                top = of_page["maps"][rule][str(layer)]["top"][str(percent)]
-                bits = [unpacked(text, np.uint8, shape[0], -1) for text in top]
-                before, after = (np.unpackbits(part, axis=1)[:, :entries].astype(bool) for part in bits)
-                expected = robustness.lrp_robustness(clean, attacked, percent, pixels)
-                assert np.array_equal((before & after).sum(1) / before.sum(1), expected)
+        for of_seed, expected in zip(of_page["seeds"], of_model.seeds, strict=True):
+            assert of_seed["seed"] == expected.seed
+            for (rule, layer), (clean, attacked) in expected.maps.items():
+                tops = of_seed["maps"][rule][str(layer)]["tops"]
+                belongs = [unpacked(html, begin, np.uint8, *shape) for begin in tops]
+                for place, percent in enumerate(TOP_K):
+                    before, after = (part >= len(TOP_K) - place for part in belongs)
+                    shared = (before & after).sum((1, 2, 3)) / before.sum((1, 2, 3))
+                    assert np.array_equal(shared, robustness.lrp_robustness(clean, attacked, percent, pixels))
+                    compared += 1
+    assert compared == 2 * 3 * 2 * (2 + 1 + 2)
 
 
-def test_what_is_drawn_is_the_relevance_to_a_127th_of_the_largest():
+def test_what_is_drawn_is_the_relevance_to_a_127th_of_the_largest_under_every_seed():
     points, models = example((6, 3, 5, 7))
-    held = data(page(points, models))["reference"]["maps"]["gamma"]["3"]
-    drawn = [unpacked(text, np.int8, 6, 5, 7) for text in held["maps"]]
-    totals = [part.sum(1) for part in models[0].maps["gamma", 3]]
-    largest = np.array(held["largest"])
-    assert largest == pytest.approx(np.abs(totals).max((0, 2, 3)), rel=5e-3)
-    for steps, total in zip(drawn, totals, strict=True):
-        assert np.abs(steps / 127 - total / np.abs(totals).max((0, 2, 3))[:, None, None]).max() <= 0.501 / 127
+    html = page(points, models)
+    for of_seed, expected in zip(data(html)["reference"]["seeds"], models[0].seeds, strict=True):
+        held = of_seed["maps"]["gamma"]["3"]
+        drawn = [unpacked(html, begin, np.int8, 6, 5, 7) for begin in held["maps"]]
+        totals = [part.sum(1) for part in expected.maps["gamma", 3]]
+        largest = np.abs(totals).max((0, 2, 3))
+        assert held["largest"] == pytest.approx(largest, rel=5e-3)
+        for steps, total in zip(drawn, totals, strict=True):
+            assert np.abs(steps / 127 - total / largest[:, None, None]).max() <= 0.501 / 127
 
 
 def test_a_map_without_relevance_is_blank():
     blank = np.zeros((2, 1, 4, 4), dtype=np.float32)
     held = explore.heat_maps((blank, blank), TOP_K, "absolute")
-    assert not unpacked(held["maps"][0], np.int8, 2, 4, 4).any()
+    assert not np.any(held["maps"])
     assert (held["largest"], held["relevant"]) == ([0, 0], [0, 0])
+
+
+def test_a_model_with_other_seeds_is_refused():
+    points, (reference, *others) = example()
+    strange = model("SVI", 5, (20, 1, 8, 8), seeds=(5, 3))
+    with pytest.raises(ValueError, match=re.escape("SVI, 5 draws: has the seeds [5, 3], the reference [3, 5]")):
+        page(points, [reference, *others, strange])
+
+
+def test_the_same_maps_give_the_same_page():
+    points, models = example()
+    assert page(points, models) == page(points, models)
+
+
+def test_seeds_are_gone_through_one_at_a_time():
+    alive, most = [0], [0]
+
+    class Watched(explore.Seen):
+        def __del__(self):
+            alive[0] -= 1
+
+    def watched():
+        for seed in range(4):
+            alive[0] += 1
+            most[0] = max(most[0], alive[0])
+            yield Watched(**vars(seen(seed, (5, 1, 4, 4))))
+
+    points = {"x": np.zeros((5, 1, 4, 4)), "y": np.arange(5), "index": np.arange(5)}
+    html = page(points, [explore.Model(name, "#000", 1, watched()) for name in ("Deterministic", "SVI")])
+    assert data(html)["seeds"] == [0, 1, 2, 3]
+    assert most[0] <= 2
 
 
 def test_images_are_kept_to_256_shades():
     points, models = example()
-    shown = unpacked(data(page(points, models))["images"], np.uint8, 20, 1, 8, 8)
-    assert np.abs(shown / 255 - points["x"]).max() <= 0.5 / 255 + 1e-9
+    html = page(points, models)
+    held = data(html)
+    attacked = [
+        (of_seed["attacked"], expected.attacked)
+        for of_seed, expected in zip(held["reference"]["seeds"], models[0].seeds, strict=True)
+    ]
+    for begin, expected in [(held["images"], points["x"]), *attacked]:
+        shown = unpacked(html, begin, np.uint8, 20, 1, 8, 8)
+        assert np.abs(shown / 255 - expected).max() <= 0.5 / 255 + 1e-6
 
 
 def test_predictions_are_those_of_the_model():
     points, models = example()
-    held = data(page(points, models))["models"][1]
-    before, after = models[2].probabilities
-    assert [part["class"] for part in held["predictions"]] == [before.argmax(1).tolist(), after.argmax(1).tolist()]
-    assert held["softmaxRobustness"] == pytest.approx(robustness.softmax_robustness(before, after), abs=1e-4)
+    held = data(page(points, models))["models"][1]["seeds"]
+    for of_seed, expected in zip(held, models[2].seeds, strict=True):
+        before, after = expected.probabilities
+        assert [part["class"] for part in of_seed["predictions"]] == [before.argmax(1).tolist(), after.argmax(1).tolist()]
+        assert of_seed["softmaxRobustness"] == pytest.approx(robustness.softmax_robustness(before, after), abs=1e-4)
 
 
 def test_fewer_points_are_spread_over_all_classes():
     points, models = example()
-    held = data(page(points, models, chosen=5))
-    assert [of["index"] for of in held["points"]] == [100, 104, 108, 112, 116]
-    assert len(base64.b64decode(held["images"])) == 5 * 64
+    html = page(points, models, chosen=5)
+    assert [of["index"] for of in data(html)["points"]] == [100, 104, 108, 112, 116]
+    of_maps = 2 * (1 + 1) * 2 * (2 + 1 + 2)
+    assert len(arrays(html)) == 5 * 64 * (1 + 2 * (3 + of_maps))
     assert list(explore.spread(20, 20)) == list(explore.spread(20, None)) == list(range(20))
 
 
@@ -124,26 +183,41 @@ def test_names_are_text_and_never_code():
     assert data(html)["reference"]["name"] == "</script><script>alert(1)</script>"
 
 
-def test_the_page_of_the_default_config_is_small_enough_to_mail():
+def incompressible(model: explore.Model) -> explore.Model:
+    """The same with maps of which no value says anything about another."""
+    return replace(
+        model,
+        seeds=[
+            replace(
+                of_seed,
+                maps={
+                    key: tuple(GENERATOR.uniform(-1, 1, part.shape).astype(np.float32) for part in pair)
+                    for key, pair in of_seed.maps.items()
+                },
+            )
+            for of_seed in model.seeds
+        ],
+    )
+
+
+def test_the_page_of_the_default_config_is_small_enough_to_mail_whatever_the_maps():
     config = check(yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8")), SCHEMA)
     grid, settings = Grid(config), config["explore"]["hmc"]
-    place, count = (settings["dataset"], settings["network"]), config["datasets"][settings["dataset"]]["test_points"]
-    points, _ = example((count, 1, 8, 8))
-    models = [
-        model(
-            training, draws, (count, 1, 8, 8), grid.rules(*place, training, settings["attack"], draws), grid.layers(place[1])
-        )
-        for training, draws in grid.explored(settings)
-    ]
-    assert [len(each.maps) for each in models] == [9, 3, 3, 9]
-    assert 0.2e6 < len(page(points, models, chosen=settings["points"])) < 2e6
+    place, shape = (settings["dataset"], settings["network"]), (settings["points"], 1, 8, 8)
+    points, _ = example(shape)
+    models = []
+    for training, draws in grid.explored(settings):
+        rules = grid.rules(*place, training, settings["attack"], draws)
+        models.append(incompressible(model(training, draws, shape, rules, grid.layers(place[1]), grid.seeds)))
+    assert [[len(of_seed.maps) for of_seed in each.seeds] for each in models] == [[maps] * 8 for maps in (9, 3, 3, 9)]
+    assert 4e6 < len(page(points, models)) < 5.2e6
 
 
 def test_colours_are_those_of_the_figures():
     from matplotlib import colormaps
     from matplotlib.colors import to_rgb
 
-    named = re.search(r"const ANCHORS = \[(.*?)\]", templates("explore")["explore.html.j2"])[1]
+    named = re.search(r"const ANCHORS = \[(.*?)\]", templates("explore")["explore.js"])[1]
     anchors = [to_rgb(f"#{colour}") for colour in re.findall(r"\w{6}", named)]
     drawn = colormaps["RdBu_r"](np.linspace(0, 1, len(anchors)))[:, :3]
     assert np.abs(drawn - anchors).max() < 0.0125

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 
 from resilience import claims, comparisons, outcomes, report
@@ -72,7 +73,56 @@ def test_page_holds_verdicts_figures_networks_and_settings(table, tmp_path):
 
 
 def test_page_warns_of_poor_chains(table, tmp_path):
-    assert "digits/fc2/hmc/seed0: a chain accepts 40% of its proposals" in page(table, tmp_path).text
+    assert "digits/fc2/hmc, seed 0: a chain accepts 40% of its proposals" in page(table, tmp_path).text
+
+
+def test_equal_warnings_of_seeds_stand_once_and_numbers_become_a_range():
+    disagree = "split R-hat of the predictions is {} (95 % quantile): the chains disagree"
+    accepts = "a chain accepts {} of its proposals; a smaller step_size would raise that"
+    warnings = {f"digits/fc2/nuts/seed{seed}": [disagree.format(f"{1.2 + seed / 10:.2f}")] for seed in range(8)}
+    warnings |= {f"digits/fc2/hmc/seed{seed}": [] for seed in range(8)}
+    for seed, share in zip((0, 2, 3, 4, 7), ("9%", "38%", "40%", "38%", "12%"), strict=True):
+        warnings[f"digits/fc2/hmc/seed{seed}"] = [accepts.format(share)]
+    warnings["digits/fc2/hmc/seed7"].append(disagree.format("1.50"))
+    assert [" | ".join(found.values()) for found in report.gather(warnings)] == [
+        f"digits/fc2/nuts | all 8 seeds | {disagree.format('1.20 to 1.90')}",
+        f"digits/fc2/hmc | seeds 0, 2 to 4, 7 (5 of 8) | {accepts.format('9% to 40%')}",
+        f"digits/fc2/hmc | seed 7 (1 of 8) | {disagree.format('1.50')}",
+    ]
+
+
+def test_warnings_about_two_things_stay_two_and_numbers_in_names_are_names():
+    own = {f"own/fc2/mine/seed{seed}": ["layer 1 of fc2 is dead", "layer 3 of fc2 is dead"] for seed in (0, 1)}
+    other = {"own/conv/mine/seed0": ["fc1 is dead"], "own/conv/mine/seed1": ["fc2 is dead"]}
+    assert [" | ".join(found.values()) for found in report.gather(own | other)] == [
+        "own/fc2/mine | both seeds | layer 1 of fc2 is dead",
+        "own/fc2/mine | both seeds | layer 3 of fc2 is dead",
+        "own/conv/mine | seed 0 (1 of 2) | fc1 is dead",
+        "own/conv/mine | seed 1 (1 of 2) | fc2 is dead",
+    ]
+
+
+def test_an_attack_that_leaves_more_than_noise_does_is_marked_in_words():
+    nan = float("nan")
+    values = [(0.5, 0.4), (0.3, 0.4), (0.4, 0.4), (0.4, nan), (nan, 0.4)]
+    rows = [{"lrp_robustness": left, "lrp_robustness_noise": noise} for left, noise in values]
+    assert list(map(report.beside_noise, rows)) == ["more", "less", "as much", "", ""]
+
+
+@pytest.mark.parametrize(("by", "counted"), [(0.2, "output: 5; less: 0"), (-0.2, "output: 0; less: 5")])
+def test_the_page_counts_rows_that_keep_more_than_under_noise(by, counted, table, tmp_path):
+    tables = robustness_tables(0.1).assign(mean_change=0.0625, zero_gradient=0.0)
+    column = "lrp_epsilon_layer3_top20"
+    noisy = tables.assign(attack="noise", **{column: tables[column] - by})
+    attacked = outcomes.outcomes(
+        pd.concat([tables, noisy]), {"fc2": (1, 3)}, "epsilon", 20, {"pgd": "noise", "noise": "noise"}
+    )
+    reader, settings = Reader(), tables.groupby(["training", "draws"]).ngroups
+    reader.feed(report.render(templates("report"), table, attacked, [], {}, RULES, [("train", "claims")], "seeds: [0]"))
+    assert settings == 5
+    assert counted in " ".join(reader.text.split())
+    assert reader.text.count("more ▲") == 1 + (settings if by > 0 else 0)
+    assert reader.text.count("as much") == settings
 
 
 def test_page_needs_no_other_file(table, tmp_path):

@@ -292,8 +292,18 @@ def jobs() -> Iterator[Job]:
         "explore",
         {
             "points": points,
-            "attacked": [f"{model(training, 0)}/fgsm/n{draws(training)}/inputs.safetensors" for training in METHODS],
-            "maps": [path for training in METHODS for inputs in ("clean", "fgsm") for path in maps(training, 0, inputs)],
+            "attacked": [
+                f"{model(training, seed)}/fgsm/n{draws(training)}/inputs.safetensors"
+                for training in METHODS
+                for seed in (0, 1)
+            ],
+            "maps": [
+                path
+                for training in METHODS
+                for seed in (0, 1)
+                for inputs in ("clean", "fgsm")
+                for path in maps(training, seed, inputs)
+            ],
         },
         {"page": "results/explore/page.html"},
         settings={
@@ -303,7 +313,7 @@ def jobs() -> Iterator[Job]:
             "methods": METHODS,
             "layers": LAYERS,
             "epsilon": 0.1,
-            "seed": 0,
+            "seeds": [0, 1],
             "first": {"rule": "epsilon", "k": 20},
             "top_k": [20, 30],
             "pixels": "absolute",

@@ -46,9 +46,11 @@ class Browser:
         WebDriverWait(self.driver, 60).until(lambda _: self._shows(path))
 
     def _shows(self, path: Path) -> bool:
-        """Whether a file is loaded."""
-        here, state = self.run("return [location.href, document.readyState]")
-        return urldefrag(here).url == path.as_uri() and state == "complete"
+        """Whether a file is loaded, and says of nothing that it is still at work."""
+        here, state, busy = self.run(
+            "return [location.href, document.readyState, !!document.querySelector('[aria-busy=true]')]"
+        )
+        return urldefrag(here).url == path.as_uri() and state == "complete" and not busy
 
     def resize(self, size: tuple[int, int]) -> None:
         """Give the page itself a size, which may be narrower than any window."""

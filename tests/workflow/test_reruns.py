@@ -138,7 +138,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     ),
     "a new seed": (
         setting("seeds", [0, 1, 2]),
-        [r"/seed2/", *CLAIMS, *figures("fig02", "fig03", "fig04")],
+        [r"/seed2/", *CLAIMS, *figures("fig02", "fig03", "fig04"), *ALL_PAGES],
     ),
     "a new dataset": (new_dataset, [r"results/moons/", *CLAIMS]),
     "number of test points": (

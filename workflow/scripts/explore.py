@@ -6,6 +6,7 @@ fork_server.hand_over(start=False)
 
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from resilience import artifacts, explore, progress
@@ -22,27 +23,31 @@ points = artifacts.read_tensors(snakemake.input.points, ["x", "y", "index"])
 attacked, explained = {}, defaultdict(list)
 for path in snakemake.input.attacked:
     about = artifacts.read_about(path)
-    attacked[about["training"], int(about["draws"])] = artifacts.read_tensors(path, ["x"])["x"]
+    attacked[about["training"], int(about["draws"]), int(about["seed"])] = path
 for path in snakemake.input.maps:
     about = artifacts.read_about(path)
-    explained[about["training"], int(about["draws"]), about["inputs"]].append(path)
+    explained[about["training"], int(about["draws"]), int(about["seed"]), about["inputs"]].append(path)
 
-style = Style(settings["methods"])
-models = []
-for training, draws in settings["models"]:
-    (clean, before), (after_attack, after) = (
-        artifacts.read_explanations(explained[training, draws, inputs]) for inputs in ("clean", entry["attack"])
-    )
-    models.append(
-        explore.Model(
-            style.name(training),
-            style.colour(training),
-            draws,
-            attacked[training, draws],
+
+def seen(training: str, draws: int) -> Iterator[explore.Seen]:
+    """What a model makes of the points, one seed after the other: all of them at once could be gigabytes."""
+    for seed in settings["seeds"]:
+        (clean, before), (after_attack, after) = (
+            artifacts.read_explanations(explained[training, draws, seed, inputs]) for inputs in ("clean", entry["attack"])
+        )
+        yield explore.Seen(
+            seed,
+            artifacts.read_tensors(attacked[training, draws, seed], ["x"])["x"],
             (next(iter(before.values())), next(iter(after.values()))),
             {key: (clean[key], after_attack[key]) for key in sorted(clean)},
         )
-    )
+
+
+style = Style(settings["methods"])
+models = [
+    explore.Model(style.name(training), style.colour(training), draws, seen(training, draws))
+    for training, draws in settings["models"]
+]
 trainings = [entry["reference"], entry["training"]]
 panel = Panel(entry["dataset"], entry["network"], entry["attack"], trainings, settings["layers"], settings["epsilon"])
 page = explore.render(
@@ -52,7 +57,6 @@ page = explore.render(
         "network": entry["network"],
         "attack": panel.attack_name,
         "trainings": " and ".join(map(style.name, trainings)),
-        "seed": settings["seed"],
         "layers": {str(layer): panel.layer_name(layer) for layer in panel.layers},
         "first": settings["first"],
     },
