@@ -47,7 +47,14 @@ def mnist(*, folder: Folder = "data", download: bool = True) -> Source:
 
 @entry(classes=10, side=28)
 def fashion_mnist(*, folder: Folder = "data", download: bool = True) -> Source:
-    """Fashion-MNIST: 60,000 + 10,000 pictures of clothes, 28 × 28 pixels, 10 classes."""
+    """Fashion-MNIST: 60,000 + 10,000 pictures of clothes, 28 × 28 pixels, 10 classes.
+
+    Parameters
+    ----------
+    folder
+        Where torchvision keeps its files: those of Fashion-MNIST lie in ``FashionMNIST/raw`` below it. ``~`` and ``$NAME``
+        are expanded.
+    """
     return _torchvision("FashionMNIST", folder, download)
 
 
