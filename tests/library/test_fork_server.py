@@ -178,7 +178,9 @@ def test_a_script_that_is_handed_over_early_runs_as_it_would_on_its_own(owner, t
 
 def test_a_script_is_handed_over_before_it_imports_anything(owner, tmp_path):
     path = tmp_path / "job.py"
-    path.write_text("import os; open('begun', 'a').write(f'{os.getpid()} ')\nprint(os.getpid())\n" + PRELUDE)
+    path.write_text(
+        "import os; open('begun', 'a').write(f'{os.getpid()} ')\nprint(os.getpid())\n" + PRELUDE, encoding="utf-8"
+    )
     done = run(through([sys.executable, str(path)]), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "begun").read_text().split() == done.stdout.split()
+    assert (tmp_path / "begun").read_text(encoding="utf-8").split() == done.stdout.split()

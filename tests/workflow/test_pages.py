@@ -402,7 +402,7 @@ def test_draws_that_a_rule_was_not_measured_with_cannot_be_chosen(chromium, tmp_
 
 
 def test_a_page_of_one_seed_says_that_nothing_is_known_of_others(chromium, tmp_path):
-    (tmp_path / "page.html").write_text(page(*example(seeds=[4])))
+    (tmp_path / "page.html").write_text(page(*example(seeds=[4])), encoding="utf-8")
     chromium.open(tmp_path / "page.html")
     assert chromium.complaints() == []
     assert values_of(chromium, "seed") == ["4"]
@@ -412,11 +412,11 @@ def test_a_page_of_one_seed_says_that_nothing_is_known_of_others(chromium, tmp_p
 
 def test_a_page_that_cannot_be_read_says_why(chromium, tmp_path):
     whole = page(*example())
-    (tmp_path / "damaged.html").write_text(re.sub(r'(id="arrays">.{200})[^<]*', r"\1", whole))
+    (tmp_path / "damaged.html").write_text(re.sub(r'(id="arrays">.{200})[^<]*', r"\1", whole), encoding="utf-8")
     chromium.open(tmp_path / "damaged.html")
     assert chromium.find("#missing").text.startswith("This page is damaged")
     (tmp_path / "old.html").write_text(
-        whole.replace("<script>", "<script>delete window.DecompressionStream;</script><script>")
+        whole.replace("<script>", "<script>delete window.DecompressionStream;</script><script>"), encoding="utf-8"
     )
     chromium.open(tmp_path / "old.html")
     assert chromium.find("#missing").text == "This browser is too old for this page, which needs one of 2023 or later."
