@@ -81,4 +81,8 @@ def growing_from(megabytes):
 def folders(results, variant):
     """The folders of results and logs; those of a variant lie in a folder of its own below."""
     place = Path(results, variant) if variant else Path(results)
-    return str(place), str(Path("logs", *place.parts[1:]))
+    logs = Path("logs", *place.parts[1:])
+    for folder in (place, logs):
+        if in_the_way := running.what_is_no_folder(folder):
+            refuse(f"results: {results!r} needs a folder {folder}, and {in_the_way} is none; name another, or move it away")
+    return str(place), str(logs)

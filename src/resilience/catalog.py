@@ -23,6 +23,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 LIBRARY = Path(__file__).parent
 
+#: What claims may compare a training with.
+ROLES = ("deterministic", "adversarial", "control", "bayesian")
+
 
 class FunctionError(ValueError):
     """A function of the user's own that cannot be used. The message says where it is looked for and what it lacks."""
@@ -193,13 +196,15 @@ def functions(section: str) -> dict[str, Function]:
 def _own_function(section: str, name: str, folder: Path) -> Function:
     """What a file of the user's own, as seen from a folder, says of a function."""
     file, _, attribute = name.rpartition(":")
-    if not (folder / file).is_file():
-        raise FunctionError(f"there is no file {file}")
     try:
+        if not (folder / file).is_file():
+            raise FileNotFoundError
         source = (folder / file).read_text()
         known, hidden = _described(source, file), _hidden_imports(source)
-    except (SyntaxError, ValueError) as error:
-        raise FunctionError(f"{file} cannot be read ({error})") from error
+    except FileNotFoundError:
+        raise FunctionError(f"there is no file {file}") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FunctionError(f"{file} cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if hidden:
         raise FunctionError(f"{file} imports the library in line {hidden[0]}, inside of a function; import it at the head")
     if attribute not in known:
@@ -231,6 +236,26 @@ def _refuse_what_does_not_fit(found: Function, section: Section, name: str) -> N
         raise FunctionError(f"{name} cannot be derived: it gets a network, not what was attacked before")
     if section.trait and section.trait not in found.traits:
         raise FunctionError(f"{name} does not say its {section.trait}; write @entry({section.trait}=…)")
+    _refuse_what_says_nothing(found, name)
+
+
+def _refuse_what_says_nothing(found: Function, name: str) -> None:
+    """Refuse traits and defaults that a plan cannot read: names of no parameter, and what is computed."""
+    for trait in ("draws", "at_most", "shared_by", "side", "role"):
+        said = found.traits.get(trait)
+        if isinstance(said, str) and said not in found.parameters and not (trait == "role" and said in ROLES):
+            others = f", nor a role such as {' or '.join(ROLES)}" if trait == "role" else ""
+            raise FunctionError(f"{name} says @entry({trait}={said!r}), which is none of its settings{others}")
+    if "shared_by" in found.traits and "at_most" not in found.traits:
+        raise FunctionError(f"{name} says what shares its draws, and not how many there are; write @entry(at_most=…)")
+    layers = found.traits.get("layers", ())
+    if not isinstance(layers, tuple | list) or not all(isinstance(layer, int) for layer in layers):
+        raise FunctionError(f"{name} says @entry(layers={layers!r}); expected indices of layers, such as (1, 3)")
+    for key in found.parameters:
+        try:
+            default(found, key)
+        except ValueError:
+            raise FunctionError(f"{name}: the default of {key} is computed; write its value out") from None
 
 
 def _described(source: str, module: str) -> dict[str, Function]:

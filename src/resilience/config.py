@@ -73,10 +73,12 @@ def nearest(value: object, known: Iterable[str]) -> str:
 def _structure(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
     from jsonschema import Draft202012Validator
 
-    yield from _unusable(config, ())
+    if unusable := list(_unusable(config, ())):
+        yield from unusable
+        return
     errors = Draft202012Validator(schema).iter_errors(config)
-    for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
-        yield _sentence(error, ())
+    in_order = sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])
+    yield from dict.fromkeys(_sentence(error, ()) for error in in_order)
 
 
 def _unusable(value: Any, path: tuple[str, ...]) -> Iterator[str]:
@@ -118,8 +120,7 @@ def _entry(
         return
     own = {name: value for name, value in settings.items() if name not in shared or name == key}
     errors = list(Draft202012Validator(named.schema(key)).iter_errors(own))
-    for error in errors:
-        yield _sentence(error, path, also=shared)
+    yield from dict.fromkeys(_sentence(error, path, also=shared) for error in errors)
     if not errors:
         yield from _references(named, own, path, config)
 
@@ -137,14 +138,15 @@ def _references(named: Function, settings: dict[str, Any], path: tuple[str, ...]
         if (target := parameter.schema.get("name_in")) and value not in config[target]:
             yield f"{_place(path)}.{name}: {_shown(value)} is not one of the {target}; {nearest(value, config[target])}"
         if target := parameter.schema.get("entry_of"):
-            yield from _entry(target, value, (*path, name), config, set())
-            yield from _inner_paths(target, value, (*path, name))
+            yield from _inner_entry(target, value, (*path, name), config)
 
 
-def _inner_paths(section: str, settings: dict[str, Any], path: tuple[str, ...]) -> Iterator[str]:
-    """What reads a file of the user's own cannot stand inside another entry, whose job does not wait for that file."""
+def _inner_entry(section: str, settings: dict[str, Any], path: tuple[str, ...], config: dict[str, Any]) -> Iterator[str]:
+    """As of any entry; but what reads a file of the user's own cannot stand here, since the job does not wait for it."""
+    problems = list(_entry(section, settings, path, config, set()))
+    yield from problems
     key = SECTIONS[section].key
-    if _is_known(section, settings.get(key)) and paths(section, settings):
+    if not problems and paths(section, settings):
         yield f"{_place(path)}.{key}: {settings[key]} reads a file, and can only be an entry of its own"
 
 
@@ -204,8 +206,10 @@ def _sentence(error: Any, prefix: tuple[str, ...], also: Iterable[str] = ()) -> 
             unknown = [key for key in error.instance if key not in known]
             return "; ".join(f"{path}: the key {_shown(key)} is unknown; {nearest(key, known)}" for key in unknown)
         case "required":
-            missing = [key for key in error.validator_value if key not in error.instance]
-            return f"{path}: the key {missing[0]!r} is missing; add it"
+            first, *others = [repr(key) for key in error.validator_value if key not in error.instance]
+            if others:
+                return f"{path}: the keys {', '.join([first, *others[:-1]])} and {others[-1]} are missing; add them"
+            return f"{path}: the key {first} is missing; add it"
         case "type":
             return f"{path}: {value} must be of type {error.validator_value}{_hint(error.instance)}"
         case "enum":
@@ -246,7 +250,10 @@ def _place(path: Iterable[object]) -> str:
 
 def _shown(value: object) -> str:
     """A value as Python writes it, in one line of bearable length."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"  # which Python does not write, since that takes long
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 

@@ -224,9 +224,12 @@ class Grid:
     def _check_chains(self, training: str) -> None:
         function, settings = self.function("trainings", training), self.config["trainings"][training]
         if chains := function.traits.get("shared_by"):
-            draws, number = _value(function, settings, "draws"), _value(function, settings, chains)
+            bound = function.traits["at_most"]
+            draws, number = _value(function, settings, bound), _value(function, settings, chains)
             if draws % number:
-                raise GridError(f"trainings.{training}.draws: {draws} cannot be shared by {number} {chains}; use a multiple")
+                raise GridError(
+                    f"trainings.{training}.{bound}: {draws} cannot be shared by {number} {chains}; use a multiple"
+                )
 
     def _check_balance(self, dataset: str) -> None:
         settings, classes = self.config["datasets"][dataset], self.function("datasets", dataset).traits.get("classes", 1)

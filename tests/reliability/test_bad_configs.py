@@ -74,6 +74,26 @@ def test_the_default_config_is_not_refused():
     assert refusal(DEFAULT) == []
 
 
+#: Python does not write a number of so many digits, nor, in decimals, read it.
+HUGE = 10**5000
+
+
+@pytest.mark.parametrize("at", ["seeds", "seeds.0", "trainings.hmc.draws", "figures.fig02.panels.0.dataset", "results"])
+def test_a_number_of_thousands_of_digits_is_refused_by_its_key(at):
+    assert refusal(changed(at, HUGE)) == [
+        f"{at}: a number of thousands of digits is too large; numbers here are at most 1000000000"
+    ]
+    assert refusal(changed(at, -HUGE)) == refusal(changed(at, HUGE))
+
+
+def test_a_number_of_thousands_of_digits_on_the_command_line_stays_text():
+    config = {"seeds": [0]}
+    given = {"seeds": ["9" * 5000, "0x_", "0b_"]}
+    update_config(config, given)
+    config_files.retype(config, given)
+    assert config == given
+
+
 #: Config files that YAML reads without a word, and the lines that refuse them.
 TEXTS = {
     "a key twice": ("seeds: [0]\nseeds: [1]", "line 2: the key 'seeds' stands in line 1, too; keep one of them"),
@@ -283,6 +303,17 @@ RUNS = {
         {"reproduction": ["config/paper.yaml"]},
         [],
         "reproduction: ['config/paper.yaml'] must name a config file for each of paper and published",
+    ),
+    "a file in place of the folder of results": (
+        {"results": "README.md"},
+        [],
+        "results: 'README.md' needs a folder README.md, and README.md is none; name another, or move it away",
+    ),
+    "a file further up": (
+        {"results": "config/config.yaml/mine"},
+        [],
+        "results: 'config/config.yaml/mine' needs a folder config/config.yaml/mine, and config/config.yaml is none; "
+        "name another, or move it away",
     ),
     "as the catalog starts it": (
         {"seeds": []},
