@@ -73,6 +73,17 @@ def refuse(problem):
     sys.exit(f"The config cannot work.\n{problem}")
 
 
+def has_no_config():
+    """Whether no config was named, but for single values of the command line; a module that has one passes over defaults."""
+    return not (workflow.modifier.is_main_snakefile() and workflow.config_settings.configfiles)
+
+
+def default_config():
+    """The config of the folder that Snakemake runs in, or else the one that comes along with this workflow."""
+    here, own = Path("config/config.yaml"), ROOT / "config/config.yaml"
+    return here if here.is_file() else own
+
+
 def growing_from(megabytes):
     """The memory of a job, as much again with each attempt: a job that was killed for lack of it is tried with more."""
     return lambda wildcards, attempt: megabytes * attempt

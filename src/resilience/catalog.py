@@ -169,9 +169,11 @@ def paths(section: str, settings: dict[str, Any]) -> dict[str, str]:
 
 
 def value_in(section: str, settings: dict[str, Any], key: str) -> Any:
-    """The value that an entry, or else one that it holds, gives to a key; None if none does."""
-    entries = [settings, *(inner for _, inner in inner_entries(section, settings))]
-    return next((entry[key] for entry in entries if key in entry), None)
+    """The value that a key has in an entry, or else in one that it holds, be it the default; None if none has the key."""
+    for inner, entry in [(section, settings), *inner_entries(section, settings)]:
+        if key in (function := named(inner, entry)).parameters:
+            return entry.get(key, default(function, key))
+    return None
 
 
 def sources(section: str) -> list[Path]:

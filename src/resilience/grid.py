@@ -206,6 +206,7 @@ class Grid:
             seen.append(start)
         if len(seen) > 1:
             self._check_number_of_starts(training, seen[1])
+            self._check_prior(training, seen[1])
 
     def _check_number_of_starts(self, training: str, start: str) -> None:
         """Each chain starts from another draw of the training that it starts from, which must so have a last one."""
@@ -220,6 +221,16 @@ class Grid:
         there = _value(function, settings, number) if isinstance(number, str) else number
         if there < needed:
             raise GridError(f"{place}: {start} has {there} draws, and each of the {needed} {chains} needs one to start from")
+
+    def _check_prior(self, training: str, start: str) -> None:
+        """Chains start near the modes of their own posterior; weights that were found without a prior say nothing against it."""
+        for key in ("prior", "prior_scale"):
+            here, there = (value_in("trainings", self.config["trainings"][name], key) for name in (training, start))
+            if None not in (here, there) and here != there:
+                raise GridError(
+                    f"trainings.{training}.{key}: {here} is not that of {start}, {there}, whose weights it starts from; "
+                    "give both the same, or name another start"
+                )
 
     def _check_chains(self, training: str) -> None:
         function, settings = self.function("trainings", training), self.config["trainings"][training]

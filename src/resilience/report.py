@@ -20,6 +20,7 @@ def render(
     outcomes: pd.DataFrame,
     figures: Sequence[Mapping[str, str]],
     fits: Mapping[str, Mapping[str, Any]],
+    histories: Mapping[str, pd.DataFrame],
     rules: Mapping[str, str],
     arrows: Sequence[tuple[str, str]],
     settings: str,
@@ -38,6 +39,8 @@ def render(
         For each figure its ``name``, ``summary``, ``reading`` (how to read it) and ``path`` of the PNG.
     fits
         The contents of ``fit.json`` by model.
+    histories
+        The tables of ``history.csv`` by model.
     rules
         What each rule of the workflow does.
     arrows
@@ -55,8 +58,17 @@ def render(
         outcomes=outcomes.to_dict("records"),
         figures=pictures,
         fits=fits,
+        losses={model: first_and_last_loss(history) for model, history in histories.items()},
         warnings=warnings,
         rules=rules,
         flow=flow.draw(arrows),
         settings=settings,
     )
+
+
+def first_and_last_loss(history: pd.DataFrame) -> str:
+    """The loss in the first epoch and in the last, of an ensemble the mean over its members; empty for what has no epochs."""
+    if not {"epoch", "loss"} <= set(history):
+        return ""
+    losses = history.groupby("epoch")["loss"].mean()
+    return f"{losses.iloc[0]:.3g} → {losses.iloc[-1]:.3g}"

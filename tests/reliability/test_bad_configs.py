@@ -339,6 +339,17 @@ def test_a_run_ends_with_that_line_alone_and_without_a_job(name, project):
     assert not (project.folder / "logs").exists()
 
 
+PARTIAL = {"results": "results", "seeds": [0], "experiments": TINY["experiments"]}
+
+
+@pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
+def test_a_config_inherits_nothing_from_the_default(snakefile, project):
+    project.write_config(PARTIAL, "partial.yaml")
+    done = project.snakemake("-n", "--snakefile", snakefile, "--config", "seeds=[1]", config="partial.yaml", check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("config: the keys 'datasets', 'networks', 'trainings', 'attacks', 'lrp',")
+
+
 #: What Snakemake itself cannot load, before a line of this workflow is read.
 UNREADABLE = {
     "empty": (b"", "Config file must be given as JSON or YAML with keys at top level."),
