@@ -176,6 +176,13 @@ def value_in(section: str, settings: dict[str, Any], key: str) -> Any:
     return None
 
 
+def stored_draws(training: dict[str, Any]) -> int | None:
+    """How many draws the weights of a training have; None for a distribution, which has no last one."""
+    function = named("trainings", training)
+    number = function.traits.get("draws", function.traits.get("at_most"))
+    return int(training.get(number, default(function, number))) if isinstance(number, str) else number
+
+
 def sources(section: str) -> list[Path]:
     """The files with the functions of a section: one module, or those of a package."""
     module = SECTIONS[section].module

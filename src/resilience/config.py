@@ -33,7 +33,7 @@ class ConfigError(ValueError):
 
 
 def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """The config with defaults filled in, and ``2`` for ``2.0``.
+    """The config with defaults filled in, ``2`` for ``2.0``, and without the keys that are the user's own.
 
     Parameters
     ----------
@@ -47,6 +47,7 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     ConfigError
         If a key is unknown or missing, a value out of range, a name undefined, or the parts contradict each other.
     """
+    config = {key: value for key, value in config.items() if not is_ones_own(key)}
     problems = list(_structure(config, schema))
     if not problems:
         config = _whole_numbers(_with_defaults(config, schema))
@@ -59,6 +60,11 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def is_ones_own(key: object) -> bool:
+    """Whether a key at the top of a config is the user's own, such as ``x-base``: a place for anchors, which nothing reads."""
+    return isinstance(key, str) and key.startswith("x-")
 
 
 def nearest(value: object, known: Iterable[str]) -> str:
@@ -82,14 +88,17 @@ def _structure(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
 
 
 def _unusable(value: Any, path: tuple[str, ...]) -> Iterator[str]:
-    """Numbers that JSON, and so a recipe, has no word for, or that nothing here can be as large as."""
+    """Numbers that JSON, and so a recipe, has no word for, or that nothing here is as large as; names that are no text."""
     if isinstance(value, float) and not math.isfinite(value):
         yield f"{_place(path)}: {value!r} is not a finite number; expected one"
     elif isinstance(value, int | float) and abs(value) > LARGEST:
         yield f"{_place(path)}: {_shown(value)} is too large; numbers here are at most {LARGEST}"
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
-        yield from _unusable(item, (*path, str(key)))
+        if isinstance(value, dict) and not isinstance(key, str):
+            place = _place(path) or "config"
+            yield f"{place}: the name {_shown(key)} is no text{_written(key)}; expected letters, digits and _"
+        yield from _unusable(item, (*path, key if isinstance(key, str) else _shown(key)))
 
 
 def _entries(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
@@ -211,7 +220,8 @@ def _sentence(error: Any, prefix: tuple[str, ...], also: Iterable[str] = ()) -> 
                 return f"{path}: the keys {', '.join([first, *others[:-1]])} and {others[-1]} are missing; add them"
             return f"{path}: the key {first} is missing; add it"
         case "type":
-            return f"{path}: {value} must be of type {error.validator_value}{_hint(error.instance)}"
+            hint = _written(error.instance) if error.validator_value == "string" else _hint(error.instance)
+            return f"{path}: {value} must be of type {error.validator_value}{hint}"
         case "enum":
             return f"{path}: {value} is unknown; {nearest(error.instance, map(str, error.validator_value))}"
         case "minimum":
@@ -260,6 +270,12 @@ def _shown(value: object) -> str:
 def _hint(value: object) -> str:
     """How to write a number that YAML takes for text."""
     return f"; YAML reads it as text, write {float(value):g}" if isinstance(value, str) and EXPONENT.fullmatch(value) else ""
+
+
+def _written(value: object) -> str:
+    """What in YAML is no text although it looks like it."""
+    words = {"True": "yes, on and true", "False": "no, off and false", "None": "~, null and an empty value"}
+    return f", as YAML reads {words[str(value)]}; put a name in quotes" if value is None or isinstance(value, bool) else ""
 
 
 def _whole_numbers(value: Any) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from resilience.catalog import Function, default, inner_entries, named, paths, value_in
+from resilience.catalog import Function, default, inner_entries, named, paths, stored_draws, value_in
 
 CLEAN = "clean"
 #: The method of the attack that is every other one's control.
@@ -214,16 +214,14 @@ class Grid:
         if chains is None:
             return
         needed = _value(self.function("trainings", training), self.config["trainings"][training], chains)
-        function, settings = self.function("trainings", start), self.config["trainings"][start]
-        number = function.traits.get("draws", function.traits.get("at_most"))
-        if number is None:
+        there = stored_draws(self.config["trainings"][start])
+        if there is None:
             raise GridError(f"{place}: {start} is a distribution without a last draw; name a point estimate or an ensemble")
-        there = _value(function, settings, number) if isinstance(number, str) else number
         if there < needed:
             raise GridError(f"{place}: {start} has {there} draws, and each of the {needed} {chains} needs one to start from")
 
     def _check_prior(self, training: str, start: str) -> None:
-        """Chains start near the modes of their own posterior; weights that were found without a prior say nothing against it."""
+        """Chains start near modes of their own posterior; weights that were found without a prior do not contradict that."""
         for key in ("prior", "prior_scale"):
             here, there = (value_in("trainings", self.config["trainings"][name], key) for name in (training, start))
             if None not in (here, there) and here != there:

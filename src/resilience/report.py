@@ -67,7 +67,7 @@ def render(
 
 
 def first_and_last_loss(history: pd.DataFrame) -> str:
-    """The loss in the first epoch and in the last, of an ensemble the mean over its members; empty for what has no epochs."""
+    """The loss in the first epoch and in the last, for an ensemble their means over its members; empty without epochs."""
     if not {"epoch", "loss"} <= set(history):
         return ""
     losses = history.groupby("epoch")["loss"].mean()

@@ -74,6 +74,26 @@ def test_the_default_config_is_not_refused():
     assert refusal(DEFAULT) == []
 
 
+def test_a_key_of_ones_own_is_no_part_of_the_config():
+    own = {"x-base": {"epsilon": float("nan"), None: 10**400}, "x-": [1], "x-seeds": {"x-inner": {}}}
+    assert check(DEFAULT | own, SCHEMA) == check(DEFAULT, SCHEMA)
+    assert refusal(DEFAULT | {"x": 1}) == [
+        "config: the key 'x' is unknown; known: " + ", ".join(sorted(SCHEMA["properties"]))
+    ]
+    assert refusal(changed("claims.x-lrp", 1)) == ["claims: the key 'x-lrp' is unknown; did you mean lrp?"]
+
+
+def test_anchors_may_stand_under_a_key_of_ones_own(tmp_path):
+    text = (ROOT / "config/tutorial.yaml").read_text()
+    with_anchor = "x-adam: &adam {learning_rate: 0.01}\n" + text.replace(
+        "epochs: 30, learning_rate: 0.01", "<<: *adam, epochs: 30"
+    )
+    assert with_anchor.count("adam") == 3
+    (tmp_path / "own.yaml").write_text(with_anchor)
+    assert list(config_files.problems(tmp_path / "own.yaml")) == []
+    assert check(yaml.safe_load(with_anchor), SCHEMA) == check(yaml.safe_load(text), SCHEMA)
+
+
 #: Python does not write a number of so many digits, nor, in decimals, read it.
 HUGE = 10**5000
 
