@@ -21,9 +21,9 @@ if "reproduction" in config:
         localrule: True
 
 else:
-    if "datasets" not in config:
+    if has_no_config():
 
-        configfile: "config/config.yaml"
+        configfile: str(default_config())
 
     include: "rules/settings.smk"
     include: "rules/inputs.smk"

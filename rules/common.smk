@@ -98,6 +98,17 @@ def refuse(problem):
     sys.exit(f"The config cannot work.\n{problem}")
 
 
+def has_no_config():
+    """Whether no config was named, but for single values of the command line; a module that has one passes over defaults."""
+    return not (workflow.modifier.is_main_snakefile() and workflow.config_settings.configfiles)
+
+
+def default_config():
+    """The config of the folder that Snakemake runs in, or else the one that comes along with this workflow."""
+    here, own = Path("config/config.yaml"), ROOT / "config/config.yaml"
+    return here if here.is_file() else own
+
+
 def growing_from(megabytes):
     """The memory of a job, as much again with each attempt: a job that was killed for lack of it is tried with more."""
     return lambda wildcards, attempt: megabytes * attempt
@@ -106,4 +117,10 @@ def growing_from(megabytes):
 def folders(results, variant):
     """The folders of results and logs; those of a variant lie in a folder of its own below."""
     place = Path(results, variant) if variant else Path(results)
-    return str(place), str(Path("logs", *place.parts[1:]))
+    logs = Path("logs", *place.parts[1:])
+    for folder in (place, logs):
+        if in_the_way := running.what_is_no_folder(folder):
+            refuse(
+                f"results: {results!r} needs a folder {folder}, and {in_the_way} is none; name another, or move it away"
+            )
+    return str(place), str(logs)

@@ -5,6 +5,7 @@ rule report:
         outcomes="<results>/outcomes.csv",
         figures=expand("<results>/figures/{figure}.png", figure=config["figures"]),
         fits=expand("{model}/fit.json", model=ALL_MODELS),
+        histories=expand("{model}/history.csv", model=ALL_MODELS),
     output:
         report("<results>/report.html", category="Pages", labels={"page": "report"}),
     log:

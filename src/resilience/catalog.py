@@ -23,6 +23,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 LIBRARY = Path(__file__).parent
 
+#: What claims may compare a training with.
+ROLES = ("deterministic", "adversarial", "control", "bayesian")
+
 
 class FunctionError(ValueError):
     """A function of the user's own that cannot be used. The message says where it is looked for and what it lacks."""
@@ -166,9 +169,18 @@ def paths(section: str, settings: dict[str, Any]) -> dict[str, str]:
 
 
 def value_in(section: str, settings: dict[str, Any], key: str) -> Any:
-    """The value that an entry, or else one that it holds, gives to a key; None if none does."""
-    entries = [settings, *(inner for _, inner in inner_entries(section, settings))]
-    return next((entry[key] for entry in entries if key in entry), None)
+    """The value that a key has in an entry, or else in one that it holds, be it the default; None if none has the key."""
+    for inner, entry in [(section, settings), *inner_entries(section, settings)]:
+        if key in (function := named(inner, entry)).parameters:
+            return entry.get(key, default(function, key))
+    return None
+
+
+def stored_draws(training: dict[str, Any]) -> int | None:
+    """How many draws the weights of a training have; None for a distribution, which has no last one."""
+    function = named("trainings", training)
+    number = function.traits.get("draws", function.traits.get("at_most"))
+    return int(training.get(number, default(function, number))) if isinstance(number, str) else number
 
 
 def sources(section: str) -> list[Path]:
@@ -193,13 +205,15 @@ def functions(section: str) -> dict[str, Function]:
 def _own_function(section: str, name: str, folder: Path) -> Function:
     """What a file of the user's own, as seen from a folder, says of a function."""
     file, _, attribute = name.rpartition(":")
-    if not (folder / file).is_file():
-        raise FunctionError(f"there is no file {file}")
     try:
+        if not (folder / file).is_file():
+            raise FileNotFoundError
         source = (folder / file).read_bytes()
         known, hidden = _described(source, file), _hidden_imports(source)
-    except (SyntaxError, ValueError) as error:
-        raise FunctionError(f"{file} cannot be read ({error})") from error
+    except FileNotFoundError:
+        raise FunctionError(f"there is no file {file}") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FunctionError(f"{file} cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if hidden:
         raise FunctionError(f"{file} imports the library in line {hidden[0]}, inside of a function; import it at the head")
     if attribute not in known:
@@ -231,6 +245,26 @@ def _refuse_what_does_not_fit(found: Function, section: Section, name: str) -> N
         raise FunctionError(f"{name} cannot be derived: it gets a network, not what was attacked before")
     if section.trait and section.trait not in found.traits:
         raise FunctionError(f"{name} does not say its {section.trait}; write @entry({section.trait}=…)")
+    _refuse_what_says_nothing(found, name)
+
+
+def _refuse_what_says_nothing(found: Function, name: str) -> None:
+    """Refuse traits and defaults that a plan cannot read: names of no parameter, and what is computed."""
+    for trait in ("draws", "at_most", "shared_by", "side", "role"):
+        said = found.traits.get(trait)
+        if isinstance(said, str) and said not in found.parameters and not (trait == "role" and said in ROLES):
+            others = f", nor a role such as {' or '.join(ROLES)}" if trait == "role" else ""
+            raise FunctionError(f"{name} says @entry({trait}={said!r}), which is none of its settings{others}")
+    if "shared_by" in found.traits and "at_most" not in found.traits:
+        raise FunctionError(f"{name} says what shares its draws, and not how many there are; write @entry(at_most=…)")
+    layers = found.traits.get("layers", ())
+    if not isinstance(layers, tuple | list) or not all(isinstance(layer, int) for layer in layers):
+        raise FunctionError(f"{name} says @entry(layers={layers!r}); expected indices of layers, such as (1, 3)")
+    for key in found.parameters:
+        try:
+            default(found, key)
+        except ValueError:
+            raise FunctionError(f"{name}: the default of {key} is computed; write its value out") from None
 
 
 def _described(source: bytes, module: str) -> dict[str, Function]:

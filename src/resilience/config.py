@@ -33,7 +33,7 @@ class ConfigError(ValueError):
 
 
 def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """The config with defaults filled in, and ``2`` for ``2.0``.
+    """The config with defaults filled in, ``2`` for ``2.0``, and without the keys that are the user's own.
 
     Parameters
     ----------
@@ -47,6 +47,7 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     ConfigError
         If a key is unknown or missing, a value out of range, a name undefined, or the parts contradict each other.
     """
+    config = {key: value for key, value in config.items() if not is_ones_own(key)}
     problems = list(_structure(config, schema))
     if not problems:
         config = _whole_numbers(_with_defaults(config, schema))
@@ -61,6 +62,11 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def is_ones_own(key: object) -> bool:
+    """Whether a key at the top of a config is the user's own, such as ``x-base``: a place for anchors that nothing reads."""
+    return isinstance(key, str) and key.startswith("x-")
+
+
 def nearest(value: object, known: Iterable[str]) -> str:
     """The known names that a mistaken one was probably meant to be, as the end of a sentence."""
     names = sorted(known)
@@ -73,21 +79,26 @@ def nearest(value: object, known: Iterable[str]) -> str:
 def _structure(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
     from jsonschema import Draft202012Validator
 
-    yield from _unusable(config, ())
+    if unusable := list(_unusable(config, ())):
+        yield from unusable
+        return
     errors = Draft202012Validator(schema).iter_errors(config)
-    for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
-        yield _sentence(error, ())
+    in_order = sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])
+    yield from dict.fromkeys(_sentence(error, ()) for error in in_order)
 
 
 def _unusable(value: Any, path: tuple[str, ...]) -> Iterator[str]:
-    """Numbers that JSON, and so a recipe, has no word for, or that nothing here can be as large as."""
+    """Numbers that JSON, and so a recipe, has no word for, or that nothing here is as large as; names that are no text."""
     if isinstance(value, float) and not math.isfinite(value):
         yield f"{_place(path)}: {value!r} is not a finite number; expected one"
     elif isinstance(value, int | float) and abs(value) > LARGEST:
         yield f"{_place(path)}: {_shown(value)} is too large; numbers here are at most {LARGEST}"
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
-        yield from _unusable(item, (*path, str(key)))
+        if isinstance(value, dict) and not isinstance(key, str):
+            place = _place(path) or "config"
+            yield f"{place}: the name {_shown(key)} is no text{_written(key)}; expected letters, digits and _"
+        yield from _unusable(item, (*path, key if isinstance(key, str) else _shown(key)))
 
 
 def _entries(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
@@ -118,8 +129,7 @@ def _entry(
         return
     own = {name: value for name, value in settings.items() if name not in shared or name == key}
     errors = list(Draft202012Validator(named.schema(key)).iter_errors(own))
-    for error in errors:
-        yield _sentence(error, path, also=shared)
+    yield from dict.fromkeys(_sentence(error, path, also=shared) for error in errors)
     if not errors:
         yield from _references(named, own, path, config)
 
@@ -137,14 +147,15 @@ def _references(named: Function, settings: dict[str, Any], path: tuple[str, ...]
         if (target := parameter.schema.get("name_in")) and value not in config[target]:
             yield f"{_place(path)}.{name}: {_shown(value)} is not one of the {target}; {nearest(value, config[target])}"
         if target := parameter.schema.get("entry_of"):
-            yield from _entry(target, value, (*path, name), config, set())
-            yield from _inner_paths(target, value, (*path, name))
+            yield from _inner_entry(target, value, (*path, name), config)
 
 
-def _inner_paths(section: str, settings: dict[str, Any], path: tuple[str, ...]) -> Iterator[str]:
-    """What reads a file of the user's own cannot stand inside another entry, whose job does not wait for that file."""
+def _inner_entry(section: str, settings: dict[str, Any], path: tuple[str, ...], config: dict[str, Any]) -> Iterator[str]:
+    """As of any entry; but what reads a file of the user's own cannot stand here, since the job does not wait for it."""
+    problems = list(_entry(section, settings, path, config, set()))
+    yield from problems
     key = SECTIONS[section].key
-    if _is_known(section, settings.get(key)) and paths(section, settings):
+    if not problems and paths(section, settings):
         yield f"{_place(path)}.{key}: {settings[key]} reads a file, and can only be an entry of its own"
 
 
@@ -204,10 +215,13 @@ def _sentence(error: Any, prefix: tuple[str, ...], also: Iterable[str] = ()) -> 
             unknown = [key for key in error.instance if key not in known]
             return "; ".join(f"{path}: the key {_shown(key)} is unknown; {nearest(key, known)}" for key in unknown)
         case "required":
-            missing = [key for key in error.validator_value if key not in error.instance]
-            return f"{path}: the key {missing[0]!r} is missing; add it"
+            first, *others = [repr(key) for key in error.validator_value if key not in error.instance]
+            if others:
+                return f"{path}: the keys {', '.join([first, *others[:-1]])} and {others[-1]} are missing; add them"
+            return f"{path}: the key {first} is missing; add it"
         case "type":
-            return f"{path}: {value} must be of type {error.validator_value}{_hint(error.instance)}"
+            hint = _written(error.instance) if error.validator_value == "string" else _hint(error.instance)
+            return f"{path}: {value} must be of type {error.validator_value}{hint}"
         case "enum":
             return f"{path}: {value} is unknown; {nearest(error.instance, map(str, error.validator_value))}"
         case "minimum":
@@ -246,13 +260,22 @@ def _place(path: Iterable[object]) -> str:
 
 def _shown(value: object) -> str:
     """A value as Python writes it, in one line of bearable length."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"  # which Python does not write, since that takes long
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _hint(value: object) -> str:
     """How to write a number that YAML takes for text."""
     return f"; YAML reads it as text, write {float(value):g}" if isinstance(value, str) and EXPONENT.fullmatch(value) else ""
+
+
+def _written(value: object) -> str:
+    """What in YAML is no text although it looks like it."""
+    words = {"True": "yes, on and true", "False": "no, off and false", "None": "~, null and an empty value"}
+    return f", as YAML reads {words[str(value)]}; put a name in quotes" if value is None or isinstance(value, bool) else ""
 
 
 def _whole_numbers(value: Any) -> Any:

@@ -112,4 +112,7 @@ def _typed(value: Any) -> Any:
         return float(value)
     loader = yaml.SafeLoader("")
     kind = loader.resolve(yaml.ScalarNode, value, (True, False))
-    return loader.construct_object(yaml.ScalarNode(kind, value)) if kind in NUMBERS else value
+    try:
+        return loader.construct_object(yaml.ScalarNode(kind, value)) if kind in NUMBERS else value
+    except ValueError:
+        return value  # looks like a number and is none, or has thousands of digits

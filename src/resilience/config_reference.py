@@ -29,6 +29,9 @@ A config is checked before any job starts. Relative folders count from the folde
 * Another config: `snakemake --configfile my.yaml …`; it stands for itself and inherits nothing from the default.
 * One value: `snakemake --config 'seeds=[0]' …`.
 * Numbers may be written in any way: `2` and `2.0` are the same setting, and so is any order of keys.
+* What is said more than once can stand at the top under a key that begins with `x-`, and be named with YAML's anchors:
+  `x-adam: &adam {epochs: 60, decay: 0.1}`, and then `det: {<<: *adam, method: deterministic}`. Nothing reads such a key by
+  itself: neither what it holds nor its name makes anything run again.
 * Where a function of the library can be named, one [in a file of your own](extending.md#functions) can be, too:
   `{method: "my_attacks.py:noise"}`.
 """

@@ -57,6 +57,11 @@ def with_test_split(images: Images, test_share: float, name: str) -> Source:
     -------
     Source
         Both parts, in the order of ``images``.
+
+    Raises
+    ------
+    DataError
+        If nothing would be left of a class to learn from.
     """
     train, test = _split_by_class(images.y, test_share, name, "test")
     return Source(images[train], images[test])
@@ -80,6 +85,11 @@ def split(source: Source, validation: float, train_points: int | None, name: str
     -------
     dict
         ``{train, validation, test}.{x, y}``.
+
+    Raises
+    ------
+    DataError
+        If nothing would be left of a class to learn from, or it has fewer points than were asked for.
     """
     remainder, held_out = _split_by_class(source.train.y, validation, name, "validation")
     if train_points is not None:
@@ -130,11 +140,17 @@ def unit_interval(x: np.ndarray) -> np.ndarray:
 
 
 def _split_by_class(labels: np.ndarray, share: float, *identity: str) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of (what remains, what is held out): the same share of each class, at least one point."""
+    """Indices of (what remains, what is held out): the same share of each class, at least one point on either side."""
     generator = generator_of(*identity)
     held_out = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        held_out.append(generator.choice(members, max(1, round(share * len(members))), replace=False))
+        count = max(1, round(share * len(members)))
+        if count >= len(members):
+            raise DataError(
+                f"{identity[0]}: of class {label}, {count} of {len(members)} points would be held out ({identity[-1]}), and"
+                " none would be left to learn from; hold out a smaller share or bring more points"
+            )
+        held_out.append(generator.choice(members, count, replace=False))
     chosen = np.sort(np.concatenate(held_out))
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from resilience.catalog import Function, default, inner_entries, named, paths, value_in
+from resilience.catalog import Function, default, inner_entries, named, paths, stored_draws, value_in
 
 CLEAN = "clean"
 #: The method of the attack that is every other one's control.
@@ -206,6 +206,7 @@ class Grid:
             seen.append(start)
         if len(seen) > 1:
             self._check_number_of_starts(training, seen[1])
+            self._check_prior(training, seen[1])
 
     def _check_number_of_starts(self, training: str, start: str) -> None:
         """Each chain starts from another draw of the training that it starts from, which must so have a last one."""
@@ -213,20 +214,31 @@ class Grid:
         if chains is None:
             return
         needed = _value(self.function("trainings", training), self.config["trainings"][training], chains)
-        function, settings = self.function("trainings", start), self.config["trainings"][start]
-        number = function.traits.get("draws", function.traits.get("at_most"))
-        if number is None:
+        there = stored_draws(self.config["trainings"][start])
+        if there is None:
             raise GridError(f"{place}: {start} is a distribution without a last draw; name a point estimate or an ensemble")
-        there = _value(function, settings, number) if isinstance(number, str) else number
         if there < needed:
             raise GridError(f"{place}: {start} has {there} draws, and each of the {needed} {chains} needs one to start from")
+
+    def _check_prior(self, training: str, start: str) -> None:
+        """Chains start near modes of their own posterior; weights that were found without a prior do not contradict that."""
+        for key in ("prior", "prior_scale"):
+            here, there = (value_in("trainings", self.config["trainings"][name], key) for name in (training, start))
+            if None not in (here, there) and here != there:
+                raise GridError(
+                    f"trainings.{training}.{key}: {here} is not that of {start}, {there}, whose weights it starts from; "
+                    "give both the same, or name another start"
+                )
 
     def _check_chains(self, training: str) -> None:
         function, settings = self.function("trainings", training), self.config["trainings"][training]
         if chains := function.traits.get("shared_by"):
-            draws, number = _value(function, settings, "draws"), _value(function, settings, chains)
+            bound = function.traits["at_most"]
+            draws, number = _value(function, settings, bound), _value(function, settings, chains)
             if draws % number:
-                raise GridError(f"trainings.{training}.draws: {draws} cannot be shared by {number} {chains}; use a multiple")
+                raise GridError(
+                    f"trainings.{training}.{bound}: {draws} cannot be shared by {number} {chains}; use a multiple"
+                )
 
     def _check_balance(self, dataset: str) -> None:
         settings, classes = self.config["datasets"][dataset], self.function("datasets", dataset).traits.get("classes", 1)

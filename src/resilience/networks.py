@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from resilience import catalog
+from resilience import catalog, sizes
 from resilience.catalog import entry
-from resilience.parameters import Count
+from resilience.parameters import Width
 
 Weights = dict[str, Tensor]
 Shape = tuple[int, int, int]
@@ -29,7 +30,7 @@ class NetworkError(ValueError):
 
 
 @entry(layers=(0, 3, 7), least_side=4)
-def conv(shape: Shape, classes: int, *, width: Count = 512) -> nn.Sequential:
+def conv(shape: Shape, classes: int, *, width: Width = 512) -> nn.Sequential:
     """The paper's convolutional network: two convolutions with LeakyReLU and max-pooling, one linear layer.
 
     Kernels are 5 × 5 without padding, as in the paper, on images of at least 16 × 16 pixels; smaller images get
@@ -67,7 +68,7 @@ def conv(shape: Shape, classes: int, *, width: Count = 512) -> nn.Sequential:
 
 
 @entry(layers=(1, 3, 5))
-def fc2(shape: Shape, classes: int, *, width: Count = 512) -> nn.Sequential:
+def fc2(shape: Shape, classes: int, *, width: Width = 512) -> nn.Sequential:
     """The paper's fully connected network: two hidden layers with LeakyReLU.
 
     Parameters
@@ -98,20 +99,24 @@ def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: in
         If there is nothing to tell apart, or the images are too small for the network; if it is no stack of layers, or its
         layers with weights are others than its function says, or one of them twice; if a layer cannot take what it gets, or
         the last returns anything but a logit for each class.
+    SizeError
+        If it has more weights than fit anywhere.
     """
     if classes < 2:
         raise NetworkError(f"{classes} class leaves nothing to predict; the labels must have at least two, 0 and 1")
     name = settings["architecture"]
-    architecture, layers = catalog.load("networks", name), catalog.function("networks", name).traits["layers"]
+    layers = catalog.function("networks", name).traits["layers"]
+    architecture = partial(catalog.load("networks", name), tuple(shape), classes, **catalog.options("networks", settings))
+    sizes.refuse_network(architecture)
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which seeds the GPU's numbers, too: those of a training that goes on there must stay.
         torch.default_generator.manual_seed(seed)
-        network = architecture(tuple(shape), classes, **catalog.options("networks", settings)).eval()
+        network = architecture()
     if not isinstance(network, nn.Sequential):
         raise NetworkError(f"{name} returns a {type(network).__name__}; a network is an nn.Sequential of layers")
     if learnable_layers(network) != tuple(layers):
         raise NetworkError(f"{name} has weights in layers {learnable_layers(network)}, but says @entry(layers={layers})")
-    _refuse_shared_weights(network, name)
+    _refuse_shared_weights(network.eval(), name)
     _refuse_what_does_not_fit(network, tuple(shape), classes, name)
     for layer in network:
         if isinstance(layer, ACTIVATIONS):

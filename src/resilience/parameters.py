@@ -10,11 +10,16 @@ from typing import Annotated, Any
 
 Fraction = Annotated[float, {"minimum": 0, "maximum": 1}]
 Share = Annotated[float, {"exclusiveMinimum": 0, "maximum": 1}]
+Part = Annotated[float, {"exclusiveMinimum": 0, "exclusiveMaximum": 1}]
 Positive = Annotated[float, {"exclusiveMinimum": 0}]
 NonNegative = Annotated[float, {"minimum": 0}]
 Percent = Annotated[float, {"exclusiveMinimum": 0, "maximum": 100}]
 Count = Annotated[int, {"minimum": 1}]
+#: Of a dataset that is computed. Two classes need three each: to learn from, to validate and to test on.
+Points = Annotated[int, {"minimum": 6, "maximum": 1_000_000}]
 NonNegativeCount = Annotated[int, {"minimum": 0}]
+#: Of the layers of a network; how many weights that makes depends on the images, see :mod:`resilience.sizes`.
+Width = Annotated[int, {"minimum": 1, "maximum": 16384}]
 Side = Annotated[int, {"minimum": 1, "maximum": 4096}]
 Colour = Annotated[str, {"title": "a colour as `#rrggbb`", "pattern": r"^#[0-9a-fA-F]{6}(?!\n)$"}]
 Folder = Annotated[str, {"minLength": 1}]

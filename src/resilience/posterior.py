@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resilience import catalog, networks
+from resilience import catalog, networks, sizes
 from resilience.artifacts import ArtifactError, read_about, read_tensors, write_tensors
 from resilience.networks import Weights
 from resilience.seeding import seed_of
@@ -122,11 +122,14 @@ def load(path: str | Path, draws: int | None = None, network: Mapping[str, Any] 
     ------
     ArtifactError
         If the file is damaged, does not fit the network, or has fewer draws.
+    SizeError
+        If so many draws fit nowhere.
     """
     about, arrays = read_about(path), read_tensors(path)
     if "network" not in about:
         raise ArtifactError(f"{path}: its header does not say which network it belongs to")
     built = _rebuild(about["network"], network, path)
+    sizes.refuse_draws(built, draws or 1)
     shapes = {name: tuple(value.shape) for name, value in built.state_dict().items()}
     weights = _stack(arrays, about["kind"], shapes, about["seed"], draws, path)
     for name, shape in shapes.items():

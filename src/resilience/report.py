@@ -26,6 +26,7 @@ def render(
     outcomes: pd.DataFrame,
     figures: Sequence[Mapping[str, str]],
     fits: Mapping[str, Mapping[str, Any]],
+    histories: Mapping[str, pd.DataFrame],
     rules: Mapping[str, str],
     arrows: Sequence[tuple[str, str]],
     settings: str,
@@ -44,6 +45,8 @@ def render(
         For each figure its ``name``, ``summary``, ``reading`` (how to read it) and ``path`` of the PNG.
     fits
         The contents of ``fit.json`` by model.
+    histories
+        The tables of ``history.csv`` by model.
     rules
         What each rule of the workflow does.
     arrows
@@ -61,6 +64,7 @@ def render(
         figures=pictures,
         fits=fits,
         warnings=gather({model: fit["warnings"] for model, fit in fits.items()}),
+        losses={model: first_and_last_loss(history) for model, history in histories.items()},
         rules=rules,
         flow=flow.draw(arrows),
         settings=settings,
@@ -135,3 +139,11 @@ def _seeds(found: list[int], known: list[int]) -> str:
             runs.append([seed])
     parts = (f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
     return f"{'seeds' if len(found) > 1 else 'seed'} {', '.join(parts)} ({len(found)} of {len(known)})"
+
+
+def first_and_last_loss(history: pd.DataFrame) -> str:
+    """The loss in the first epoch and in the last, for an ensemble their means over its members; empty without epochs."""
+    if not {"epoch", "loss"} <= set(history):
+        return ""
+    losses = history.groupby("epoch")["loss"].mean()
+    return f"{losses.iloc[0]:.3g} → {losses.iloc[-1]:.3g}"

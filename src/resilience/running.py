@@ -99,6 +99,12 @@ def end_with_run() -> None:
         threading.Thread(target=_end_with, args=(int(owner),), daemon=True).start()
 
 
+def what_is_no_folder(folder: Path) -> Path | None:
+    """What lies where a folder, or one that it is to lie in, could not be made: a file, a link to nothing."""
+    places = [folder, *folder.parents]
+    return next((place for place in places if os.path.lexists(place) and not os.path.isdir(place)), None)
+
+
 def tidy(folder: Path) -> None:
     """Delete what is half written in a folder of results, but not in those of other runs below it."""
     for place, inner, _ in os.walk(folder):

@@ -5,6 +5,7 @@ import pytest
 
 from resilience import data
 from resilience.data import DataError, Images, Source
+from resilience.datasets.bundled import half_moons
 
 
 def source_of(counts: list[int]) -> Source:
@@ -63,3 +64,18 @@ def test_points_that_cannot_be_balanced_are_refused(count, message):
 def test_unit_interval():
     assert np.array_equal(data.unit_interval(np.array([0, 255], dtype=np.uint8)), np.array([0, 1], dtype=np.float32))
     assert np.array_equal(data.unit_interval(np.array([0.5], dtype=np.float32)), np.array([0.5], dtype=np.float32))
+
+
+@pytest.mark.parametrize(("sizes", "share"), [([50, 1], 0.1), ([50, 50], 0.995), ([3, 3], 0.9)])
+def test_a_split_that_leaves_nothing_to_learn_from_is_refused(sizes, share):
+    images = source_of(sizes).train
+    with pytest.raises(DataError, match=r"name: of class \d, (\d+) of \1 points would be held out \(test\), and none"):
+        data.with_test_split(images, share, "name")
+    with pytest.raises(DataError, match=r"would be held out \(validation\)"):
+        data.split(Source(images, images), share, None, "name")
+
+
+@pytest.mark.parametrize(("points", "share"), [(6, 0.2), (6, 0.4), (20, 0.05)])
+def test_as_few_half_moons_as_the_config_allows_can_be_split(points, share):
+    parts = data.split(half_moons(points=points, test_share=share), 0.1, None, "name")
+    assert all(set(parts[f"{part}.y"]) == {0, 1} for part in ("train", "validation", "test"))

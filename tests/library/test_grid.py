@@ -79,3 +79,25 @@ def test_an_imported_network_has_the_role_and_draws_that_its_entry_says():
     config["trainings"]["svi"]["draws"] = 3
     with pytest.raises(ConfigError, match=r"draws: 4 is more than trainings.svi.draws, 3"):
         check(config, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        {"method": "ensemble", "members": 2, "of": {"method": "deterministic", "epochs": 1}},
+        {"method": "imported_draws", "file": "{network}{seed}.safetensors", "draws": 4, "role": "control"},
+        {
+            "method": "ensemble",
+            "members": 2,
+            "of": {"method": "maximum_a_posteriori", "prior": "he", "prior_scale": 1.0, "epochs": 1},
+        },
+    ],
+    ids=["no prior", "not known", "the same, written out"],
+)
+def test_chains_may_start_from_weights_of_the_same_prior_or_of_none(grid, start):
+    Grid(grid.config | {"trainings": grid.config["trainings"] | {"ensemble": start}})
+
+
+def test_an_epsilon_that_is_left_to_its_default_is_known(grid):
+    attacks = grid.config["attacks"] | {"mean": {"method": "mean_of_attacks", "attack": {"method": "fgsm", "epsilon": 0.1}}}
+    assert Grid(grid.config | {"attacks": attacks}).epsilon("mean") == 0.1

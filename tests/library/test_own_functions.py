@@ -70,6 +70,7 @@ def test_functions_of_a_file_are_accepted(own):
         (": Fraction", "", "own.py:noise", "a setting cannot be of type nothing"),
         ("    ball.", "    from resilience import lrp\n    ball.", "own.py:noise", "own.py imports the library in line 18"),
         ("epsilon: Fraction", "strength: Fraction", "own.py:noise", "attacks.pgd: the key 'strength' is missing"),
+        (": Fraction", ": Fraction = 1 / SIZE", "own.py:noise", "the default of epsilon is computed; write its value out"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_by_name(old, new, entry, sentence, own):
@@ -95,6 +96,48 @@ def test_an_attack_of_ones_own_is_made_on_a_network(own):
     own.write_text(OWN.replace("@entry()", "@entry(derived=True)"), encoding="utf-8")
     (problem,) = problems(changed("attacks/pgd", {"method": "own.py:noise", "epsilon": 0.1}))
     assert "attacks.pgd.method: own.py:noise cannot be derived" in problem
+
+
+TRAINING = """
+
+@entry(draws=1, role="control")
+def steps(task, *, number: Count = 2, parts: Count = 1):
+    'Nothing.'
+"""
+
+
+@pytest.mark.parametrize(
+    ("traits", "sentence"),
+    [
+        ('draws="members", role="control"', "says @entry(draws='members'), which is none of its settings"),
+        (
+            'draws=1, role="bayes"',
+            "says @entry(role='bayes'), which is none of its settings, nor a role such as deterministic",
+        ),
+        ('at_most="most", role="bayesian"', "says @entry(at_most='most'), which is none of its settings"),
+        ('shared_by="parts", role="bayesian"', "and not how many there are; write @entry(at_most=…)"),
+        ('at_most="number", shared_by="part", role="bayesian"', "says @entry(shared_by='part'), which is none of its"),
+    ],
+)
+def test_a_training_that_says_what_it_has_not_is_refused(traits, sentence, own):
+    own.write_text(OWN + TRAINING.replace('draws=1, role="control"', traits), encoding="utf-8")
+    (problem,) = problems(changed("trainings/det", {"method": "own.py:steps"}))
+    assert problem.startswith("trainings.det.method: own.py:steps")
+    assert sentence in problem
+
+
+def test_draws_of_any_name_are_shared_by_chains_of_any_name(own):
+    own.write_text(OWN + TRAINING.replace("draws=1", 'at_most="number", shared_by="parts"'), encoding="utf-8")
+    config = changed("trainings/own", {"method": "own.py:steps", "number": 3, "parts": 2, "start": "det"})
+    assert problems(config) == ["trainings.own: the key 'start' is unknown; did you mean parts?"]
+    del config["trainings"]["own"]["start"]
+    assert problems(config) == ["trainings.own.number: 3 cannot be shared by 2 parts; use a multiple"]
+
+
+def test_layers_that_are_no_indices_are_refused(own):
+    own.write_text(OWN.replace("(1, 3)", "3"), encoding="utf-8")
+    (problem,) = problems(changed("networks/fc2", NETWORK))
+    assert "own.py:small says @entry(layers=3); expected indices of layers, such as (1, 3)" in problem
 
 
 def test_a_figure_that_wants_what_no_figure_gets_is_refused(own):

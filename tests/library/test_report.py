@@ -12,6 +12,8 @@ from tests.library.test_comparisons import ROLES, robustness_tables
 
 RULES = {"train": "Train a network.", "claims": "Judge each claim."}
 FIT = {"test_accuracy": 0.95, "draws": 1, "parameters": 100, "diagnostics": {}, "warnings": []}
+EPOCHS = pd.DataFrame({"epoch": [1, 2, 3], "loss": [2.3026, 1.0, 0.04567], "validation_accuracy": [0.1, 0.5, 0.9]})
+DRAWS = pd.DataFrame({"draws": [1, 2], "validation_accuracy": [0.8, 0.9]})
 CHAIN = FIT | {
     "diagnostics": {"acceptance": [0.8, 0.4], "divergences": [0, 2], "r_hat_95": 1.3, "ess_median": None},
     "warnings": ["a chain accepts 40% of its proposals"],
@@ -47,9 +49,10 @@ def page(table, tmp_path, label: str = "fig01") -> Reader:
     figures = [{"name": label, "summary": "A summary.", "reading": "How to read it.", "path": str(tmp_path / "f.png")}]
     reader = Reader()
     fits = {"digits/fc2/det/seed0": FIT, "digits/fc2/hmc/seed0": CHAIN}
+    histories = {"digits/fc2/det/seed0": EPOCHS, "digits/fc2/hmc/seed0": DRAWS}
     tables = robustness_tables(0.1).assign(mean_change=0.0625, zero_gradient=0.0)
     attacked, arrows = outcomes.outcomes(tables, {"fc2": (1, 3)}, "epsilon", 20, {"pgd": None}), [("train", "claims")]
-    reader.feed(report.render(templates("report"), table, attacked, figures, fits, RULES, arrows, "seeds: [0]"))
+    reader.feed(report.render(templates("report"), table, attacked, figures, fits, histories, RULES, arrows, "seeds: [0]"))
     assert reader.open == []
     return reader
 
@@ -64,6 +67,7 @@ def test_page_holds_verdicts_figures_networks_and_settings(table, tmp_path):
         "digits/fc2/hmc/seed0",
         "0.950",
         "0.8, 0.4",
+        "2.3 → 0.0457",
         "1.30",
         "seeds: [0]",
         *RULES,
@@ -138,3 +142,10 @@ def test_labels_are_text_and_never_code(table, tmp_path):
 def test_summary_counts_every_row(table):
     counted = claims.summarise(table)
     assert sum(row["holds"] + row["reversed"] + row["inconclusive"] for row in counted) == len(table)
+
+
+def test_the_loss_of_an_ensemble_is_the_mean_over_its_members():
+    members = pd.concat([EPOCHS.assign(member=0), EPOCHS.assign(member=1, loss=EPOCHS["loss"] + 2)])
+    assert report.first_and_last_loss(members) == "3.3 → 1.05"
+    assert report.first_and_last_loss(DRAWS) == ""
+    assert report.first_and_last_loss(pd.DataFrame()) == ""

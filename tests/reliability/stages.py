@@ -279,6 +279,7 @@ def jobs() -> Iterator[Job]:
             "outcomes": "results/outcomes.csv",
             "figures": [f"results/figures/{name}.png" for name in shown],
             "fits": [f"{model(training, seed)}/fit.json" for training in METHODS for seed in (0, 1)],
+            "histories": [f"{model(training, seed)}/history.csv" for training in METHODS for seed in (0, 1)],
         },
         {"page": "results/report.html"},
         settings={

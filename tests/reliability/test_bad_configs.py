@@ -74,6 +74,46 @@ def test_the_default_config_is_not_refused():
     assert refusal(DEFAULT) == []
 
 
+def test_a_key_of_ones_own_is_no_part_of_the_config():
+    own = {"x-base": {"epsilon": float("nan"), None: 10**400}, "x-": [1], "x-seeds": {"x-inner": {}}}
+    assert check(DEFAULT | own, SCHEMA) == check(DEFAULT, SCHEMA)
+    assert refusal(DEFAULT | {"x": 1}) == [
+        "config: the key 'x' is unknown; known: " + ", ".join(sorted(SCHEMA["properties"]))
+    ]
+    assert refusal(changed("claims.x-lrp", 1)) == ["claims: the key 'x-lrp' is unknown; did you mean lrp?"]
+
+
+def test_anchors_may_stand_under_a_key_of_ones_own(tmp_path):
+    text = (ROOT / "config/tutorial.yaml").read_text(encoding="utf-8")
+    with_anchor = "x-adam: &adam {learning_rate: 0.01}\n" + text.replace(
+        "epochs: 30, learning_rate: 0.01", "<<: *adam, epochs: 30"
+    )
+    assert with_anchor.count("adam") == 3
+    (tmp_path / "own.yaml").write_text(with_anchor, encoding="utf-8")
+    assert list(config_files.problems(tmp_path / "own.yaml")) == []
+    assert check(yaml.safe_load(with_anchor), SCHEMA) == check(yaml.safe_load(text), SCHEMA)
+
+
+#: Python does not write a number of so many digits, nor, in decimals, read it.
+HUGE = 10**5000
+
+
+@pytest.mark.parametrize("at", ["seeds", "seeds.0", "trainings.hmc.draws", "figures.fig02.panels.0.dataset", "results"])
+def test_a_number_of_thousands_of_digits_is_refused_by_its_key(at):
+    assert refusal(changed(at, HUGE)) == [
+        f"{at}: a number of thousands of digits is too large; numbers here are at most 1000000000"
+    ]
+    assert refusal(changed(at, -HUGE)) == refusal(changed(at, HUGE))
+
+
+def test_a_number_of_thousands_of_digits_on_the_command_line_stays_text():
+    config = {"seeds": [0]}
+    given = {"seeds": ["9" * 5000, "0x_", "0b_"]}
+    update_config(config, given)
+    config_files.retype(config, given)
+    assert config == given
+
+
 #: Config files that YAML reads without a word, and the lines that refuse them.
 TEXTS = {
     "a key twice": ("seeds: [0]\nseeds: [1]", "line 2: the key 'seeds' stands in line 1, too; keep one of them"),
@@ -284,6 +324,17 @@ RUNS = {
         [],
         "reproduction: ['config/paper.yaml'] must name a config file for each of paper and published",
     ),
+    "a file in place of the folder of results": (
+        {"results": "README.md"},
+        [],
+        "results: 'README.md' needs a folder README.md, and README.md is none; name another, or move it away",
+    ),
+    "a file further up": (
+        {"results": "config/config.yaml/mine"},
+        [],
+        "results: 'config/config.yaml/mine' needs a folder config/config.yaml/mine, and config/config.yaml is none; "
+        "name another, or move it away",
+    ),
     "as the catalog starts it": (
         {"seeds": []},
         ["--snakefile", "workflow/Snakefile"],
@@ -306,6 +357,17 @@ def test_a_run_ends_with_that_line_alone_and_without_a_job(name, project):
     assert 'File "' not in done.stderr
     assert not (project.folder / "results").exists()
     assert not (project.folder / "logs").exists()
+
+
+PARTIAL = {"results": "results", "seeds": [0], "experiments": TINY["experiments"]}
+
+
+@pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
+def test_a_config_inherits_nothing_from_the_default(snakefile, project):
+    project.write_config(PARTIAL, "partial.yaml")
+    done = project.snakemake("-n", "--snakefile", snakefile, "--config", "seeds=[1]", config="partial.yaml", check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("config: the keys 'datasets', 'networks', 'trainings', 'attacks', 'lrp',")
 
 
 #: What Snakemake itself cannot load, before a line of this workflow is read.

@@ -15,6 +15,12 @@ from resilience import artifacts, progress, report
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
+
+def model_of(path: str) -> str:
+    """Dataset, network, training and seed of a file that lies in the folder of a network."""
+    return "/".join(Path(path).parts[-5:-1])
+
+
 progress.start(snakemake.log[0])
 settings = json.loads(snakemake.params.recipe)["settings"]
 
@@ -24,13 +30,15 @@ for path in snakemake.input.figures:
     summary, description = settings["captions"][Path(path).stem]
     reading = " ".join(description.split("\n\n")[0].split())
     figures.append({"name": Path(path).stem, "summary": summary, "reading": reading, "path": path})
-fits = {"/".join(Path(path).parts[-5:-1]): artifacts.read_json(path) for path in snakemake.input.fits}
+fits = {model_of(path): artifacts.read_json(path) for path in snakemake.input.fits}
+histories = {model_of(path): artifacts.read_table(path) for path in snakemake.input.histories}
 page = report.render(
     settings["templates"],
     artifacts.read_table(snakemake.input.claims),
     artifacts.read_table(snakemake.input.outcomes),
     figures,
     fits,
+    histories,
     settings["flow"]["rules"],
     settings["flow"]["arrows"],
     yaml.safe_dump(settings["config"], sort_keys=False, allow_unicode=True),

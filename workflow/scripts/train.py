@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from resilience import artifacts, catalog, computing, data, posterior, progress
+from resilience import artifacts, catalog, computing, data, posterior, progress, sizes
 from resilience.seeding import seed_of
 from resilience.training import checkpoints
 from resilience.training.fit import Task
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Draws that the test accuracy of a posterior without a last draw is measured with.
 DRAWS_FOR_ACCURACY = 100
+#: Tensors that a distribution has of each weight: mean and standard deviation.
+OF_A_DISTRIBUTION = 2
 
 progress.start(snakemake.log[0])
 settings = json.loads(snakemake.params.recipe)["settings"]
@@ -36,6 +38,7 @@ task = Task.of(settings["network"], learning, seed, start, device)
 # Not an output: Snakemake deletes those of a job that failed, and this is what the next attempt goes on from.
 kept = Path(snakemake.output.weights).with_name("checkpoint")
 task = replace(task, checkpoints=kept, recipe=snakemake.params.recipe)
+sizes.refuse_draws(task.network(), catalog.stored_draws(settings["training"]) or OF_A_DISTRIBUTION)
 train = catalog.load("trainings", settings["training"]["method"])
 fit = train(task, **catalog.options("trainings", settings["training"]))
 

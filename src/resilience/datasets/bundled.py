@@ -8,7 +8,7 @@ import numpy as np
 
 from resilience.catalog import entry
 from resilience.data import DataError, Images, Source, with_test_split
-from resilience.parameters import Count, Fraction, NonNegative
+from resilience.parameters import NonNegative, Part, Points
 from resilience.seeding import generator_of
 
 #: SHA-256 of scikit-learn's digits, the images and then the labels, a byte for each pixel and each label.
@@ -16,7 +16,7 @@ DIGITS = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 
 
 @entry(classes=10, side=8)
-def digits(*, test_share: Fraction = 0.2) -> Source:
+def digits(*, test_share: Part = 0.2) -> Source:
     """Scikit-learn's bundled handwritten digits: 1,797 images of 8 × 8 pixels, 10 classes.
 
     Parameters
@@ -35,13 +35,13 @@ def digits(*, test_share: Fraction = 0.2) -> Source:
 
 
 @entry(classes=2, side=1)
-def half_moons(*, points: Count = 2000, noise: NonNegative = 0.1, test_share: Fraction = 0.2) -> Source:
+def half_moons(*, points: Points = 2000, noise: NonNegative = 0.1, test_share: Part = 0.2) -> Source:
     """Two interleaved half circles in the plane, as images of 1 × 2 pixels scaled to [0, 1], 2 classes.
 
     Parameters
     ----------
     points
-        Number of points of both classes together.
+        Number of points of both classes together; three of each are the fewest that can be split.
     noise
         Standard deviation of the normal noise that is added, in units of the circles' radius.
     """

@@ -55,7 +55,8 @@ def hmc(
     step_size, leapfrog_steps
         Of the integrator; see Neal 2011.
     start
-        A training with the same prior: chain c starts at its draw c, so that R-hat compares chains from other modes.
+        A training with the same prior, or without one: chain c starts at its draw c, so that R-hat compares chains from
+        other modes.
     """
     sampler = FixedLength(step_size, leapfrog_steps)
     return _run(task, sampler, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
