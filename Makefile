@@ -1,6 +1,7 @@
 # make               set up .venv and run the default workflow; bars in a terminal, plain lines elsewhere
 # make test          set up what is missing and run the tests
 # make browser       Chromium from Debian's packages, without which the tests of the pages are skipped
+# make test-ends    the lowest of all dependencies on this Python, the newest on the newest that is found: minutes, 6 GB
 # make test-slurm    a Slurm of one node, from Debian's packages, and the workflow on it: minutes; needs root
 # make check         the fast part of the tests only: style, types, library
 # make reproduction  the paper's figures in little, under both definitions, beside the published numbers: about an hour
@@ -11,7 +12,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: run test browser test-slurm check reproduction docs bench clean
+.PHONY: run test browser test-ends test-slurm check reproduction docs bench clean
 
 run: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) $$(test -t 2 && echo --logger rich || echo --quiet rules)
@@ -21,6 +22,9 @@ test: .venv/tested
 
 browser: .venv/tested
 	@$(BIN)/python -m tests.workflow.chromium
+
+test-ends: .venv/tested
+	@$(BIN)/python -m tests.ends
 
 test-slurm: .venv/tested .venv/slurm
 	@$(BIN)/python -m tests.cluster.install
@@ -42,6 +46,7 @@ bench: .venv/bench
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .

@@ -53,7 +53,7 @@ def main() -> None:
         found = SECTIONS[name](options)
         print(table(found))
         rows += found
-    with (options.out / "benchmarks.csv").open("w", newline="") as file:
+    with (options.out / "benchmarks.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(Row.COLUMNS)
         writer.writerows(row.cells() for row in rows)

@@ -67,7 +67,7 @@ def _measure(what: str, size: int, threads: int) -> tuple[list[float], float]:
 
 def _peak_megabytes() -> float:
     """The most memory that this process ever held; ``getrusage`` would count that of its parent, too."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 

@@ -36,7 +36,7 @@ def rows(options: argparse.Namespace) -> list[Row]:
     repeats = max(3, options.repeats // 2)
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "job.py")
-        script.write_text(FORKED)
+        script.write_text(FORKED, encoding="utf-8")
         place = Path(folder, "server")
         place.mkdir()
         subjects = {name: lambda code=code: run(sys.executable, "-c", code) for name, code in IMPORTS.items()}  # type: ignore[misc]

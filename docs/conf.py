@@ -27,7 +27,7 @@ napoleon_use_rtype = False
 def begin_with_readme(app, page, content):
     """Put the README, with links that lead from this folder, on the first page, and let links to it lead there."""
     if page == "index":
-        readme = Path(app.srcdir, "../README.md").read_text()
+        readme = Path(app.srcdir, "../README.md").read_text(encoding="utf-8")
         content[0] = readme.replace("](docs/", "](").replace("](config/", "](../config/") + content[0]
     content[0] = content[0].replace("](../README.md", "](index.myst")
 

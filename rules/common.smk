@@ -37,9 +37,12 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import ExecMode
 
 from resilience import catalog, devices, fork_server, running
-from resilience.provenance import canonical, code_digest, content_digest
+from resilience.known_digests import KnownDigests
+from resilience.provenance import canonical, content_digest
 
 fork_server.let_jobs_import_from(ROOT / "src")
+# Snakemake 9 asks three times for each job where the copy of its script lies, and works that out anew.
+workflow.sourcecache._cache = cache(workflow.sourcecache._cache)
 if workflow.exec_mode == ExecMode.DEFAULT:
     running.arrive()
 
@@ -54,10 +57,13 @@ def recipe(script, functions=(), **settings):
     return canonical({"settings": settings, "code": code_of(script, named)})
 
 
+DIGESTS = KnownDigests(Path(".snakemake/resilience/code_digests.json"))
+
+
 @cache
 def code_of(script, functions):
     """The digest of the code that a script and some functions reach, which does not change while a run is planned."""
-    return code_digest(ROOT / "workflow/scripts" / script, functions)
+    return DIGESTS.of(ROOT / "workflow/scripts" / script, functions)
 
 
 def named_function(section, entry):

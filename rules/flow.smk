@@ -49,7 +49,7 @@ def measured_seconds(page):
     """How long each job took that left a measurement beside its log, by rule and path; but for the page's own."""
     prefix, logs, measured = prefix_of(page), Path(page).parent, {}
     for path in sorted(logs.rglob("*.tsv")):
-        maker, lines = rule_that_makes(str(path)), path.read_text().splitlines()
+        maker, lines = rule_that_makes(str(path)), path.read_text(encoding="utf-8").splitlines()
         if maker not in (None, rule_that_makes(page)) and len(lines) == 2:
             job = str(path.relative_to(logs).with_suffix(""))
             measured.setdefault(maker.name.removeprefix(prefix), {})[job] = float(lines[1].split("\t")[0])

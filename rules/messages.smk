@@ -96,7 +96,7 @@ def announce_failures():
 
 def cause_of(path, killed):
     """The cause that a job wrote into its log, or Slurm into its own; None if the job ended well."""
-    text = path.read_text(errors="replace") if path.exists() else ""
+    text = path.read_text(errors="replace", encoding="utf-8") if path.exists() else ""
     if causes := [line.split("cause: ", 1)[1] for line in text.splitlines() if "cause: " in line]:
         return causes[-1]
     if "done, peak memory" in text:
@@ -110,7 +110,7 @@ def killed_by_slurm():
     """The logs of jobs that were running when Slurm killed them in this run, and what it said."""
     killed = {}
     for slurm_log in filter(is_new, Path(".snakemake/slurm_logs").rglob("*.log")):
-        text = slurm_log.read_text(errors="replace")
+        text = slurm_log.read_text(errors="replace", encoding="utf-8")
         if said := KILLED_BY_SLURM.findall(text):
             # It says so in several lines, in any order; the longest says most.
             cause = f"Slurm killed the job: {max(said, key=len)}"

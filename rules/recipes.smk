@@ -143,4 +143,4 @@ def times_recipe(wildcards):
 def templates(page):
     """The text of a page's template, and of the one that all pages share."""
     files = (ROOT / f"workflow/report/{name}.html.j2" for name in ("page", page))
-    return {file.name: file.read_text() for file in files}
+    return {file.name: file.read_text(encoding="utf-8") for file in files}

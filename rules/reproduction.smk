@@ -24,7 +24,7 @@ def settings_of(run):
         refuse(f"reproduction.{run}: there is no file {path}; name one, such as config/{run}.yaml")
     if flaws := list(config_files.problems(path)):
         refuse("\n".join(flaws))
-    settings = yaml.safe_load(path.read_text())
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     update_config(settings, {key: deepcopy(value) for key, value in config.items() if key != "reproduction"})
     return settings
 
@@ -64,11 +64,11 @@ def tables_of(run):
     from resilience.config import check
     from resilience.grid import Grid
 
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
     settings = check(deepcopy(SETTINGS[run]), schema)
     grid = Grid(settings)
     results, _ = folders(settings["results"], settings.get("variant"))
-    with PUBLISHED.open() as file:
+    with PUBLISHED.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         for training in {row["training"], row["reference"]} - {""}:

@@ -9,7 +9,9 @@ if flaws := [flaw for file in workflow.configfiles for flaw in config_files.prob
 
 config_files.retype(config, workflow.config_settings.config)
 try:
-    config = check(config, yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text()))
+    config = check(
+        config, yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    )
 except ConfigError as error:
     refuse(error)
 

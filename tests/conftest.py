@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,20 @@ ROOT = Path(__file__).parent.parent
 def _as_in_a_job():
     """Tests compute as jobs do, whatever a stage that ran in this process before has set."""
     computing.prepare(1)
+
+
+@pytest.fixture(scope="session", params=["C", "en_US.ISO-8859-1"])
+def other_locale(request, tmp_path_factory) -> dict[str, str]:
+    """The environment of a locale in which Python takes texts for another encoding than UTF-8."""
+    folder = tmp_path_factory.mktemp("locales")
+    if request.param != "C":
+        localedef = shutil.which("localedef")
+        made = localedef and subprocess.run(
+            [localedef, "-i", "en_US", "-f", "ISO-8859-1", folder / request.param], capture_output=True, check=False
+        )
+        if not made or made.returncode:
+            pytest.skip("localedef cannot make a locale with Latin-1 here")
+    return {"LC_ALL": request.param, "LOCPATH": str(folder), "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def double_network(layers: list[nn.Module], seed: int) -> nn.Sequential:
@@ -43,4 +59,4 @@ def noisy_posterior(network: nn.Sequential, draws: int, seed: int = 0, noise: fl
 def templates(page: str) -> dict[str, str]:
     """The template of a page of the project, and the one that all pages share."""
     files = (ROOT / f"workflow/report/{name}.html.j2" for name in ("page", page))
-    return {file.name: file.read_text() for file in files}
+    return {file.name: file.read_text(encoding="utf-8") for file in files}

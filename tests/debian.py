@@ -19,7 +19,7 @@ def install(purpose: str, missing_packages: Callable[[], list[str]]) -> None:
         give_up(f"{purpose} needs Debian's packages {', '.join(missing)}. As root: {' '.join(command)}")
     quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for step in (["apt-get", "update", "-qq"], command):
-        done = subprocess.run(step, env=quiet, capture_output=True, text=True, check=False)
+        done = subprocess.run(step, env=quiet, capture_output=True, encoding="utf-8", check=False)
         if done.returncode != 0:
             give_up(f"{purpose} cannot be installed: {' '.join(step)} says {done.stderr.strip()}")
     if missing := missing_packages():

@@ -218,7 +218,7 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write settings or diagnostics as JSON with sorted keys and a digest. NaN is refused, since JSON has none."""
     text = _json({**content, DIGEST: _digest_of_text(path, _json(content))})
     with whole(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

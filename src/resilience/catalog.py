@@ -185,7 +185,7 @@ def functions(section: str) -> dict[str, Function]:
     found = {}
     for file in sources(section):
         inner = "" if file.stem in (module, "__init__") else f".{file.stem}"
-        found.update(_described(file.read_text(), f"resilience.{module}{inner}"))
+        found.update(_described(file.read_bytes(), f"resilience.{module}{inner}"))
     return found
 
 
@@ -196,7 +196,7 @@ def _own_function(section: str, name: str, folder: Path) -> Function:
     if not (folder / file).is_file():
         raise FunctionError(f"there is no file {file}")
     try:
-        source = (folder / file).read_text()
+        source = (folder / file).read_bytes()
         known, hidden = _described(source, file), _hidden_imports(source)
     except (SyntaxError, ValueError) as error:
         raise FunctionError(f"{file} cannot be read ({error})") from error
@@ -208,7 +208,7 @@ def _own_function(section: str, name: str, folder: Path) -> Function:
     return known[attribute]
 
 
-def _hidden_imports(source: str) -> list[int]:
+def _hidden_imports(source: bytes) -> list[int]:
     """The lines in which a function imports the library: a change of what it imports so would go unnoticed."""
     functions = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
     imports = (node for function in functions for node in ast.walk(function))
@@ -233,7 +233,7 @@ def _refuse_what_does_not_fit(found: Function, section: Section, name: str) -> N
         raise FunctionError(f"{name} does not say its {section.trait}; write @entry({section.trait}=…)")
 
 
-def _described(source: str, module: str) -> dict[str, Function]:
+def _described(source: bytes, module: str) -> dict[str, Function]:
     """The functions of a source text that carry :func:`entry`."""
     nodes = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
     return {node.name: _describe(node, module, traits) for node in nodes if (traits := _traits(node)) is not None}

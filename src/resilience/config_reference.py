@@ -143,7 +143,7 @@ def _described(section: str, function: catalog.Function, parameter: str) -> str:
 @cache
 def _docstrings(section: str) -> dict[str, dict[str, str]]:
     """The described parameters of every function in the module of a section."""
-    trees = [ast.parse(file.read_text()) for file in catalog.sources(section)]
+    trees = [ast.parse(file.read_bytes()) for file in catalog.sources(section)]
     nodes = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
     return {node.name: _parameters(ast.get_docstring(node) or "") for node in nodes}
 
@@ -161,4 +161,4 @@ def _parameters(docstring: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(write(yaml.safe_load(Path(sys.argv[1]).read_text())))
+    sys.stdout.buffer.write(write(yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))).encode())

@@ -42,7 +42,7 @@ def visible() -> list[str]:
         return [name.strip() for name in os.environ[CUDA].split(",") if name.strip()]
     try:
         command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return []
     return done.stdout.split()
@@ -67,7 +67,7 @@ def _lock_one(folder: Path, names: list[str]) -> str | None:
     import fcntl  # only where there is an offer: Windows lacks it
 
     for name in names:
-        file = (folder / name.replace("/", "-")).open("w")
+        file = (folder / name.replace("/", "-")).open("w", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

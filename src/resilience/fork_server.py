@@ -1,14 +1,15 @@
 """Runs short jobs in forks of one process that has imported torch once.
 
-Importing torch takes longer than most jobs of a small run. So the first job of a run starts a server that imports what jobs
-import; each job then hands itself over: the server forks, and the fork runs the job's script with the job's own arguments,
-folder, environment and streams, and reports its status. A job whose server is gone, or was never wanted, runs as it is.
-The server ends with the run that it belongs to, and a fork ends when the job that waits for it does.
+Importing torch takes longer than most jobs of a small run. So the first job that needs it starts a server that imports what
+jobs import; each job then hands itself over: the server forks, and the fork runs the job's script with the job's own
+arguments, folder, environment and streams, and reports its status. A job whose server is gone, or was never wanted, runs as
+it is. The server ends with the process that it belongs to, and a fork ends when the job that waits for it does.
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -30,7 +31,13 @@ from typing import NoReturn
 #: Holds the folder of the server's socket and the number of the process that the server belongs to.
 VARIABLE = "RESILIENCE_FORK_SERVER"
 #: What jobs import, none of it ours: code that is edited during a run counts from the next job on.
-MODULES = ("torch", "torch.func", "safetensors.numpy", "pandas", "pyro.infer", "pyro.optim", "tqdm", "snakemake.script")
+#: The first optimiser of a process imports ``torch._dynamo``, and takes as long for it as for all the rest.
+MODULES = (
+    *("torch", "torch.func", "torch._dynamo"),
+    *("safetensors.numpy", "pandas", "pyro.infer", "pyro.optim", "tqdm", "snakemake.script"),
+)
+#: What takes long in the last jobs of a run: tables of comparisons, and figures.
+LATER = ("scipy.stats", "matplotlib.figure", "seaborn")
 SECONDS_TO_START = 60.0
 #: What a fork sends before it runs a job; the job's status follows.
 TAKEN = b"+"
@@ -43,24 +50,30 @@ def let_jobs_import_from(folder: Path) -> None:
 
 
 def offer() -> None:
-    """Let the jobs of this process start a server and hand themselves over."""
-    if hasattr(os, "fork") and hasattr(socket, "send_fds"):
+    """Let the jobs of this process start a server and hand themselves over, unless one is offered to it already."""
+    if VARIABLE not in os.environ and hasattr(os, "fork") and hasattr(socket, "send_fds"):
         folder = tempfile.mkdtemp(prefix="resilience-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ[VARIABLE] = f"{folder}:{os.getpid()}"
 
 
-def hand_over() -> None:
-    """Run the calling script in a fork of the server and end with its status; return if there is no server."""
+def hand_over(start: bool = True) -> None:
+    """Run the calling script in a fork of the server and end with its status; return if there is no server.
+
+    Parameters
+    ----------
+    start
+        Whether to start a server where none runs: not for a job that is done before one has imported torch.
+    """
     if VARIABLE not in os.environ:
         return
     folder, _, owner = os.environ.pop(VARIABLE).rpartition(":")
     address = str(Path(folder, sha256(sys.executable.encode()).hexdigest()[:8]))
     job = json.dumps({"argv": sys.argv, "path": sys.path, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
-    connection = _connect(address, owner)
+    connection = _connect(address, owner, start)
     while connection is not None and not _taken(job, connection):
         # The server was killed between the connection and the fork; nothing of the job has run.
-        connection = _connect(address, owner)
+        connection = _connect(address, owner, start)
     if connection is None:
         return
     status = b""
@@ -74,8 +87,8 @@ def hand_over() -> None:
     os._exit(status[0] if status else 1)
 
 
-def _connect(address: str, owner: str) -> socket.socket | None:
-    """A connection to the server at an address, which is started if it does not run yet."""
+def _connect(address: str, owner: str, start: bool) -> socket.socket | None:
+    """A connection to the server at an address, which may be started if it does not run yet."""
     if not Path(address).parent.is_dir():
         return None
     connection = socket.socket(socket.AF_UNIX)
@@ -85,12 +98,14 @@ def _connect(address: str, owner: str) -> socket.socket | None:
         try:
             connection.connect(address)
         except OSError as error:
+            if not start:
+                return None
             if isinstance(error, ConnectionRefusedError):
                 # Its server was killed.
                 Path(address).unlink(missing_ok=True)
                 started = False
             if not started:
-                command = [sys.executable, __file__, address, owner]
+                command = [sys.executable, __file__, address, owner, json.dumps([MODULES, LATER])]
                 quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
                 subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
                 started = True
@@ -110,24 +125,27 @@ def _taken(job: bytes, connection: socket.socket) -> bool:
         return False
 
 
-def serve(address: str, owner: int) -> None:
-    """Fork for every job that hands itself over, until the owner is gone."""
+def serve(address: str, owner: int, modules: list[str], later: list[str]) -> None:
+    """Fork for every job that hands itself over, until the owner is gone.
+
+    Some modules are imported before the first job is taken, others one by one, whenever no job comes.
+    """
     listener = socket.socket(socket.AF_UNIX)
     # Two first jobs may start two servers: the one that binds stays.
     listener.bind(address)
     listener.listen(64)
-    listener.settimeout(1.0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
-    for module in MODULES:
-        # A job's environment holds what that job imports, not what all of them do.
-        with suppress(ImportError):
-            import_module(module)
+    for module in modules:
+        _import(module)
     try:
         while not ends_within(owner, 0.0):
+            listener.settimeout(0.05 if later else 1.0)
             try:
                 connection, _ = listener.accept()
             except TimeoutError:
+                if later:
+                    _import(later.pop(0))
                 continue
             if os.fork() == 0:
                 listener.close()
@@ -135,6 +153,14 @@ def serve(address: str, owner: int) -> None:
             connection.close()
     finally:
         shutil.rmtree(Path(address).parent, ignore_errors=True)
+
+
+def _import(module: str) -> None:
+    """Import a module that is there: a job's environment holds what that job imports, not what all of them do."""
+    with suppress(ImportError):
+        import_module(module)
+    # None of it is garbage, and a fork that looked there for some would copy its pages.
+    gc.freeze()
 
 
 def _work(connection: socket.socket) -> NoReturn:
@@ -197,4 +223,4 @@ def ends_within(process: int, seconds: float) -> bool:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]))
+    serve(sys.argv[1], int(sys.argv[2]), *json.loads(sys.argv[3]))

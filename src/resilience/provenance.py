@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,6 +28,7 @@ SILENT = frozenset(
         "parameters",
         "progress",
         "provenance",
+        "known_digests",
         "fork_server",
         "running",
         "devices",
@@ -69,10 +71,12 @@ def content_digest(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()[:16]
-    inside = sorted(file.relative_to(path) for file in path.rglob("[!.]*"))
+    inside = sorted((file.relative_to(path) for file in path.rglob("[!.]*")), key=os.fsencode)
     shown = [file for file in inside if not any(part.startswith(".") for part in file.parts)]
-    contents = [f"{file}:{content_digest(path / file) if (path / file).is_file() else ''}" for file in shown]
-    return hashlib.sha256("\x1e".join(contents).encode(errors="surrogateescape")).hexdigest()[:16]
+    contents = [
+        os.fsencode(file) + f":{content_digest(path / file) if (path / file).is_file() else ''}".encode() for file in shown
+    ]
+    return hashlib.sha256(b"\x1e".join(contents)).hexdigest()[:16]
 
 
 def code_digest(script: Path, functions: Iterable[tuple[str, str]] = ()) -> str:
@@ -80,7 +84,7 @@ def code_digest(script: Path, functions: Iterable[tuple[str, str]] = ()) -> str:
 
     A function is ``(module, name)`` in the library, ``(file, name)`` in a file of the user's own.
     """
-    start = _read(script.read_text(), package="")
+    start = _read(source_of(script), package="")
     nodes = [*start.effects, *_all_nodes(start)]
     texts = [f"script:{_text(node)}" for node in nodes]
     pending = {*functions, *((imported, "") for imported, _ in start.imports.values())}
@@ -93,6 +97,25 @@ def code_digest(script: Path, functions: Iterable[tuple[str, str]] = ()) -> str:
         texts.extend(of_place)
         pending.update(references - reached)
     return hashlib.sha256("\x1e".join(sorted(texts)).encode()).hexdigest()[:16]
+
+
+@cache
+def library_sources() -> dict[str, bytes]:
+    """The source of every module of the library by the module's name, as it was when it was first asked for."""
+    places = {file: file.relative_to(LIBRARY.parent).with_suffix("").parts for file in sorted(LIBRARY.rglob("*.py"))}
+    return {".".join(parts).removesuffix(".__init__"): file.read_bytes() for file, parts in places.items()}
+
+
+@cache
+def source_of(file: Path) -> bytes:
+    """The source of a script or of a file of the user's own, as it was when it was first asked for."""
+    return file.read_bytes()
+
+
+def forget() -> None:
+    """Let the next digest read all sources again."""
+    for remembered in (library_sources, source_of, _module, _definition):
+        remembered.cache_clear()
 
 
 @cache
@@ -115,17 +138,12 @@ def _definition(module_name: str, name: str) -> tuple[list[str], frozenset[tuple
 def _module(name: str) -> Module | None:
     """The table of a module of the library or of a file of the user's own, or None for what others wrote."""
     if name.endswith(".py"):
-        return _read(Path(name).read_text(), package="")
-    if name.split(".")[0] != "resilience":
-        return None
-    place = LIBRARY.joinpath(*name.split(".")[1:])
-    for file in (place.with_suffix(".py"), place / "__init__.py"):
-        if file.exists():
-            return _read(file.read_text(), package=name)
-    return None
+        return _read(source_of(Path(name)), package="")
+    source = library_sources().get(name)
+    return None if source is None else _read(source, package=name)
 
 
-def _read(source: str, package: str) -> Module:
+def _read(source: str | bytes, package: str) -> Module:
     """The table of a module's source, without docstrings."""
     module = Module()
     tree = ast.parse(source)
@@ -141,7 +159,7 @@ def _read(source: str, package: str) -> Module:
             case ast.ImportFrom(module=origin, names=names, level=0) if origin:
                 for alias in names:
                     inner = f"{origin}.{alias.name}"
-                    target = (inner, None) if _is_module(inner) else (origin, alias.name)
+                    target = (inner, None) if inner in library_sources() else (origin, alias.name)
                     module.imports[alias.asname or alias.name] = target
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 module.definitions.setdefault(name, []).append(node)
@@ -152,11 +170,6 @@ def _read(source: str, package: str) -> Module:
             case _:
                 module.effects.append(node)
     return module
-
-
-def _is_module(name: str) -> bool:
-    place = LIBRARY.joinpath(*name.split(".")[1:])
-    return name.startswith("resilience.") and (place.with_suffix(".py").exists() or (place / "__init__.py").exists())
 
 
 def _all_nodes(module: Module) -> Iterator[ast.stmt]:

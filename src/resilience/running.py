@@ -44,7 +44,7 @@ def arrive() -> None:
     """Be known to others in this working directory, as long as this process lives."""
     with suppress(OSError):
         PRESENT.parent.mkdir(exist_ok=True)
-        _held[PRESENT] = PRESENT.open("a+")
+        _held[PRESENT] = PRESENT.open("a+", encoding="utf-8", errors="surrogateescape")
         _lock(_held[PRESENT], alone=False)
 
 
@@ -59,7 +59,11 @@ def forget_the_killed(folders: list[str]) -> None:
         try:
             if _lock(present, alone=True) and _read(present) in ("", socket.gethostname()):
                 for lock in SNAKEMAKE_LOCKS.glob("*.lock"):
-                    if any(line.startswith(f"{folder}/") for folder in folders for line in lock.read_text().splitlines()):
+                    if any(
+                        line.startswith(f"{folder}/")
+                        for folder in folders
+                        for line in lock.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+                    ):
                         lock.unlink()
         finally:
             _lock(present, alone=False)
@@ -132,7 +136,7 @@ def _own(folder: Path) -> None:
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         _write(file, f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}, since {now}, in {Path.cwd()}")
     except BlockingIOError:
-        owner = place.read_text() or "it has just begun"
+        owner = place.read_text(encoding="utf-8", errors="surrogateescape") or "it has just begun"
         raise RunError(f"Another run writes into {folder}: {owner}. Wait until it is done, or end it.") from None
     except OSError as error:
         raise _unwritable(folder, error) from error
@@ -142,7 +146,7 @@ def _own(folder: Path) -> None:
 def _locked(place: Path) -> IO[str]:
     """A file that this process alone holds locked, or BlockingIOError."""
     while True:
-        file = place.open("a+")
+        file = place.open("a+", encoding="utf-8", errors="surrogateescape")
         _lock(file, alone=True)
         if _is_at(place, file):
             return file

@@ -33,7 +33,7 @@ class Run:
 
     def finish(self) -> tuple[int, str]:
         """Wait for the end: the status and what was printed."""
-        return self.process.wait(SECONDS), self.said.read_text()
+        return self.process.wait(SECONDS), self.said.read_text(encoding="utf-8")
 
     def interrupt(self) -> tuple[int, str]:
         """What Ctrl+C does."""
@@ -52,7 +52,7 @@ class Cluster:
         command = [sys.executable, "-m", "snakemake", "--configfile", "tests/config.yaml", *COMMAND, *arguments]
         clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RESILIENCE_FORK_SERVER")}
         said = project.folder / "said.txt"
-        with said.open("w") as file:
+        with said.open("w", encoding="utf-8") as file:
             process = subprocess.Popen(
                 command,
                 cwd=project.folder,

@@ -17,7 +17,7 @@ def main() -> None:
     for command in (("slurmctld", "-V"), ("munged", "-V")):
         path = path_of(command[0])
         assert path
-        print(subprocess.run([path, *command[1:]], capture_output=True, text=True, check=True).stdout.splitlines()[0])
+        print(subprocess.run([path, *command[1:]], capture_output=True, encoding="utf-8", check=True).stdout.splitlines()[0])
     for package in ("snakemake", "snakemake-executor-plugin-slurm", "snakemake-executor-plugin-slurm-jobstep"):
         print(package, version(package))
 

@@ -91,15 +91,16 @@ class Slurm:
         conf.write_text(
             SETTINGS.format(
                 folder=self.folder, user=getuser(), cpus=max(2, os.cpu_count() or 2), megabytes=MEGABYTES, **ports
-            )
+            ),
+            encoding="utf-8",
         )
         # Any two device files will do for GPUs that nobody computes on.
         (self.folder / "gres.conf").write_text(
-            "NodeName=localhost Name=gpu File=/dev/null\nNodeName=localhost Name=gpu File=/dev/zero\n"
+            "NodeName=localhost Name=gpu File=/dev/null\nNodeName=localhost Name=gpu File=/dev/zero\n", encoding="utf-8"
         )
         # The Snakemake plugin drops all SLURM_* variables before it calls srun, which would then look in /etc.
         wrapper = self.folder / "bin/srun"
-        wrapper.write_text(f'#!/bin/sh\nSLURM_CONF="{conf}" exec {path_of("srun")} "$@"\n')
+        wrapper.write_text(f'#!/bin/sh\nSLURM_CONF="{conf}" exec {path_of("srun")} "$@"\n', encoding="utf-8")
         wrapper.chmod(0o755)
         self.environment = {"SLURM_CONF": str(conf), "PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
         self._start_munge()
@@ -117,7 +118,7 @@ class Slurm:
         self._wait((self.folder / "munge.socket").exists, "munged does not start")
 
     def _run(self, daemon: str, *arguments: str) -> None:
-        log = (self.folder / f"{daemon}.out").open("w")
+        log = (self.folder / f"{daemon}.out").open("w", encoding="utf-8")
         command = [path_of(daemon) or daemon, *arguments]
         self._daemons.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
 
@@ -131,7 +132,7 @@ class Slurm:
 
     def ask(self, *command: str) -> str:
         """What a Slurm command prints, empty if it fails."""
-        done = subprocess.run(command, env=os.environ | self.environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=os.environ | self.environment, capture_output=True, encoding="utf-8", check=False)
         return done.stdout if done.returncode == 0 else ""
 
     def queue(self) -> list[str]:

@@ -25,7 +25,9 @@ def test_a_cluster_gives_the_bytes_of_a_local_run(clustered, local):
 
 def test_short_jobs_share_submissions(cluster, clustered):
     done = Counter(group_of(path) for path in (clustered.folder / "logs").rglob("*.log"))
-    together = yaml.safe_load((clustered.folder / "profiles/slurm/config.yaml").read_text())["group-components"]
+    together = yaml.safe_load((clustered.folder / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))[
+        "group-components"
+    ]
     expected = {group: math.ceil(done[group] / together[group]) for group in together}
     jobs = cluster.jobs(clustered)
     submitted = Counter(re.match(r"rule_([a-z]+)", job["Comment"])[1] for job in jobs)
@@ -48,7 +50,9 @@ def test_gpu_jobs_run_where_gpus_are_and_get_one_each(cluster, clustered):
         assert job["NumCPUs"] == "1"
     given = {}
     for log in (clustered.folder / "logs").rglob("*.log"):
-        found = re.findall(r"was given device (\S+), but PyTorch finds none: computes on the CPU", log.read_text())
+        found = re.findall(
+            r"was given device (\S+), but PyTorch finds none: computes on the CPU", log.read_text(encoding="utf-8")
+        )
         assert len(found) <= 1
         given[log] = found[0] if found else None
     computing = {log for log in given if group_of(log) in ("train", "attack", "maps")}
@@ -96,7 +100,7 @@ def test_an_interrupted_run_cancels_its_jobs_and_goes_on_with_what_was_missing(c
     longer["trainings"]["map"]["epochs"] = 10**6
     project.write_config(longer)
     run = cluster.start(project, "--", *targets)
-    wait_until(lambda: "Finished jobid: " in run.said.read_text(), 600, run)
+    wait_until(lambda: "Finished jobid: " in run.said.read_text(encoding="utf-8"), 600, run)
     wait_until(lambda: any("RUNNING" in job for job in cluster.slurm.queue()), 60, run)
     status, _ = run.interrupt()
     assert status != 0
@@ -120,7 +124,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, run: Run | None = 
     """Wait for a condition, as long as a run goes on."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert run is None or run.process.poll() is None, run.said.read_text()[-5000:]
+        assert run is None or run.process.poll() is None, run.said.read_text(encoding="utf-8")[-5000:]
         assert time.monotonic() < deadline
         time.sleep(0.5)
 

@@ -73,7 +73,7 @@ def test_missing_tensor_is_named(tmp_path):
 
 
 def test_what_cannot_be_written_is_named_with_the_reason(tmp_path):
-    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
     for write, name, content in (
         (artifacts.write_tensors, "t.safetensors", ARRAYS),
         (artifacts.write_table, "t.csv", pd.DataFrame({"a": [1]})),
@@ -94,9 +94,9 @@ def test_others_may_read_what_is_written_as_the_umask_says(tmp_path):
 def test_two_writers_of_one_file_do_not_share_what_is_half_written(tmp_path):
     path = tmp_path / "f.txt"
     with artifacts.whole(path) as first, artifacts.whole(path) as second:
-        first.write_text("first")
-        second.write_text("sec")
-    assert path.read_text() == "first"
+        first.write_text("first", encoding="utf-8")
+        second.write_text("sec", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "first"
     assert [file.name for file in tmp_path.iterdir()] == ["f.txt"]
 
 
@@ -104,7 +104,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "f.json"
     artifacts.write_json(path, {"a": 1})
     with pytest.raises(UnicodeEncodeError), artifacts.whole(path) as partial:
-        partial.write_text("half, then a letter that cannot be written: \ud800")
+        partial.write_text("half, then a letter that cannot be written: \ud800", encoding="utf-8")
     assert artifacts.read_json(path) == {"a": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["f.json"]
 
@@ -118,7 +118,7 @@ def test_tables_survive_to_the_last_digit(tmp_path):
 def test_what_is_no_table_is_refused_by_name(tmp_path):
     with pytest.raises(ArtifactError, match=r"t\.csv: cannot be read"):
         artifacts.read_table(tmp_path / "t.csv")
-    (tmp_path / "t.csv").write_text("a\n1\n")
+    (tmp_path / "t.csv").write_text("a\n1\n", encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"t\.csv: is damaged, another table, or was changed"):
         artifacts.read_table(tmp_path / "t.csv")
     artifacts.write_table(tmp_path / "t.csv", pd.DataFrame({"a": [1]}))
@@ -133,10 +133,10 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path):
 
 def test_json_is_sorted_and_has_no_nan(tmp_path):
     artifacts.write_json(tmp_path / "f.json", {"z": 1, "a": 2})
-    assert list(json.loads((tmp_path / "f.json").read_text())) == ["a", "digest", "z"]
+    assert list(json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))) == ["a", "digest", "z"]
     assert artifacts.read_json(tmp_path / "f.json") == {"a": 2, "z": 1}
     with pytest.raises(ValueError, match="not JSON compliant"):
         artifacts.write_json(tmp_path / "g.json", {"a": float("nan")})
-    (tmp_path / "f.json").write_text("{")
+    (tmp_path / "f.json").write_text("{", encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"f\.json: is damaged"):
         artifacts.read_json(tmp_path / "f.json")

@@ -13,8 +13,8 @@ from resilience import catalog
 from resilience.config import ConfigError, check, nearest
 from tests.conftest import ROOT
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def merged(*names: str) -> dict:
     """Configs of the project, each laid over those before it, as the command line does."""
     config: dict = {}
     for name in names:
-        update_config(config, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()))
+        update_config(config, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")))
     return config
 
 

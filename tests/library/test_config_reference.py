@@ -6,7 +6,7 @@ from tests.library.test_config import SCHEMA
 
 
 def test_the_page_is_up_to_date():
-    page = (ROOT / "docs/configuration.md").read_text()
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
     assert page == config_reference.write(SCHEMA), (
         "write it anew: python -m resilience.config_reference workflow/schemas/config.schema.yaml > docs/configuration.md"
     )

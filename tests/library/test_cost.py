@@ -150,10 +150,10 @@ def test_every_script_is_counted():
 
 @pytest.mark.parametrize("script", ALLOWED)
 def test_a_job_imports_only_what_it_needs(script):
-    tree = ast.parse((ROOT / f"workflow/scripts/{script}.py").read_text())
+    tree = ast.parse((ROOT / f"workflow/scripts/{script}.py").read_text(encoding="utf-8"))
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     program = "\n".join(ast.unparse(node) for node in imports) + f"\nimport sys\nprint(*{HEAVY!r} & set(sys.modules))"
-    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, encoding="utf-8").stdout
     assert set(said.split()) <= ALLOWED[script]
 
 

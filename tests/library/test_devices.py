@@ -48,7 +48,7 @@ def offer(tmp_path, monkeypatch):
 def job(tmp_path: Path, seconds: float) -> subprocess.Popen:
     taken = tmp_path / "taken"
     taken.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, "-c", JOB, str(taken), str(seconds)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", JOB, str(taken), str(seconds)], stdout=subprocess.PIPE, encoding="utf-8")
 
 
 def test_jobs_beside_each_other_have_different_devices(offer, tmp_path):
@@ -99,10 +99,10 @@ def test_devices_of_the_machine_are_those_that_its_driver_lists(tmp_path, monkey
     monkeypatch.setenv("PATH", str(tmp_path))
     assert devices.visible() == []
     tool = tmp_path / "nvidia-smi"
-    tool.write_text(f"#!{sys.executable}\nprint('0\\n1')\n")
+    tool.write_text(f"#!{sys.executable}\nprint('0\\n1')\n", encoding="utf-8")
     tool.chmod(0o755)
     assert devices.visible() == ["0", "1"]
-    tool.write_text(f"#!{sys.executable}\nprint('no driver'); raise SystemExit(9)\n")
+    tool.write_text(f"#!{sys.executable}\nprint('no driver'); raise SystemExit(9)\n", encoding="utf-8")
     assert devices.visible() == []
 
 

@@ -125,7 +125,7 @@ def test_names_are_text_and_never_code():
 
 
 def test_the_page_of_the_default_config_is_small_enough_to_mail():
-    config = check(yaml.safe_load((ROOT / "config/config.yaml").read_text()), SCHEMA)
+    config = check(yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8")), SCHEMA)
     grid, settings = Grid(config), config["explore"]["hmc"]
     place, count = (settings["dataset"], settings["network"]), config["datasets"][settings["dataset"]]["test_points"]
     points, _ = example((count, 1, 8, 8))

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from resilience import fork_server
 from tests.conftest import ROOT
 
-PRELUDE = "import sys; from resilience import fork_server; fork_server.MODULES = ('json',); fork_server.hand_over()\n"
+PRELUDE = (
+    "import sys; from resilience import fork_server; fork_server.MODULES = ('json',); fork_server.LATER = ('colorsys',)\n"
+    "fork_server.hand_over()\n"
+)
 
 
 @pytest.fixture
@@ -39,12 +43,12 @@ def wait_until(condition, seconds: float = 100.0) -> None:
 
 def job(tmp_path: Path, body: str, name: str = "job.py") -> list[str]:
     path = tmp_path / name
-    path.write_text(PRELUDE + body)
+    path.write_text(PRELUDE + body, encoding="utf-8")
     return [sys.executable, str(path), "an argument"]
 
 
 def run(command: list[str], **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, **options)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=100, **options)
 
 
 def test_a_job_has_its_own_arguments_folder_environment_and_streams(owner, tmp_path):
@@ -61,7 +65,7 @@ def test_a_job_has_its_own_arguments_folder_environment_and_streams(owner, tmp_p
 
 def test_jobs_share_one_server(owner, tmp_path):
     command = job(tmp_path, "import os; print(os.getppid())")
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") for _ in range(2)]
     parents = {process.communicate(timeout=100)[0] for process in both} | {run(command).stdout}
     assert len(parents) == 1
 
@@ -85,8 +89,8 @@ def test_a_fork_ends_when_the_job_that_waits_for_it_is_killed(owner, tmp_path):
     process = subprocess.Popen(
         job(tmp_path, f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)")
     )
-    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-    fork = int((tmp_path / "pid").read_text())
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(encoding="utf-8"))
+    fork = int((tmp_path / "pid").read_text(encoding="utf-8"))
     assert fork != process.pid
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -99,6 +103,25 @@ def test_a_server_that_was_killed_is_replaced(owner, tmp_path):
     os.kill(server, signal.SIGKILL)  # Its socket may still take a connection while the kernel frees its memory.
     other = int(run(command).stdout)
     assert other not in (server, os.getpid())
+
+
+def test_a_server_without_work_imports_what_some_jobs_need(owner, tmp_path):
+    command = job(tmp_path, "print('colorsys' in sys.modules)")
+    wait_until(lambda: run(command).stdout == "True\n")
+
+
+def test_a_job_that_needs_no_torch_starts_no_server_but_uses_one(owner, tmp_path):
+    body = "import os; print(os.getppid())"
+    light = job(tmp_path, body, "light.py")
+    Path(light[1]).write_text(PRELUDE.replace("hand_over()", "hand_over(start=False)") + body, encoding="utf-8")
+    assert run(light).stdout == f"{os.getpid()}\n"
+    assert run(job(tmp_path, body)).stdout == run(light).stdout != f"{os.getpid()}\n"
+
+
+def test_an_offer_that_was_made_already_stands(monkeypatch):
+    monkeypatch.setenv(fork_server.VARIABLE, "/there:1")
+    fork_server.offer()
+    assert os.environ[fork_server.VARIABLE] == "/there:1"
 
 
 def test_code_that_was_edited_since_the_server_started_counts(owner, tmp_path):

@@ -11,7 +11,7 @@ from tests.library.test_config import SCHEMA
 
 @pytest.fixture
 def grid() -> Grid:
-    return Grid(check(yaml.safe_load((ROOT / "tests/config.yaml").read_text()), SCHEMA))
+    return Grid(check(yaml.safe_load((ROOT / "tests/config.yaml").read_text(encoding="utf-8")), SCHEMA))
 
 
 def test_everything_that_is_needed_is_trained(grid):
@@ -61,7 +61,7 @@ def test_seeds_are_sorted_so_that_their_order_in_the_config_does_not_matter(grid
 
 
 def test_an_imported_network_has_the_role_and_draws_that_its_entry_says():
-    config = yaml.safe_load((ROOT / "tests/config.yaml").read_text())
+    config = yaml.safe_load((ROOT / "tests/config.yaml").read_text(encoding="utf-8"))
     config["trainings"]["det"] = {
         "method": "imported_point",
         "file": "{network}{seed}.safetensors",

@@ -200,7 +200,7 @@ def pictures(tmp_path) -> Path:
 
 def test_pictures_are_read_by_class(pictures):
     Image.new("L", (30, 20), 200).save(pictures / "test/ape/last.jpg")
-    (pictures / "train/ape/.hidden").write_text("does not count")
+    (pictures / "train/ape/.hidden").write_text("does not count", encoding="utf-8")
     source = image_folder(folder=str(pictures), size=6, channels=3)
     assert source.train.x.shape == (6, 3, 6, 6)
     assert list(source.train.y) == [0, 0, 0, 1, 1, 1]
@@ -252,7 +252,10 @@ def another_class(path: Path) -> None:
 
 
 BAD_PICTURES = {
-    "no picture": (lambda path: path.write_text("text"), "train/ape/0.png: is no picture that can be read; expected PNG"),
+    "no picture": (
+        lambda path: path.write_text("text", encoding="utf-8"),
+        "train/ape/0.png: is no picture that can be read; expected PNG",
+    ),
     "cut off": (cut_off, "train/ape/0.png: is no picture that can be read"),
     "bomb": (bomb, "train/ape/0.png: is no picture that can be read; .*decompression bomb"),
     "16 bits": (
@@ -267,7 +270,7 @@ BAD_PICTURES = {
     "folder in a class": (lambda path: path.with_name("more").mkdir(), "train/ape/more: is no file; expected a picture"),
     "pipe": (lambda path: os.mkfifo(path.with_name("pipe")), "train/ape/pipe: is no file; expected a picture"),
     "file beside the classes": (
-        lambda path: (path.parents[1] / "notes.txt").write_text(""),
+        lambda path: (path.parents[1] / "notes.txt").write_text("", encoding="utf-8"),
         "train/notes.txt: lies beside the class folders",
     ),
     "a class is missing": (no_folder, "train/ape: is missing; test has a class of that name"),
@@ -325,7 +328,7 @@ def test_a_digest_changes_with_content_alone(pictures):
     before = digest()
     file = pictures / "train/ape/0.png"
     os.utime(file, (0, 0))
-    (pictures / ".note").write_text("does not count")
+    (pictures / ".note").write_text("does not count", encoding="utf-8")
     assert digest() == before
     content = file.read_bytes()
     file.write_bytes(content[:-1] + b"x")

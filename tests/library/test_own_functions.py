@@ -10,8 +10,8 @@ from resilience.artifacts import ArtifactError
 from resilience.config import check
 from resilience.networks import NetworkError
 from resilience.posterior import POINT
+from resilience.provenance import forget
 from tests.library.test_config import SCHEMA, changed, problems
-from tests.library.test_provenance import forget
 
 OWN = '''
 import torch
@@ -44,7 +44,7 @@ NETWORK = {"architecture": "own.py:small", "width": 4}
 def own(tmp_path, monkeypatch):
     """A file of the user's own in the present folder."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
     forget()
     yield tmp_path / "own.py"
     forget()
@@ -73,7 +73,7 @@ def test_functions_of_a_file_are_accepted(own):
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_by_name(old, new, entry, sentence, own):
-    own.write_text(OWN.replace(old, new) if old else OWN)
+    own.write_text(OWN.replace(old, new) if old else OWN, encoding="utf-8")
     (problem,) = problems(changed("attacks/pgd", {"method": entry, "epsilon": 0.1}))[:1]
     assert sentence in problem
 
@@ -85,20 +85,20 @@ def test_values_are_checked_as_those_of_the_library_are(own):
 
 
 def test_a_network_that_does_not_say_its_layers_is_refused(own):
-    own.write_text(OWN.replace("@entry(layers=(1, 3))", "@entry()"))
+    own.write_text(OWN.replace("@entry(layers=(1, 3))", "@entry()"), encoding="utf-8")
     assert "networks.fc2.architecture: own.py:small does not say its layers; write @entry(layers=…)" in problems(
         changed("networks/fc2", NETWORK)
     )
 
 
 def test_an_attack_of_ones_own_is_made_on_a_network(own):
-    own.write_text(OWN.replace("@entry()", "@entry(derived=True)"))
+    own.write_text(OWN.replace("@entry()", "@entry(derived=True)"), encoding="utf-8")
     (problem,) = problems(changed("attacks/pgd", {"method": "own.py:noise", "epsilon": 0.1}))
     assert "attacks.pgd.method: own.py:noise cannot be derived" in problem
 
 
 def test_a_figure_that_wants_what_no_figure_gets_is_refused(own):
-    own.write_text(OWN.replace("(panels, robustness)", "(panels, weights)"))
+    own.write_text(OWN.replace("(panels, robustness)", "(panels, weights)"), encoding="utf-8")
     (problem,) = problems(changed("figures/fig05/figure", "own.py:picture"))
     assert "own.py:picture takes panels, weights; a function of this section gets panels, style, robustness" in problem
 
@@ -112,7 +112,7 @@ def test_a_figure_that_wants_what_no_figure_gets_is_refused(own):
     ],
 )  # fmt: skip
 def test_a_network_is_what_it_says(old, new, sentence, own):
-    own.write_text(OWN.replace(old, new))
+    own.write_text(OWN.replace(old, new), encoding="utf-8")
     with pytest.raises(NetworkError, match=sentence):
         networks.build(NETWORK, (1, 4, 4), 2)
 
@@ -121,7 +121,7 @@ def test_weights_run_no_code_of_a_file_that_the_caller_did_not_name(own):
     network = networks.build(NETWORK, (1, 4, 4), 2)
     about = {**NETWORK, "shape": [1, 4, 4], "classes": 2}
     posterior.save("w.safetensors", network.state_dict(), POINT, about, seed=0)
-    own.write_text(OWN + "open('traitor', 'w').close()\n")
+    own.write_text(OWN + "open('traitor', 'w').close()\n", encoding="utf-8")
     catalog._run.cache_clear()
     with pytest.raises(ArtifactError, match=r"its network is own\.py:small, code that .* hand over network="):
         posterior.load("w.safetensors")
@@ -150,21 +150,21 @@ def digests(script) -> dict[str, str]:
 )
 def test_a_job_depends_on_what_it_reaches_in_the_file(old, new, reached, own, tmp_path):
     script = tmp_path / "script.py"
-    script.write_text("")
+    script.write_text("", encoding="utf-8")
     before = digests(script)
-    own.write_text(OWN.replace(old, new))
+    own.write_text(OWN.replace(old, new), encoding="utf-8")
     after = digests(script)
     assert {name for name in before if before[name] != after[name]} == reached
 
 
 def test_a_job_depends_on_what_the_file_reaches_in_the_library(own, tmp_path, monkeypatch):
     script = tmp_path / "script.py"
-    script.write_text("")
+    script.write_text("", encoding="utf-8")
     before = digests(script)
     library = tmp_path / "resilience/attacks"
     library.mkdir(parents=True)
     (library / "__init__.py").touch()
-    (library / "ball.py").write_text("def refuse_no_images(x):\n    return x\n")
+    (library / "ball.py").write_text("def refuse_no_images(x):\n    return x\n", encoding="utf-8")
     monkeypatch.setattr(provenance, "LIBRARY", library.parent)
     after = digests(script)
     assert {name for name in before if before[name] != after[name]} == {"noise"}

@@ -45,9 +45,9 @@ def run(tmp_path, end: str = "", terminal: bool = False) -> tuple[int, str, str]
         text = said.decode()
         process.wait()
     else:
-        process = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, check=False)
+        process = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, encoding="utf-8", check=False)
         text = process.stderr
-    return process.returncode, text, (tmp_path / "job.log").read_text()
+    return process.returncode, text, (tmp_path / "job.log").read_text(encoding="utf-8")
 
 
 def test_a_terminal_sees_a_bar_with_rate_and_time_left(tmp_path):

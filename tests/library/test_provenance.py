@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from resilience import provenance
+from resilience.provenance import forget
 from tests.conftest import ROOT
-
-
-def forget() -> None:
-    """Let the next digest read the sources again."""
-    provenance._module.cache_clear()
-    provenance._definition.cache_clear()
 
 
 @pytest.fixture
@@ -25,9 +23,9 @@ def library(tmp_path, monkeypatch):
 
     def edit(file: str, old: str, new: str) -> None:
         path = tmp_path / file
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert text.count(old) >= 1, f"{old!r} is not in {file}"
-        path.write_text(text.replace(old, new))
+        path.write_text(text.replace(old, new), encoding="utf-8")
         forget()
 
     forget()
@@ -184,7 +182,7 @@ def test_no_module_hides_imports_of_the_library_inside_functions():
     import ast
 
     for path in [*(ROOT / "src/resilience").rglob("*.py"), *(ROOT / "workflow/scripts").glob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 inner = [
                     n for n in ast.walk(node) if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("resilience")
@@ -262,3 +260,37 @@ def test_an_inner_function_sees_the_names_of_the_outer_one():
     module = provenance._read(source, package="x")
     (node,) = module.definitions["subject"]
     assert {name for _, name in provenance._references(node, module, here="x")} == {"helper"}
+
+
+DIGESTS = """
+import sys
+from pathlib import Path
+from resilience import provenance
+
+for name in ("train.py", "report.py", "explore.py"):
+    print(provenance.code_digest(Path(sys.argv[1], name)))
+print(provenance.code_digest(Path(sys.argv[1], "train.py"), [("own.py", "own")]))
+print(provenance.content_digest(Path("pictures")))
+"""
+
+
+def test_digests_are_the_same_in_every_locale(other_locale, tmp_path):
+    own = "from resilience.catalog import entry\n\n\n@entry()\ndef own(*, name: str = 'Zürich – 東京'):\n    return name\n"
+    (tmp_path / "own.py").write_text(own, encoding="utf-8")
+    for name in ("Äpfel", "Birnen", "東京"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        (tmp_path / "pictures" / name / "ö.png").write_bytes(name.encode())
+    command = [sys.executable, "-c", DIGESTS, str(ROOT / "workflow/scripts")]
+    found = [
+        subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "src")} | locale,
+            check=True,
+            capture_output=True,
+            encoding="ascii",
+        ).stdout.split()
+        for locale in ({"PYTHONUTF8": "1"}, other_locale)
+    ]
+    assert len(found[0]) == 5
+    assert found[0] == found[1]

@@ -15,7 +15,9 @@ from resilience.robustness import column
 from tests.conftest import ROOT
 
 PUBLISHED = ROOT / "workflow/published_values.csv"
-CONFIGS = {name: yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()) for name in ("paper", "published")}
+CONFIGS = {
+    name: yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")) for name in ("paper", "published")
+}
 
 
 @pytest.fixture

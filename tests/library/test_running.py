@@ -16,7 +16,9 @@ WORK = "from resilience import progress; progress.start('job.log'); print('begun
 
 def job(folder, **environment) -> subprocess.Popen[str]:
     surroundings = os.environ | {"PYTHONPATH": str(ROOT / "src")} | environment
-    return subprocess.Popen([sys.executable, "-c", WORK], cwd=folder, env=surroundings, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", WORK], cwd=folder, env=surroundings, stdout=subprocess.PIPE, encoding="utf-8"
+    )
 
 
 @pytest.fixture

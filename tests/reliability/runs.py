@@ -10,12 +10,14 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from tests.workflow.conftest import Project, copy_project
+from resilience import fork_server
+from tests.workflow.conftest import Project, copy_project, warm_jobs
 
 SECONDS = 1200.0
-LONG = {"epochs": 30, "batch_size": 20, "learning_rate": 0.01}
+LONG = {"epochs": 30, "batch_size": 50, "learning_rate": 0.01}
 MAP = {"method": "maximum_a_posteriori", "prior": "he", **LONG}
 TRAININGS = {
     "det": {"method": "deterministic", **LONG},
@@ -55,33 +57,40 @@ def little_project(folder: Path) -> Project:
     like = project.config()
     project.write_config({key: like[key] for key in ("datasets", "robustness", "claims")} | changes)
     kept = folder / "src/resilience/training/checkpoints.py"
-    kept.write_text(kept.read_text().replace("SECONDS_BETWEEN = 30.0", "SECONDS_BETWEEN = 0.0"))
+    kept.write_text(
+        kept.read_text(encoding="utf-8").replace("SECONDS_BETWEEN = 30.0", "SECONDS_BETWEEN = 0.0"), encoding="utf-8"
+    )
     return project
 
 
 class Run:
-    """Snakemake in the background, in a process group of its own. Its processes are known by a mark in their environment."""
+    """Snakemake in the background, in a process group of its own.
 
-    def __init__(self, project: Project, *arguments: str) -> None:
+    Its processes are known by a mark in their environment. Its jobs are forks of the server that all runs of these tests
+    share, unless it has one of its own; forks of the shared one are known by where they work.
+    """
+
+    def __init__(self, project: Project, *arguments: str, own_server: bool = False) -> None:
         self.mark = f"RESILIENCE_TEST={uuid.uuid4()}"
         self.project = project
         self.log = project.folder / f"{self.mark[-8:]}.out"
         name, _, value = self.mark.partition("=")
-        clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RESILIENCE_FORK_SERVER")}
+        clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", fork_server.VARIABLE)}
+        server = {} if own_server else warm_jobs()
         command = [sys.executable, "-m", "snakemake", "--configfile", "tests/config.yaml", "--cores", "2", *arguments]
         self.process = subprocess.Popen(
             command,
             cwd=project.folder,
-            env=clean | {name: value},
+            env=clean | server | {name: value},
             stdin=subprocess.DEVNULL,
-            stdout=self.log.open("w"),
+            stdout=self.log.open("w", encoding="utf-8"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
 
     @property
     def said(self) -> str:
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace", encoding="utf-8")
 
     @property
     def finished(self) -> int:
@@ -92,9 +101,9 @@ class Run:
     def is_over(self) -> bool:
         return self.process.poll() is not None
 
-    def wait_until(self, condition: Callable[[], object]) -> None:
+    def wait_until(self, condition: Callable[[], object], pause: float = 0.02) -> None:
         """Wait until something holds, or until it is over."""
-        wait_until(lambda: self.is_over or condition(), pause=0.001)
+        wait_until(lambda: self.is_over or condition(), pause=pause)
 
     def end(self) -> int:
         """Wait for its end, and for that of all its processes; its status."""
@@ -104,7 +113,7 @@ class Run:
 
     def processes(self) -> dict[int, str]:
         """All that are alive, with their command lines."""
-        return dict(marked(self.mark))
+        return dict(belonging(self.mark, self.project.folder))
 
     def jobs(self) -> list[int]:
         """Those that do the work of jobs: forks of the server, and scripts."""
@@ -126,20 +135,22 @@ class Run:
         self.process.wait()
 
 
-def marked(mark: str) -> Iterator[tuple[int, str]]:
-    """Processes that are not zombies and have something in their environment."""
+def belonging(mark: str, folder: Path) -> Iterator[tuple[int, str]]:
+    """Processes that are not zombies and have something in their environment, or are forks that work in a folder."""
     for place in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (place / "environ").read_bytes().split(b"\0"):
-                yield int(place.name), (place / "cmdline").read_text().replace("\0", " ")
-        except OSError:
-            continue
+        with suppress(OSError):
+            marked = mark.encode() in (place / "environ").read_bytes().split(b"\0")
+            if marked or (is_fork(int(place.name)) and (place / "cwd").samefile(folder)):
+                yield int(place.name), (place / "cmdline").read_text(encoding="utf-8").replace("\0", " ")
 
 
 def is_fork(process: int) -> bool:
     """Whether a process was forked from the server: its command line is, but it leads no session."""
     try:
-        return "fork_server.py" in Path(f"/proc/{process}/cmdline").read_text() and os.getsid(process) != process
+        return (
+            "fork_server.py" in Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8")
+            and os.getsid(process) != process
+        )
     except OSError:
         return False
 
@@ -157,7 +168,7 @@ def has_begun(project: Project) -> bool:
     return all(any((model / "checkpoint").rglob("*.safetensors")) for model in models)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = SECONDS, pause: float = 0.01) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = SECONDS, pause: float = 0.02) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it took too long"

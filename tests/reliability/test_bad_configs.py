@@ -21,9 +21,9 @@ from resilience.provenance import canonical
 from tests.conftest import ROOT
 from tests.workflow.conftest import Project, copy_project
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-CORPUS = yaml.safe_load((Path(__file__).parent / "bad_configs.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+CORPUS = yaml.safe_load((Path(__file__).parent / "bad_configs.yaml").read_text(encoding="utf-8"))
 
 
 def changed(at: str | list[Any], *value: Any) -> dict[str, Any]:
@@ -128,7 +128,7 @@ TEXTS = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_yaml_passes_over_is_refused_by_line(name, tmp_path):
     text, sentence = TEXTS[name]
-    (tmp_path / "own.yaml").write_text(text)
+    (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
     assert [
         line.split(": ", 1)[1] if ", line" not in line else line.split(", ", 1)[1]
         for line in config_files.problems(tmp_path / "own.yaml")
@@ -147,7 +147,7 @@ again: *seeds
 
 @pytest.mark.parametrize("text", [LEGAL, "", "# nothing", "- 1", '{"seeds": [0]}', "seeds: 'a: a'"])
 def test_what_is_legal_is_not_refused(text, tmp_path):
-    (tmp_path / "own.yaml").write_text(text)
+    (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
     assert list(config_files.problems(tmp_path / "own.yaml")) == []
 
 
@@ -247,7 +247,7 @@ def project(tmp_path_factory) -> Project:
     return copy_project(tmp_path_factory.mktemp("refused"))
 
 
-TINY = yaml.safe_load((ROOT / "tests/config.yaml").read_text())
+TINY = yaml.safe_load((ROOT / "tests/config.yaml").read_text(encoding="utf-8"))
 OWN = {"source": "npz", "file": "nowhere.npz", "test_points": 20}
 #: What is laid over the tiny config, what else the command line says, and the line that refuses it.
 RUNS = {
@@ -296,7 +296,7 @@ RUNS = {
 def test_a_run_ends_with_that_line_alone_and_without_a_job(name, project):
     overlay, arguments, sentence = RUNS[name]
     text = overlay if isinstance(overlay, str) else yaml.safe_dump(overlay)
-    (project.folder / "own.yaml").write_text(text)
+    (project.folder / "own.yaml").write_text(text, encoding="utf-8")
     begun = time.monotonic()
     done = project.snakemake("own.yaml", "--cores", "1", *arguments, check=False)
     print(f"\n{name}: {sentence}, after {time.monotonic() - begun:.1f} s")

@@ -37,7 +37,7 @@ READERS = {str(job): job for job in reversed(JOBS) if job.inputs and "half_moons
 def built(tmp_path_factory) -> Path:
     """What all jobs write, none of which was damaged: every one of them ends well."""
     folder = tmp_path_factory.mktemp("built")
-    (folder / "published.csv").write_text(PUBLISHED)
+    (folder / "published.csv").write_text(PUBLISHED, encoding="utf-8")
     for job in JOBS:
         assert job.run(folder) == "", job
     return folder

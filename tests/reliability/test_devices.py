@@ -30,7 +30,7 @@ def run(folder: Path, device: str) -> Path:
     folder.mkdir()
     for job in in_little():
         assert job.run(folder) == "", job
-        log = (folder / "log").read_text()
+        log = (folder / "log").read_text(encoding="utf-8")
         assert device == "" or job.script not in COMPUTING or f"computes on device {device}" in log, job
     return folder
 
@@ -46,7 +46,7 @@ def _as_it_was(monkeypatch):
 
 def test_every_script_that_computes_is_run():
     scripts = (ROOT / "workflow/scripts").glob("*.py")
-    assert {file.stem for file in scripts if "computing.prepare" in file.read_text()} == set(COMPUTING)
+    assert {file.stem for file in scripts if "computing.prepare" in file.read_text(encoding="utf-8")} == set(COMPUTING)
     assert {job.script for job in in_little()} >= set(COMPUTING)
 
 

@@ -35,10 +35,10 @@ NO_MOUNT = "a full disk and a read-only folder need a small file system of their
 
 
 def shares() -> list[list[str]]:
-    """The disturbances of each seed, in a random order."""
+    """The disturbances of each seed, in a random order; those of a server first, which has to be the run's own."""
     kinds = [kind for kind, count in KINDS.items() for _ in range(count)]
     random.Random(0).shuffle(kinds)
-    return [kinds[seed :: len(SEEDS)] for seed in SEEDS]
+    return [sorted(kinds[seed :: len(SEEDS)], key=lambda kind: kind != "server") for seed in SEEDS]
 
 
 def mount(*arguments: str) -> bool:
@@ -84,7 +84,7 @@ def disturb(run: Run, kind: str, chance: random.Random) -> bool:
     elif kind == "group":
         # Just as a file appears, which would be seen half-written if it were not written under another name.
         before = appeared(results)
-        run.wait_until(lambda: appeared(results) - before)
+        run.wait_until(lambda: appeared(results) - before, pause=0.001)
         if run.is_over:
             return False
         for process in [*run.jobs(), run.process.pid]:
@@ -165,7 +165,7 @@ def begin_anew(project: Project) -> None:
 def goings_on(project: Project) -> int:
     """How many trainings went on from a checkpoint since this was asked last."""
     logs = list((project.folder / "logs").rglob("train.log"))
-    found = sum("goes on after" in path.read_text() for path in logs)
+    found = sum("goes on after" in path.read_text(encoding="utf-8") for path in logs)
     for path in logs:
         path.unlink()
     return found
@@ -176,7 +176,7 @@ def disturbed(project: Project, planned: list[str], chance: random.Random) -> tu
 
     Returns the run, and what has hit it, each with the number of files that were unfinished at that moment.
     """
-    run, hits = Run(project, "--retries", "2"), []
+    run, hits = Run(project, "--retries", "2", own_server="server" in planned), []
     try:
         for kind in planned:
             moment = run.finished + chance.randrange(4)

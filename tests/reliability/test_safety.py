@@ -76,7 +76,7 @@ def unsafe(source: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_source_unpickles_or_runs_what_it_is_given(path):
-    assert list(unsafe(path.read_text())) == []
+    assert list(unsafe(path.read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.parametrize(
@@ -102,15 +102,15 @@ def test_such_a_source_would_be_found(source):
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
 def test_no_rule_has_a_shell_command(path):
     """Rules run scripts; whatever Python stands between them is held to the same as the rest."""
-    text = re.sub(r"#.*", "", path.read_text())
+    text = re.sub(r"#.*", "", path.read_text(encoding="utf-8"))
     assert not re.search(r"^\s*(shell|run|wrapper|notebook|cwl)\s*:", text, flags=re.M)
     assert not re.search(rf"(?<![\w.])({'|'.join(map(re.escape, [*PICKLES, *CALLS]))})\s*\(", text)
     assert not re.search(r"extractall\((?!.*filter=\"data\")", text)
 
 
 def test_a_name_that_the_config_may_have_stays_in_its_folder():
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-    default = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    default = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     accepted = []
 
     @settings(max_examples=300, deadline=None)
@@ -277,7 +277,7 @@ def test_what_is_downloaded_has_a_digest():
 
 def dependencies() -> Iterator[Requirement]:
     """What the project needs, and what that needs in turn, on this machine."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     groups = project["dependency-groups"]
     of_tests = [groups[part["include-group"]] if isinstance(part, dict) else [part] for part in groups["test"]]
     pending = [Requirement(text) for text in [*project["project"]["dependencies"], *chain.from_iterable(of_tests)]]
@@ -292,7 +292,7 @@ def dependencies() -> Iterator[Requirement]:
 
 
 def test_every_dependency_is_the_one_that_is_pinned():
-    lines = (ROOT / "constraints.txt").read_text().split()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     pins = {plain(name): version for name, version in (line.split("==") for line in lines)}
     found = {plain(requirement.name): importlib.metadata.version(requirement.name) for requirement in dependencies()}
     print(f"\n{len(found)} packages installed as pinned")
@@ -305,5 +305,5 @@ def plain(name: str) -> str:
 
 
 def test_dependencies_agree_with_each_other():
-    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout

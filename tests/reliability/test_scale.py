@@ -84,13 +84,13 @@ def _stages(folder: Path, points: int, draws: int, device: torch.device) -> floa
 
 def _reset_peak() -> float:
     """Forget the largest amount of memory so far; returns the present one."""
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return _status("VmRSS")
 
 
 def _status(key: str) -> float:
     """A line of the state of this process, in MB."""
-    return int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0]) / 1024
+    return int(Path("/proc/self/status").read_text(encoding="utf-8").split(f"{key}:")[1].split()[0]) / 1024
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def test_memory_grows_with_points_and_draws_by_their_files_alone(tmp_path, archi
 
 def test_a_plan_takes_little_memory_a_job(tmp_path):
     """The default config with five seeds and with twenty."""
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     found = {}
     for seeds in (5, 20):
-        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {"seeds": list(range(seeds))}))
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {"seeds": list(range(seeds))}), encoding="utf-8")
         command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", "--cores", "1", "--directory", str(tmp_path)]
         command += ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(tmp_path / "config.yaml")]
-        with (tmp_path / "plan.txt").open("w+") as said:
+        with (tmp_path / "plan.txt").open("w+", encoding="utf-8") as said:
             started = subprocess.Popen(command, stdout=said, stderr=subprocess.DEVNULL)
             _, status, usage = os.wait4(started.pid, 0)
             said.seek(0)

@@ -102,7 +102,7 @@ def beginning(folder: Path, seconds: float = 0, user: int = 0) -> subprocess.Pop
     place.mkdir()
     place.chmod(0o777)
     program = BEGIN.format(source=str(ROOT / "src"), user=user, folder=str(folder), seconds=seconds)
-    return subprocess.Popen([sys.executable, "-c", program], cwd=place, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", program], cwd=place, stdout=subprocess.PIPE, encoding="utf-8")
 
 
 def test_a_run_that_ended_leaves_nothing(tmp_path):
@@ -113,7 +113,7 @@ def test_a_run_that_ended_leaves_nothing(tmp_path):
 
 def half_written(folder: Path) -> None:
     (folder / ".fit.json.0123abcd.partial").mkdir(parents=True)
-    (folder / ".fit.json.0123abcd.partial/fit.json").write_text("half")
+    (folder / ".fit.json.0123abcd.partial/fit.json").write_text("half", encoding="utf-8")
 
 
 def test_what_a_killed_run_left_half_written_is_deleted(tmp_path):
@@ -121,7 +121,7 @@ def test_what_a_killed_run_left_half_written_is_deleted(tmp_path):
     killed = beginning(results, seconds=600)
     assert killed.stdout.readline() == "begun\n"
     half_written(results / "digits")
-    (results / "digits/fit.json").write_text("whole")
+    (results / "digits/fit.json").write_text("whole", encoding="utf-8")
     refused = beginning(results).communicate()[0]
     assert f"Another run writes into {results}: " in refused
     assert f"process {killed.pid}, since " in refused
@@ -142,7 +142,7 @@ def test_what_killed_jobs_left_half_written_is_deleted_at_the_end(tmp_path):
 def test_what_is_half_written_in_a_run_below_is_left_to_it(tmp_path):
     for place in ("all", "all/small", "all/digits"):
         half_written(tmp_path / place)
-    (tmp_path / "all/small" / running.OWNER).write_text("somebody")
+    (tmp_path / "all/small" / running.OWNER).write_text("somebody", encoding="utf-8")
     running.tidy(tmp_path / "all")
     assert [path.parent.parent.name for path in (tmp_path / "all").rglob("fit.json")] == ["small"]
 

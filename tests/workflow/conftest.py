@@ -7,15 +7,17 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from resilience import fork_server
 from tests.conftest import ROOT
+from tests.workflow import warm
 
 PARTS = ("Snakefile", "rules", "workflow", "src", "config", "profiles", "envs", "tests/config.yaml")
 
@@ -35,20 +37,17 @@ class Project:
     folder: Path
 
     def config(self) -> dict[str, Any]:
-        return yaml.safe_load((self.folder / "tests/config.yaml").read_text())
+        return yaml.safe_load((self.folder / "tests/config.yaml").read_text(encoding="utf-8"))
 
     def write_config(self, config: dict[str, Any], name: str = "tests/config.yaml") -> None:
-        (self.folder / name).write_text(yaml.safe_dump(config, sort_keys=False))
+        (self.folder / name).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def snakemake(
         self, *arguments: str, check: bool = True, config: str = "tests/config.yaml", **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run snakemake here, with the tiny config unless another is named."""
-        command = [sys.executable, "-m", "snakemake", "--configfile", config, *arguments]
-        clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RESILIENCE_FORK_SERVER")}
-        done = subprocess.run(
-            command, cwd=self.folder, env=clean | environment, capture_output=True, text=True, check=False, timeout=500
-        )
+        clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        done = warm.snakemake(["--configfile", config, *arguments], self.folder, clean | warm_jobs() | environment)
         assert not check or done.returncode == 0, done.stderr[-3000:]
         return done
 
@@ -56,10 +55,24 @@ class Project:
         """The outputs of the jobs that a run would execute."""
         return outputs_of(self.snakemake("-n", "--", *arguments).stdout)
 
+    def copied(self, folder: Path) -> Project:
+        """The same in another folder, with what has been built."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
     def digests(self) -> dict[str, str]:
         """The digest of every file under results/."""
         files = sorted(path for path in (self.folder / "results").rglob("*") if path.is_file())
         return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@cache
+def warm_jobs() -> dict[str, str]:
+    """The environment in which the jobs of all runs are forks of one server, which ends with this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(fork_server.VARIABLE, raising=False)
+        fork_server.offer()
+        return {fork_server.VARIABLE: os.environ[fork_server.VARIABLE]}
 
 
 def outputs_of(plan: str) -> set[str]:
@@ -83,6 +96,27 @@ def copy_project(folder: Path, seeds: int = 2) -> Project:
     return project
 
 
+def one_of_each(folder: Path) -> Project:
+    """The project with a part of the tiny config in which each rule and each kind of training has few jobs.
+
+    What it builds of a network is what the whole config builds, too.
+    """
+    project = copy_project(folder, seeds=1)
+    config = project.config()
+    changes = {
+        "posteriors": {"trainings": ["adv"]},
+        "rules": {},
+        "controls": {"attacks": ["transfer"]},
+        "equally_far": {},
+        "convolutional": {"trainings": ["det"]},
+    }
+    experiments = {name: config["experiments"][name] | change for name, change in changes.items()}
+    figures = {name: config["figures"][name] for name in ("fig01", "fig03")}
+    explore = {"lrp_rules": config["explore"]["lrp_rules"]}
+    project.write_config(config | {"experiments": experiments, "figures": figures, "explore": explore})
+    return project
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
     """A finished run of the tiny config on two cores. Tests must not change it; see :func:`again`."""
@@ -91,12 +125,18 @@ def finished(tmp_path_factory) -> Project:
     return project
 
 
+@pytest.fixture(scope="session")
+def on_one_core(tmp_path_factory) -> Project:
+    """A finished run of :func:`one_of_each` on one core. Tests must not change it."""
+    project = one_of_each(tmp_path_factory.mktemp("on_one_core"))
+    project.snakemake("--cores", "1", "--quiet", "rules")
+    return project
+
+
 @pytest.fixture
 def again(finished, tmp_path) -> Project:
     """A copy of the finished run that a test may change."""
-    folder = tmp_path / "again"
-    shutil.copytree(finished.folder, folder, symlinks=True)
-    return Project(folder)
+    return finished.copied(tmp_path / "again")
 
 
 @pytest.fixture(scope="session")

@@ -29,15 +29,15 @@ def anchors(text: str) -> set[str]:
 def test_links_lead_somewhere():
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     for page in pages:
-        for target, anchor in LINK.findall(page.read_text()):
+        for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
             file = (page.parent / target) if target else page
             assert file.exists(), f"{page.name}: {target}"
-            assert not anchor or anchor in anchors(file.read_text()), f"{page.name}: #{anchor}"
+            assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), f"{page.name}: #{anchor}"
 
 
 def section(heading: str) -> str:
     """A section of docs/extending.md."""
-    return (ROOT / "docs/extending.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return (ROOT / "docs/extending.md").read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -49,7 +49,11 @@ def blocks(text: str, language: str) -> list[str]:
 
 def little(entries: str) -> dict:
     """The tiny config with some entries more, and with no experiments and figures but theirs."""
-    config = yaml.safe_load((ROOT / "tests/config.yaml").read_text()) | {"experiments": {}, "figures": {}, "explore": {}}
+    config = yaml.safe_load((ROOT / "tests/config.yaml").read_text(encoding="utf-8")) | {
+        "experiments": {},
+        "figures": {},
+        "explore": {},
+    }
     for name, more in yaml.safe_load(entries).items():
         config[name].update(more)
     return config
@@ -91,11 +95,12 @@ def test_own_weights_are_taken_as_the_page_says(tmp_path, monkeypatch):
 
 def test_another_workflow_goes_on_as_the_page_says(tmp_path):
     page, clone = section("Part of another workflow"), copy_project(tmp_path / "resilience")
-    (tmp_path / "Snakefile").write_text(*blocks(page, "snakemake"))
+    (tmp_path / "Snakefile").write_text(*blocks(page, "snakemake"), encoding="utf-8")
     (tmp_path / "histogram.py").write_text(
         "import pandas as pd\n"
         "figure = pd.read_csv(snakemake.input[0])['lrp_epsilon_layer5_top20'].plot.hist().figure\n"
-        "figure.savefig(snakemake.output[0])\n"
+        "figure.savefig(snakemake.output[0])\n",
+        encoding="utf-8",
     )
     own = Project(tmp_path)
     own.write_config({"explanations": clone.config() | {"results": "results/explanations"}}, "config.yaml")
@@ -111,7 +116,7 @@ def test_own_functions_work_as_the_page_says(tmp_path, monkeypatch):
     functions = OWN_FILE.findall(page)
     assert len(functions) == page.count("```python")
     for file, code in functions:
-        (tmp_path / file).write_text(code)
+        (tmp_path / file).write_text(code, encoding="utf-8")
     project.write_config(little(page.split("```yaml\n")[1].split("```")[0]))
     project.snakemake("--cores", "2", "accuracy")
     assert (tmp_path / "results/figures/accuracy.png").exists()
@@ -126,9 +131,13 @@ def test_own_functions_work_as_the_page_says(tmp_path, monkeypatch):
     assert len(eval(call)) == 1
 
     attack = tmp_path / "my_attacks.py"
-    attack.write_text(attack.read_text().replace("mean = avg", "# of nine pixels\n    mean = avg"))
+    attack.write_text(
+        attack.read_text(encoding="utf-8").replace("mean = avg", "# of nine pixels\n    mean = avg"), encoding="utf-8"
+    )
     assert project.planned("accuracy") == set()
-    attack.write_text(attack.read_text().replace("clamp(-epsilon, epsilon)", "clamp(-epsilon, 0)"))
+    attack.write_text(
+        attack.read_text(encoding="utf-8").replace("clamp(-epsilon, epsilon)", "clamp(-epsilon, 0)"), encoding="utf-8"
+    )
     planned = project.planned("accuracy")
     assert f"{model}/blur/n1/inputs.safetensors" in planned
     assert f"{model}/weights.safetensors" not in planned
@@ -140,10 +149,10 @@ def test_what_is_shown_has_ten_lines_or_fewer(heading):
 
 
 def test_targets_of_the_first_page_can_be_asked_for(tmp_path):
-    (names,) = re.findall(r"weights +# also: (.*)\n", (ROOT / "README.md").read_text())
+    (names,) = re.findall(r"weights +# also: (.*)\n", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(copy_project(tmp_path).planned("weights", *names.split(", "))) > 10
 
 
 def test_the_example_of_the_first_page_is_one_that_is_tested():
-    example = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    assert example in (ROOT / "docs/extending.md").read_text()
+    example = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    assert example in (ROOT / "docs/extending.md").read_text(encoding="utf-8")

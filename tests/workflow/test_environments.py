@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -43,7 +44,7 @@ print(json.dumps([module.__file__ for name, module in sys.modules.items() if nam
 
 
 def requirements(path: Path) -> dict[str, str]:
-    *conda, last = yaml.safe_load(path.read_text())["dependencies"]
+    *conda, last = yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"]
     assert any(part.startswith("python") for part in conda)
     return {canonicalize_name(name): version for name, _, version in (pin.partition("==") for pin in last["pip"])}
 
@@ -64,6 +65,7 @@ def brought(names: set[str]) -> set[str]:
     return found
 
 
+@cache
 def owners() -> dict[str, set[str]]:
     """The distributions of each module that can be imported here."""
     known = metadata.packages_distributions().items()
@@ -71,13 +73,13 @@ def owners() -> dict[str, set[str]]:
 
 
 def scripts_of(environment: Path) -> set[Path]:
-    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
     return {ROOT / "workflow/scripts" / script for name, script in RULE.findall(rules) if name == environment.stem}
 
 
 def imports(file: Path) -> Iterator[str]:
     """What a file imports, its functions included, but for what only its annotations need."""
-    pending: list[ast.AST] = [ast.parse(file.read_text())]
+    pending: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
     while pending:
         match pending.pop():
             case ast.If(test=ast.Name(id="TYPE_CHECKING")):
@@ -94,14 +96,16 @@ def imports(file: Path) -> Iterator[str]:
 
 def named_by_the_config(scripts: set[Path]) -> dict[str, Path]:
     """The modules with the functions that scripts look up, because entries of the config name them, and their files."""
-    sections = {name for script in scripts for name in re.findall(r'catalog\.load\("(\w+)"', script.read_text())}
+    sections = {
+        name for script in scripts for name in re.findall(r'catalog\.load\("(\w+)"', script.read_text(encoding="utf-8"))
+    }
     modules = {function.module for section in sections for function in catalog.functions(section).values()}
     return {module: ROOT.joinpath("src", *module.split(".")).with_suffix(".py") for module in modules}
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_environments_have_the_pins_of_the_project(path):
-    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split())
     pinned = {canonicalize_name(name): version for name, version in pins.items()}
     for name, version in requirements(path).items():
         assert pinned[name] == version, f"{path.name}: {name}"
@@ -122,7 +126,7 @@ def test_environments_hold_what_their_scripts_import_and_nothing_else(path):
         [sys.executable, "-c", ISOLATED, json.dumps([sorted(missing), sorted(modules)])],
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, f"{path.name}: {done.stderr.splitlines()[-1]}"

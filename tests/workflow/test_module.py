@@ -58,7 +58,7 @@ def importing(clone: Project, folder: Path, snakefile: str) -> Project:
     project = Project(folder)
     folder.mkdir()
     project.write_config({"clone": str(clone.folder), "robust": settings}, "own.yaml")
-    (folder / "Snakefile").write_text(SNAKEFILE.format(snakefile=snakefile))
+    (folder / "Snakefile").write_text(SNAKEFILE.format(snakefile=snakefile), encoding="utf-8")
     write_arrays(folder / "source.npz", seed=0)
     return project
 
@@ -72,7 +72,7 @@ def write_arrays(path: Path, seed: int) -> None:
 def test_another_workflow_builds_and_uses_an_artifact(clone, tmp_path):
     own = importing(clone, tmp_path / "own", "Snakefile")
     own.snakemake("--cores", "2", config="own.yaml")
-    assert (own.folder / "share.txt").read_text().strip() == "20"
+    assert (own.folder / "share.txt").read_text(encoding="utf-8").strip() == "20"
     assert (own.folder / "results/theirs/figures/fig05.png").stat().st_size > 5000
     assert not (clone.folder / "results").exists()
     assert not (clone.folder / "logs").exists()
@@ -117,20 +117,20 @@ def test_the_catalogue_finds_the_same_jobs(target, clone):
 
 
 def test_the_catalogue_finds_the_same_default_config(clone):
-    commands = [["-n"], ["-n", "--snakefile", "workflow/Snakefile"]]
+    commands = [["-n", "--", "weights"], ["-n", "--snakefile", "workflow/Snakefile", "--", "weights"]]
     top, shim = (jobs(clone.snakemake(*command, config="config/config.yaml").stdout) for command in commands)
     assert top == shim
 
 
 def test_the_catalogue_finds_what_it_asks_for():
-    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text(encoding="utf-8"))["usage"]
     assert usage["software-stack-deployment"]["conda"]
     assert all((ROOT / name).exists() for name in ("workflow/Snakefile", "config/README.md", "LICENSE"))
 
 
 def test_the_citation_names_the_version_and_licence_of_the_package():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (citation["version"], citation["license"]) == (package["version"], package["license"])
 
 
@@ -141,7 +141,8 @@ def test_a_version_in_a_repository_can_be_imported_without_a_clone(clone, tmp_pa
     own.folder.mkdir()
     (own.folder / "Snakefile").write_text(
         'module main:\n    snakefile: github("someone/resilience", path="workflow/Snakefile", tag="v1")\n'
-        "    config: config\n\nuse rule * from main\n"
+        "    config: config\n\nuse rule * from main\n",
+        encoding="utf-8",
     )
     git = ["git", "-C", str(clone.folder), "-c", "user.name=someone", "-c", "user.email=someone@example.org"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"], ["tag", "v1"]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.conftest import ROOT
-from tests.workflow.conftest import Project, copy_project, outputs_of
+from tests.workflow.conftest import Project, copy_project, one_of_each, outputs_of
 from tests.workflow.test_reruns import CHANGES
 
 COMMAND = "snakemake --cores 2 --default-storage-provider s3 --default-storage-prefix s3://my-bucket"
@@ -65,24 +64,20 @@ def bucket() -> Iterator[Bucket]:
 
 @pytest.fixture(scope="module")
 def stored(bucket, tmp_path_factory) -> Project:
-    """A finished run of the tiny config with one seed, with its results in the bucket."""
-    project = copy_project(tmp_path_factory.mktemp("stored"), seeds=1)
+    """A finished run on two cores, with its results in the bucket."""
+    project = one_of_each(tmp_path_factory.mktemp("stored"))
     project.snakemake(*OPTIONS, "--quiet", "rules")
     return project
 
 
 def test_the_command_is_the_one_of_the_page():
-    assert COMMAND in (ROOT / "docs/cluster.md").read_text()
+    assert COMMAND in (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def local(again) -> Project:
-    """The same without the bucket."""
-    again.write_config(again.config() | {"seeds": [0]})
-    again.snakemake("--cores", "2", "--quiet", "rules")
-    for folder in again.folder.glob("results/digits/*/*/seed1"):
-        shutil.rmtree(folder)
-    return again
+def local(on_one_core, tmp_path) -> Project:
+    """The same on one core and without the bucket."""
+    return on_one_core.copied(tmp_path / "local")
 
 
 def test_a_bucket_holds_the_bytes_of_a_local_run_and_a_change_reruns_what_it_affects(bucket, stored, local):
@@ -110,7 +105,7 @@ def test_a_job_that_fails_leaves_its_log_here(bucket, tmp_path):
     assert done.returncode
     last = done.stderr.strip().splitlines()[-2:]
     assert re.fullmatch(r"Failed: ArtifactError: .*data\.safetensors: cannot be read as safetensors.*", last[0])
-    assert "Traceback" in (project.folder / last[1].removeprefix("  Log: ")).read_text()
+    assert "Traceback" in (project.folder / last[1].removeprefix("  Log: ")).read_text(encoding="utf-8")
     assert target not in bucket.digests()
 
 

@@ -85,7 +85,7 @@ def test_a_missing_folder_ends_the_run_before_it_starts(project):
 
 
 def test_a_bad_file_fails_its_job_with_a_sentence(project):
-    (project.folder / "own.npz").write_text("text")
+    (project.folder / "own.npz").write_text("text", encoding="utf-8")
     done = project.snakemake("--cores", "1", "--", DATA, check=False)
     assert done.returncode
     assert "own.npz: x_train cannot be read; expected numbers in a file of numpy.savez" in done.stderr

@@ -70,7 +70,9 @@ def test_a_page_asks_for_nothing_and_complains_of_nothing(file, size, chromium, 
 
 
 def test_a_page_that_asks_for_something_would_be_noticed(chromium, tmp_path):
-    (tmp_path / "page.html").write_text("<img src='https://example.org/a.png'><script>console.warn('so')</script>")
+    (tmp_path / "page.html").write_text(
+        "<img src='https://example.org/a.png'><script>console.warn('so')</script>", encoding="utf-8"
+    )
     chromium.open(tmp_path / "page.html")
     said = chromium.complaints()
     assert any("example.org" in line for line in said)
@@ -178,7 +180,7 @@ def test_times_are_those_that_were_measured(chromium, folder):
     assert sum(int(jobs[name]) for name in ("attack", "transfer", "match_size")) == len(
         list((folder / "logs").rglob("attack.tsv"))
     )
-    measured = (folder / "logs/claims.tsv").read_text().splitlines()[1].split("\t")[0]
+    measured = (folder / "logs/claims.tsv").read_text(encoding="utf-8").splitlines()[1].split("\t")[0]
     shown = dict(zip(*(column(chromium, "[aria-label='By rule']", name) for name in ("rule", "s in sum")), strict=True))
     assert shown["claims"] == f"{float(measured):.1f}"
 
@@ -269,7 +271,7 @@ def test_an_address_of_what_is_not_there_shows_what_is(chromium, finished):
 
 
 def test_draws_that_a_rule_was_not_measured_with_cannot_be_chosen(chromium, tmp_path):
-    (tmp_path / "page.html").write_text(page(*example()))
+    (tmp_path / "page.html").write_text(page(*example()), encoding="utf-8")
     chromium.open(tmp_path / "page.html", "#rule=epsilon&draws=5")
     assert said(chromium, "model")["heading"] == "HMC, 5 draws"
     Select(chromium.find("#rule")).select_by_value("gamma")
@@ -278,7 +280,9 @@ def test_draws_that_a_rule_was_not_measured_with_cannot_be_chosen(chromium, tmp_
 
 
 def test_colour_images_are_shown_and_names_are_no_code(chromium, tmp_path):
-    (tmp_path / "page.html").write_text(page(*example((6, 3, 5, 7), name="</script><img src=x onerror=alert(1)>")))
+    (tmp_path / "page.html").write_text(
+        page(*example((6, 3, 5, 7), name="</script><img src=x onerror=alert(1)>")), encoding="utf-8"
+    )
     chromium.open(tmp_path / "page.html")
     assert chromium.complaints() == []
     assert said(chromium, "model")["heading"].startswith("</script><img")

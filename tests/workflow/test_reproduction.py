@@ -16,9 +16,10 @@ def project(tmp_path) -> Project:
     """The project with two tiny configs that differ in one definition, and with published numbers that both can have."""
     project = copy_project(tmp_path)
     for run, pixels in (("paper", "absolute"), ("published", "extreme_halves")):
-        config = project.config() | {"results": f"results/{run}", "cancellation": {"draws": [2, 4]}}
+        config = project.config() | {"results": f"results/{run}", "cancellation": {"draws": [2, 4]}, "explore": {}}
         config["robustness"]["pixels"] = pixels
-        config["figures"]["theorem"] = {"figure": "cancellation"}
+        config["experiments"] = {"posteriors": config["experiments"]["posteriors"]}
+        config["figures"] = {"fig05": config["figures"]["fig05"], "theorem": {"figure": "cancellation"}}
         project.write_config(config, f"config/{run}.yaml")
     numbers = [
         {**NUMBER, "training": "svi", "reference": "det", "statistic": "median"},
@@ -35,7 +36,7 @@ def project(tmp_path) -> Project:
 def run(project: Project, *arguments: str, check: bool = True):
     """Snakemake with both runs."""
     config = project.folder / "tests/config.yaml"
-    config.write_text((project.folder / "config/reproduction.yaml").read_text())
+    config.write_text((project.folder / "config/reproduction.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     return project.snakemake("less.yaml", *arguments, check=check)
 
 
@@ -56,7 +57,7 @@ def test_published_numbers_stand_beside_those_of_both_runs(project):
 def test_everything_of_both_runs_is_a_target(project):
     planned = run(project, "-n").stdout
     for file in (
-        "figures/fig01.png",
+        "figures/fig05.png",
         "figures/theorem.png",
         "claims.csv",
         "report.html",
@@ -70,7 +71,7 @@ def test_everything_of_both_runs_is_a_target(project):
 
 
 def test_a_run_without_its_config_is_refused(project):
-    settings = yaml.safe_load((project.folder / "config/reproduction.yaml").read_text())
+    settings = yaml.safe_load((project.folder / "config/reproduction.yaml").read_text(encoding="utf-8"))
     settings["reproduction"]["paper"] = "config/papier.yaml"
     project.write_config(settings, "config/reproduction.yaml")
     done = run(project, "-n", check=False)

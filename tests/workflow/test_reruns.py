@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,9 +52,9 @@ def edit(file: str, old: str, new: str) -> Change:
     """Replace a piece of source text."""
 
     def change(project: Project) -> None:
-        text = (project.folder / file).read_text()
+        text = (project.folder / file).read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{old!r} is in {file} {text.count(old)} times"
-        (project.folder / file).write_text(text.replace(old, new))
+        (project.folder / file).write_text(text.replace(old, new), encoding="utf-8")
 
     return change
 
@@ -219,7 +220,7 @@ def test_a_change_reruns_what_it_affects_and_nothing_else(name, again, everythin
         assert any(re.search(pattern, output) for output in planned), f"{pattern} matches nothing"
 
 
-@pytest.mark.parametrize("name", ["a figure's colour", "two values swapped between two keys"])
+@pytest.mark.parametrize("name", ["a figure's colour", "a training's epochs"])
 def test_after_the_rerun_nothing_is_left_to_do(name, again):
     CHANGES[name][0](again)
     again.snakemake("--cores", "2", "--quiet", "rules")
@@ -262,3 +263,13 @@ def test_a_fresh_clone_beside_copied_results_reruns_nothing(copy, parts, finishe
     for part in parts:
         copy(finished.folder / part, clone.folder / part)
     assert clone.planned() == set()
+
+
+def test_another_locale_reruns_nothing(finished, other_locale):
+    """In a process that starts in that locale, which the forks of a warm one do not."""
+    command = [sys.executable, "-m", "snakemake", "--configfile", "tests/config.yaml", "-n"]
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=finished.folder, env=clean | other_locale, capture_output=True, check=False)
+    said = (done.stdout + done.stderr).decode(errors="replace")
+    assert done.returncode == 0, said
+    assert "Nothing to be done" in said, said

@@ -28,7 +28,7 @@ def run(commands: str, folder: Path) -> str:
         env=environment | {"PATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, f"{commands}\n{done.stdout[-3000:]}"
@@ -42,7 +42,7 @@ def lines(said: str) -> list[str]:
 
 def test_each_command_prints_what_is_shown_below_it(tmp_path):
     project, said = copy_project(tmp_path), ""
-    for before, language, block in BLOCK.findall((ROOT / "docs/tutorial.md").read_text()):
+    for before, language, block in BLOCK.findall((ROOT / "docs/tutorial.md").read_text(encoding="utf-8")):
         if language == "sh":
             said = run(block, project.folder)
         elif language == "text":
@@ -50,7 +50,7 @@ def test_each_command_prints_what_is_shown_below_it(tmp_path):
             assert not missing, f"{missing} is not in\n{said}"
         else:
             file = re.findall(r"`(\w+\.\w+)`", before)[-1]
-            (project.folder / file).write_text(block)
+            (project.folder / file).write_text(block, encoding="utf-8")
     figures = project.folder / "results/tutorial/figures"
     assert {path.name for path in figures.iterdir()} >= {"maps.png", "blurred.png"}
     with Image.open(figures / "blurred.png") as drawn, Image.open(ROOT / "docs/images/tutorial.png") as shown:

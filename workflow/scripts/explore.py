@@ -1,5 +1,9 @@
 """Put the heat maps of two trainings on a page on which a reader picks what to see."""
 
+from resilience import fork_server
+
+fork_server.hand_over(start=False)
+
 import json
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -59,5 +63,5 @@ page = explore.render(
     settings["pixels"],
 )
 with artifacts.whole(snakemake.output[0]) as partial:
-    partial.write_text(page)
+    partial.write_text(page, encoding="utf-8")
 progress.finish()

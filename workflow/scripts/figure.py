@@ -1,5 +1,9 @@
 """Draw a figure: read what its function has arguments for, call it, write PNG and PDF."""
 
+from resilience import fork_server
+
+fork_server.hand_over(start=False)
+
 import json
 from typing import TYPE_CHECKING, Any
 

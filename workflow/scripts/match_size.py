@@ -1,5 +1,9 @@
 """Shrink an attack image by image to the size that it has on another network."""
 
+from resilience import fork_server
+
+fork_server.hand_over(start=False)
+
 import json
 from typing import TYPE_CHECKING
 

@@ -1,5 +1,9 @@
 """Say what each attack did to each network."""
 
+from resilience import fork_server
+
+fork_server.hand_over(start=False)
+
 import json
 from typing import TYPE_CHECKING
 

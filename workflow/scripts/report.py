@@ -1,5 +1,9 @@
 """Put verdicts, figures and the state of every network on one page."""
 
+from resilience import fork_server
+
+fork_server.hand_over(start=False)
+
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,5 +36,5 @@ page = report.render(
     yaml.safe_dump(settings["config"], sort_keys=False, allow_unicode=True),
 )
 with artifacts.whole(snakemake.output[0]) as partial:
-    partial.write_text(page)
+    partial.write_text(page, encoding="utf-8")
 progress.finish()

@@ -1,5 +1,9 @@
 """Put the run times of all jobs so far on a page."""
 
+from resilience import fork_server
+
+fork_server.hand_over(start=False)
+
 import json
 from typing import TYPE_CHECKING
 
@@ -11,5 +15,5 @@ if TYPE_CHECKING:
 progress.start(snakemake.log[0])
 settings = json.loads(snakemake.params.recipe)["settings"]
 with artifacts.whole(snakemake.output[0]) as partial:
-    partial.write_text(times.render(settings["templates"], settings["seconds"]))
+    partial.write_text(times.render(settings["templates"], settings["seconds"]), encoding="utf-8")
 progress.finish()

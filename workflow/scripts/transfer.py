@@ -1,5 +1,9 @@
 """Take over the inputs that an attack made on another network."""
 
+from resilience import fork_server
+
+fork_server.hand_over(start=False)
+
 from typing import TYPE_CHECKING
 
 from resilience import artifacts, progress
