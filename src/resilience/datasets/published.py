@@ -1,9 +1,11 @@
-"""Datasets as their authors published them, through torchvision, byte for byte."""
+"""Datasets as their authors published them, byte for byte; torchvision downloads them."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,11 +40,12 @@ def mnist(*, folder: Folder = "data", download: bool = True) -> Source:
     Parameters
     ----------
     folder
-        Where torchvision keeps its files: those of MNIST lie in ``MNIST/raw`` below it. ``~`` and ``$NAME`` are expanded.
+        Holds the four published files, unpacked or gzipped; or is where torchvision keeps them, in ``MNIST/raw`` below it.
+        ``~`` and ``$NAME`` are expanded.
     download
-        Whether files that are not there are downloaded.
+        Whether torchvision downloads them where there are none.
     """
-    return _torchvision("MNIST", folder, download)
+    return _published("MNIST", folder, download)
 
 
 @entry(classes=10, side=28)
@@ -52,51 +55,64 @@ def fashion_mnist(*, folder: Folder = "data", download: bool = True) -> Source:
     Parameters
     ----------
     folder
-        Where torchvision keeps its files: those of Fashion-MNIST lie in ``FashionMNIST/raw`` below it. ``~`` and ``$NAME``
-        are expanded.
+        Holds the four published files, unpacked or gzipped, as ``/usr/share/datasets/fashion-mnist`` does that Debian's
+        package ``dataset-fashion-mnist`` brings; or is where torchvision keeps them, in ``FashionMNIST/raw`` below it. ``~``
+        and ``$NAME`` are expanded.
+    download
+        Whether torchvision downloads them where there are none.
     """
-    return _torchvision("FashionMNIST", folder, download)
+    return _published("FashionMNIST", folder, download)
 
 
-def _torchvision(name: str, folder: str, download: bool) -> Source:
-    from torchvision import datasets
-
+def _published(name: str, folder: str, download: bool) -> Source:
     root = Path(os.path.expandvars(folder)).expanduser()
-    raw = root / name / "raw"
+    raw = root if any(_place(root, file) for file in DIGESTS[name]) else root / name / "raw"
     if download and not raw.exists():
         _download(name, raw)
-    _refuse_other_files(raw, name)
-    parts = [getattr(datasets, name)(root=str(root), train=train) for train in (True, False)]
-    return Source(*(Images(part.data.numpy()[:, None], part.targets.numpy().astype(np.int64)) for part in parts))
+    remedy = "put the published files there" if raw == root else f"remove {raw} to load them"
+    contents = {file: _content(raw, file, name, remedy) for file in DIGESTS[name]}
+    return Source(_images(contents, "train"), _images(contents, "t10k"))
 
 
 def _download(name: str, raw: Path) -> None:
     """Load the files of a dataset; their folder appears when it has all of them, so a job that is killed leaves no half."""
     from torchvision import datasets
 
-    raw.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".partial.", dir=raw.parent) as partial:
-        try:
+    try:
+        raw.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".partial.", dir=raw.parent) as partial:
             getattr(datasets, name)(root=partial, download=True)
-        except (OSError, RuntimeError) as error:
-            raise DataError(
-                f"{name} cannot be downloaded: {' '.join(str(error).split())}; without a network, put its files, "
-                f"{', '.join(DIGESTS[name])}, into {raw}"
-            ) from error
-        with suppress(OSError):  # Another job that needs the same files was faster.
-            Path(partial, name, "raw").rename(raw)
+            with suppress(OSError):  # Another job that needs the same files was faster.
+                Path(partial, name, "raw").rename(raw)
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{name} cannot be downloaded: {' '.join(str(error).split())}; without a network, put its files, "
+            f"{', '.join(DIGESTS[name])}, unpacked or gzipped, into {raw}"
+        ) from error
 
 
-def _refuse_other_files(raw: Path, name: str) -> None:
-    """Raise a :class:`DataError` unless a folder holds the published files of a dataset, byte for byte."""
-    for file, expected in DIGESTS[name].items():
-        path = raw / file
-        if not path.is_file():
-            files = ", ".join(DIGESTS[name])
-            raise DataError(f"{path}: is missing; {name} has {files}, unpacked, in that folder; remove {raw} to load them")
-        with path.open("rb") as content:
-            found = hashlib.file_digest(content, "md5").hexdigest()
-        if found != expected:
-            raise DataError(
-                f"{path}: is not the published file; its MD5 is {found}, not {expected}; remove {raw} to load it"
-            )
+def _place(folder: Path, file: str) -> Path | None:
+    """Where a file lies in a folder: unpacked, or else gzipped."""
+    return next((path for path in (folder / file, folder / f"{file}.gz") if path.is_file()), None)
+
+
+def _content(raw: Path, file: str, name: str, remedy: str) -> bytes:
+    """One of the published files of a dataset, unpacked; a :class:`DataError` if it is missing, or differs by a byte."""
+    path = _place(raw, file)
+    if path is None:
+        files = ", ".join(DIGESTS[name])
+        raise DataError(f"{raw / file}: is missing; {name} has {files}, unpacked or gzipped, in that folder; {remedy}")
+    content = path.read_bytes()
+    try:
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: is not the published file; it cannot be unpacked ({error}); {remedy}") from error
+    if (found := hashlib.md5(content).hexdigest()) != DIGESTS[name][file]:
+        raise DataError(f"{path}: is not the published file; its MD5 is {found}, not {DIGESTS[name][file]}; {remedy}")
+    return content
+
+
+def _images(contents: dict[str, bytes], part: str) -> Images:
+    """The images and labels of one part; with the published bytes, the headers of the files are known."""
+    x = np.frombuffer(contents[f"{part}-images-idx3-ubyte"], np.uint8, offset=16).reshape(-1, 1, 28, 28)
+    return Images(x, np.frombuffer(contents[f"{part}-labels-idx1-ubyte"], np.uint8, offset=8).astype(np.int64))
