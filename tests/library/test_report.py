@@ -122,7 +122,7 @@ def test_the_page_counts_rows_that_keep_more_than_under_noise(by, counted, table
         pd.concat([tables, noisy]), {"fc2": (1, 3)}, "epsilon", 20, {"pgd": "noise", "noise": "noise"}
     )
     reader, settings = Reader(), tables.groupby(["training", "draws"]).ngroups
-    reader.feed(report.render(templates("report"), table, attacked, [], {}, RULES, [("train", "claims")], "seeds: [0]"))
+    reader.feed(report.render(templates("report"), table, attacked, [], {}, {}, RULES, [("train", "claims")], "seeds: [0]"))
     assert settings == 5
     assert counted in " ".join(reader.text.split())
     assert reader.text.count("more ▲") == 1 + (settings if by > 0 else 0)

@@ -168,6 +168,7 @@ def test_a_page_shows_hostile_labels_as_text(tmp_path):
             attacked.assign(**dict.fromkeys(["dataset", "network", "attack", "training"], HOSTILE)),
             [{"name": HOSTILE, "summary": HOSTILE, "reading": HOSTILE, "path": str(tmp_path / "figure.png")}],
             {HOSTILE: fit},
+            {},
             {HOSTILE: HOSTILE, "claims": HOSTILE},
             [(HOSTILE, "claims")],
             f"datasets: {HOSTILE}",
