@@ -12,7 +12,6 @@ from resilience import networks, posterior, sizes
 from resilience.posterior import MEAN_FIELD
 from resilience.sizes import SizeError
 
-
 FC2 = {"architecture": "fc2"}
 
 
