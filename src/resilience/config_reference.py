@@ -26,7 +26,8 @@ entries name, so it cannot lag behind them.
 
 A config is checked before any job starts. Relative folders count from the folder in which Snakemake runs.
 
-* Another config: `snakemake --configfile my.yaml …`; it stands for itself and inherits nothing from the default.
+* Another config: `snakemake --configfile my.yaml …`; it stands for itself and inherits nothing from the default, which is
+  `config/config.yaml` of the folder in which Snakemake runs, or else the one that comes along.
 * One value: `snakemake --config 'seeds=[0]' …`.
 * Numbers may be written in any way: `2` and `2.0` are the same setting, and so is any order of keys.
 * What is said more than once can stand at the top under a key that begins with `x-`, and be named with YAML's anchors:

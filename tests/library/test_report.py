@@ -115,9 +115,6 @@ def test_without_claims_and_figures_the_page_has_the_rest(tmp_path):
     assert "What the attacks did" in reader.text
     for heading in ("Verdicts", "Figures", "Claims in every setting", "could be judged"):
         assert heading not in reader.text
-    assert {address for address in reader.addresses if address.startswith("#")} == {
-        "#outcomes",
-        "#networks",
-        "#workflow",
-        "#settings",
-    }
+    missing = {"#verdicts", "#figures", "#claims"}
+    assert missing.isdisjoint(reader.addresses)
+    assert {"#outcomes", "#networks", "#workflow", "#settings"} <= set(reader.addresses)
