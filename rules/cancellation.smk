@@ -1,4 +1,4 @@
-rule cancellation:
+rule measure_gradients:
     """Measure how far the loss gradients of single draws from a posterior cancel in their mean."""
     input:
         data="<results>/{dataset}/data.safetensors",
@@ -25,7 +25,7 @@ rule cancellation:
         "../workflow/scripts/cancellation.py"
 
 
-rule cancellations:
+rule cancellation:
     """All measurements of how far gradients cancel."""
     input:
         ALL_CANCELLATIONS,

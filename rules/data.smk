@@ -21,7 +21,7 @@ rule dataset:
         "../workflow/scripts/dataset.py"
 
 
-rule points:
+rule choose_points:
     """Choose the test points that are attacked and explained, balanced by class."""
     input:
         "<results>/{dataset}/data.safetensors",
@@ -44,3 +44,17 @@ rule points:
         ),
     script:
         "../workflow/scripts/points.py"
+
+
+rule datasets:
+    """All datasets that an experiment names, split."""
+    input:
+        expand("<results>/{dataset}/data.safetensors", dataset=ALL_DATASETS),
+    localrule: True
+
+
+rule points:
+    """All test points that are attacked and explained."""
+    input:
+        expand("<results>/{dataset}/points.safetensors", dataset=ALL_DATASETS),
+    localrule: True

@@ -22,6 +22,7 @@ def attacked_models():
             yield model_path(dataset, network, training, seed), dataset, network, training, attack, draws
 
 
+ALL_DATASETS = sorted({dataset for dataset, *_ in GRID.trained()})
 ALL_MODELS = [model_path(*trained, seed) for trained in GRID.trained() for seed in GRID.seeds]
 ALL_ATTACKS = [f"{model}/{attack}/n{draws}" for model, *_, attack, draws in attacked_models()]
 ALL_MAPS = sorted(
@@ -38,6 +39,8 @@ ALL_CANCELLATIONS = [
     for cancelled in GRID.cancelled()
     for seed in GRID.seeds
 ]
+
+JUDGED = ["<results>/claims.csv"] if "claims" in config else []
 
 
 def filled(section, name, wildcards):

@@ -66,12 +66,11 @@ def cancellation_recipe(wildcards):
 
 
 def outcomes_recipe(wildcards):
-    """The outcomes depend on the layers, on the rule and k that the claims are about, and on which attacks are noise."""
+    """The outcomes depend on the layers, on the rule and k that are shown, and on which attacks are noise."""
     return recipe(
         "outcomes.py",
         layers={network: GRID.layers(network) for _, network, *_ in GRID.attacked()},
-        lrp=config["claims"]["lrp"],
-        top_k=config["claims"]["top_k"],
+        **GRID.shown,
         noise={attack: GRID.noise(attack) for *_, attack, _ in GRID.attacked()},
     )
 
@@ -128,7 +127,7 @@ def explore_recipe(wildcards):
         layers=GRID.layers(page["network"]),
         epsilon=GRID.epsilon(page["attack"]),
         seeds=GRID.seeds,
-        first={"rule": config["claims"]["lrp"], "k": config["claims"]["top_k"]},
+        first={"rule": GRID.shown["lrp"], "k": GRID.shown["top_k"]},
         top_k=sorted(config["robustness"]["top_k"]),
         pixels=config["robustness"]["pixels"],
     )

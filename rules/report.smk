@@ -1,7 +1,7 @@
 rule report:
     """Put verdicts, figures and the state of every network on one page."""
     input:
-        claims="<results>/claims.csv",
+        claims=JUDGED,
         outcomes="<results>/outcomes.csv",
         figures=expand("<results>/figures/{figure}.png", figure=config["figures"]),
         fits=expand("{model}/fit.json", model=ALL_MODELS),

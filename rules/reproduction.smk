@@ -26,6 +26,10 @@ def settings_of(run):
         refuse("\n".join(flaws))
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     update_config(settings, {key: deepcopy(value) for key, value in config.items() if key != "reproduction"})
+    if not settings.get("claims"):
+        refuse(
+            f"reproduction.{run}: {path} has no claims; add the section, which says what the published numbers are about"
+        )
     return settings
 
 

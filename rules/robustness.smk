@@ -1,4 +1,4 @@
-rule robustness:
+rule measure:
     """Measure point by point how much of the explanation and of the prediction survives an attack."""
     input:
         points="<results>/{dataset}/points.safetensors",
@@ -22,6 +22,13 @@ rule robustness:
         recipe=robustness_recipe,
     script:
         "../workflow/scripts/robustness.py"
+
+
+rule robustness:
+    """All tables of robustness, point by point."""
+    input:
+        expand("{attack}/robustness.csv", attack=ALL_ATTACKS),
+    localrule: True
 
 
 rule outcomes:

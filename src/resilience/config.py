@@ -63,7 +63,7 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_ones_own(key: object) -> bool:
-    """Whether a key at the top of a config is the user's own, such as ``x-base``: a place for anchors that nothing reads."""
+    """Whether a key at the top of a config is the user's own, such as ``x-base``: a place for anchors; nothing reads it."""
     return isinstance(key, str) and key.startswith("x-")
 
 
@@ -185,7 +185,8 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
     columns = [f"{percent:g}" for percent in config["robustness"]["top_k"]]
     if len(set(columns)) < len(columns):
         yield f"robustness.top_k: {_shown(config['robustness']['top_k'])} has numbers that differ in no digit that is shown"
-    claims = config["claims"]
+    if not (claims := config.get("claims")):
+        return
     yield from _undefined([claims["lrp"]], "lrp", "claims.lrp", config)
     if claims["top_k"] not in config["robustness"]["top_k"]:
         yield f"claims.top_k: {claims['top_k']} is not measured; robustness.top_k has {config['robustness']['top_k']}"

@@ -26,7 +26,8 @@ entries name, so it cannot lag behind them.
 
 A config is checked before any job starts. Relative folders count from the folder in which Snakemake runs.
 
-* Another config: `snakemake --configfile my.yaml …`; it stands for itself and inherits nothing from the default.
+* Another config: `snakemake --configfile my.yaml …`; it stands for itself and inherits nothing from the default, which is
+  `config/config.yaml` of the folder in which Snakemake runs, or else the one that comes along.
 * One value: `snakemake --config 'seeds=[0]' …`.
 * Numbers may be written in any way: `2` and `2.0` are the same setting, and so is any order of keys.
 * What is said more than once can stand at the top under a key that begins with `x-`, and be named with YAML's anchors:
@@ -136,19 +137,19 @@ def _tidy(text: str) -> str:
 
 
 def _described(section: str, function: catalog.Function, parameter: str) -> str:
-    """What the function's docstring says of a parameter, or else that of a function of the same section."""
-    docstrings = _docstrings(section)
-    candidates = [docstrings[function.name], *docstrings.values()]
-    texts = (described.get(parameter, "") for described in candidates)
+    """What the function's docstring says of a parameter, or else that of another function, one of the same file first."""
+    docstrings, own = _docstrings(section), (function.module.rpartition(".")[2], function.name)
+    nearest_first = sorted(docstrings, key=lambda place: (place != own, place[0] != own[0]))
+    texts = (docstrings[place].get(parameter, "") for place in nearest_first)
     return next((text for text in texts if text and not text.startswith("See ")), "")
 
 
 @cache
-def _docstrings(section: str) -> dict[str, dict[str, str]]:
-    """The described parameters of every function in the module of a section."""
-    trees = [ast.parse(file.read_bytes()) for file in catalog.sources(section)]
-    nodes = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return {node.name: _parameters(ast.get_docstring(node) or "") for node in nodes}
+def _docstrings(section: str) -> dict[tuple[str, str], dict[str, str]]:
+    """The described parameters of every function in the module of a section, by the file's stem and the function's name."""
+    trees = {file.stem: ast.parse(file.read_bytes()) for file in catalog.sources(section)}
+    nodes = [(stem, node) for stem, tree in trees.items() for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return {(stem, node.name): _parameters(ast.get_docstring(node) or "") for stem, node in nodes}
 
 
 def _parameters(docstring: str) -> dict[str, str]:

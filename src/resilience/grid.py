@@ -14,6 +14,8 @@ from resilience.catalog import Function, default, inner_entries, named, paths, s
 CLEAN = "clean"
 #: The method of the attack that is every other one's control.
 NOISE = "noise"
+#: What a figure can draw that is not made without a section of the config, and that section.
+DRAWN = {"cancellation": "cancellation", "comparisons": "claims", "claims": "claims"}
 
 
 class GridError(ValueError):
@@ -69,7 +71,7 @@ class Grid:
             self._check_own_files(training)
         for dataset, network in sorted({(cell.dataset, cell.network) for cell in self.cells}):
             self._check_size(dataset, network)
-        if config["claims"]["lrp"] not in {cell.rule for cell in self.cells}:
+        if "claims" in config and config["claims"]["lrp"] not in {cell.rule for cell in self.cells}:
             raise GridError(f"claims.lrp: no experiment explains by the rule {config['claims']['lrp']}; add it to one")
         if "cancellation" in config:
             self._check_cancellation()
@@ -90,6 +92,16 @@ class Grid:
     def function(self, section: str, name: str) -> Function:
         """What the catalogue says of the function that an entry names."""
         return named(section, self.config[section][name])
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The rule and the k of what is shown for one of each: those of the claims, or without any the first and least."""
+        rules, measured = (cell.rule for cell in self.cells), self.config["robustness"]["top_k"]
+        return (
+            {key: self.config["claims"][key] for key in ("lrp", "top_k")}
+            if "claims" in self.config
+            else {"lrp": min(rules), "top_k": min(measured)}
+        )
 
     def layers(self, network: str) -> tuple[int, ...]:
         """Indices of the learnable layers of a network, first to last."""
@@ -299,8 +311,9 @@ class Grid:
         panels, place = figure.get("panels", []), f"figures.{name}"
         if "panels" in function.inputs and not panels:
             raise GridError(f"{place}: the key 'panels' is missing; add it")
-        if "cancellation" in function.inputs and "cancellation" not in self.config:
-            raise GridError(f"{place}: {figure['figure']} draws what the section 'cancellation' asks for, which is missing")
+        for drawn, section in DRAWN.items():
+            if drawn in function.inputs and section not in self.config:
+                raise GridError(f"{place}: {figure['figure']} draws what the section {section!r} asks for, which is missing")
         if len(panels) > function.traits.get("panels", len(panels)):
             raise GridError(f"{place}.panels: {figure['figure']} draws {function.traits['panels']} panel, not {len(panels)}")
         wanted = {key: figure.get(key, default(function, key)) for key in ("rule", "top_k") if key in function.parameters}

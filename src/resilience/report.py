@@ -22,7 +22,7 @@ NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?%?(?!\w)")
 
 def render(
     templates: Mapping[str, str],
-    claims: pd.DataFrame,
+    claims: pd.DataFrame | None,
     outcomes: pd.DataFrame,
     figures: Sequence[Mapping[str, str]],
     fits: Mapping[str, Mapping[str, Any]],
@@ -38,7 +38,7 @@ def render(
     templates
         The texts of the Jinja templates ``report.html.j2`` and ``page.html.j2``.
     claims
-        The table of :func:`resilience.claims.judge`.
+        The table of :func:`resilience.claims.judge`; None if nothing was judged.
     outcomes
         The table of :func:`resilience.outcomes.outcomes`.
     figures
@@ -58,8 +58,9 @@ def render(
     return pages.fill(
         templates,
         "report.html.j2",
-        claims=summarise(claims),
-        rows=claims.to_dict("records"),
+        judged=claims is not None,
+        claims=[] if claims is None else summarise(claims),
+        rows=[] if claims is None else claims.to_dict("records"),
         outcomes=[{**row, "beside_noise": beside_noise(row)} for row in outcomes.to_dict("records")],
         figures=pictures,
         fits=fits,

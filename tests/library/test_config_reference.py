@@ -28,3 +28,13 @@ def test_every_function_stands_in_the_page():
 
 def test_a_parameter_that_refers_to_another_function_gets_its_text():
     assert "Number of independent chains." in config_reference.write(SCHEMA).split("### `method: nuts`")[1].split("###")[0]
+
+
+def test_a_parameter_that_says_nothing_gets_the_text_of_one_in_the_same_file():
+    page = config_reference.write(SCHEMA)
+    folders = {
+        name: next(line for line in page.split(f"### `source: {name}`")[1].splitlines() if line.startswith("| `folder`"))
+        for name in ("image_folder", "mnist", "fashion_mnist")
+    }
+    assert folders["fashion_mnist"] == folders["mnist"] != folders["image_folder"]
+    assert "torchvision keeps its files" in folders["fashion_mnist"]

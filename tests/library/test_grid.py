@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from resilience.config import ConfigError, check
-from resilience.grid import Grid
+from resilience.grid import Grid, GridError
 from tests.conftest import ROOT
 from tests.library.test_config import SCHEMA
 
@@ -101,3 +101,18 @@ def test_chains_may_start_from_weights_of_the_same_prior_or_of_none(grid, start)
 def test_an_epsilon_that_is_left_to_its_default_is_known(grid):
     attacks = grid.config["attacks"] | {"mean": {"method": "mean_of_attacks", "attack": {"method": "fgsm", "epsilon": 0.1}}}
     assert Grid(grid.config | {"attacks": attacks}).epsilon("mean") == 0.1
+
+
+def test_what_is_shown_without_claims_is_the_first_that_is_measured(grid):
+    assert grid.shown == {"lrp": "epsilon", "top_k": 20}
+    config = {key: value for key, value in grid.config.items() if key != "claims"} | {"figures": {}}
+    assert Grid(config | {"robustness": {"top_k": [30, 20]}}).shown == {"lrp": "alpha1beta0", "top_k": 20}
+
+
+def test_a_figure_of_claims_needs_the_section(grid):
+    config = {key: value for key, value in grid.config.items() if key != "claims"}
+    with pytest.raises(
+        GridError, match=r"figures.answer: answer draws what the section 'claims' asks for, which is missing"
+    ):
+        Grid(config | {"figures": {"answer": config["figures"]["answer"]}})
+    assert Grid(config | {"figures": {"fig02": config["figures"]["fig02"]}}).cells == grid.cells

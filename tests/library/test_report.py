@@ -149,3 +149,21 @@ def test_the_loss_of_an_ensemble_is_the_mean_over_its_members():
     assert report.first_and_last_loss(members) == "3.3 → 1.05"
     assert report.first_and_last_loss(DRAWS) == ""
     assert report.first_and_last_loss(pd.DataFrame()) == ""
+
+
+def test_without_claims_and_figures_the_page_has_the_rest(tmp_path):
+    tables = robustness_tables(0.1).assign(mean_change=0.0625, zero_gradient=0.0)
+    attacked = outcomes.outcomes(tables, {"fc2": (1, 3)}, "epsilon", 20, {"pgd": None})
+    reader = Reader()
+    reader.feed(
+        report.render(
+            templates("report"), None, attacked, [], {"a": FIT}, {"a": EPOCHS}, RULES, [("train", "claims")], "seeds: [0]"
+        )
+    )
+    assert reader.open == []
+    assert "What the attacks did" in reader.text
+    for heading in ("Verdicts", "Figures", "Claims in every setting", "could be judged"):
+        assert heading not in reader.text
+    missing = {"#verdicts", "#figures", "#claims"}
+    assert missing.isdisjoint(reader.addresses)
+    assert {"#outcomes", "#networks", "#workflow", "#settings"} <= set(reader.addresses)

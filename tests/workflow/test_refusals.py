@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+
+from tests.workflow.conftest import copy_project
 
 MODEL = "results/digits/fc2/det/seed0"
 FIGURE = "results/figures/fig04.png"
@@ -45,3 +48,14 @@ def test_a_layer_that_does_not_exist_is_no_target(finished):
     done = finished.snakemake("-n", "--", target, check=False)
     assert done.returncode != 0
     assert target in done.stdout + done.stderr
+
+
+def test_without_figures_and_claims_there_is_everything_else(tmp_path):
+    project = copy_project(tmp_path / "project")
+    config = project.config()
+    for section in ("claims", "figures", "explore"):
+        del config[section]
+    project.write_config(config)
+    planned = project.planned("all")
+    assert {"results/outcomes.csv", "results/report.html"} <= planned
+    assert not [path for path in planned if re.search("claims|comparisons|figures|explore", path)]

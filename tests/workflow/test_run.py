@@ -59,6 +59,9 @@ def test_any_single_file_can_be_asked_for(tmp_path):
         ("lrp", r"lrp/\w+/layer\d\.safetensors"),
         ("figures", r"figures/\w+\.(png|pdf)"),
         ("claims", r"claims\.csv"),
+        ("datasets", r"data\.safetensors"),
+        ("points", r"points\.safetensors"),
+        ("robustness", r"robustness\.csv"),
         ("outcomes", r"outcomes\.csv"),
         ("report", r"report\.html"),
         ("explore", r"explore/\w+\.html"),
@@ -72,13 +75,19 @@ def test_named_targets(target, pattern, tmp_path, everything):
     assert wanted <= planned
 
 
+#: What a newcomer may ask for by the name of its stage.
+STAGES = {
+    *("datasets", "points", "weights", "attacks", "lrp", "robustness", "outcomes", "comparisons", "claims"),
+    *("figures", "explore", "report"),
+}
+
+
 def test_list_reads_as_a_table_of_contents(finished):
-    said = finished.snakemake("--list").stdout
+    said = finished.snakemake("--list-target-rules").stdout
     listed = dict(re.findall(r"^(\w+) \((.+)\)$", said, flags=re.M))
     assert len(listed) == len(said.strip().splitlines())
-    targets = ("weights", "attacks", "lrp", "figures", "claims", "report", "explore", "times", "fig01")
-    for name in (*targets, "train", "explain_conv"):
-        assert listed[name].endswith(".")
+    assert set(listed) == STAGES | {"all", "times"} | set(finished.config()["figures"])
+    assert all(description.endswith(".") for description in listed.values())
     assert "layer" in listed["fig01"]
 
 
@@ -158,8 +167,8 @@ def test_the_report_draws_the_rules_that_lead_to_it(finished):
     text = (finished.folder / "results/report.html").read_text(encoding="utf-8")
     drawn = set(re.findall(r"<text[^>]*>(\w+)</text>", text))
     assert drawn == {
-        *("dataset", "points", "train", "attack", "transfer", "match_size", "explain_conv", "explain_fc2"),
-        *("robustness", "outcomes", "comparisons", "claims", "figure", "report"),
+        *("dataset", "choose_points", "train", "attack", "transfer", "match_size", "explain_conv", "explain_fc2"),
+        *("measure", "outcomes", "comparisons", "claims", "figure", "report"),
     }
 
 

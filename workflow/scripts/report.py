@@ -34,7 +34,7 @@ fits = {model_of(path): artifacts.read_json(path) for path in snakemake.input.fi
 histories = {model_of(path): artifacts.read_table(path) for path in snakemake.input.histories}
 page = report.render(
     settings["templates"],
-    artifacts.read_table(snakemake.input.claims),
+    artifacts.read_table(snakemake.input.claims[0]) if snakemake.input.claims else None,
     artifacts.read_table(snakemake.input.outcomes),
     figures,
     fits,
