@@ -325,9 +325,9 @@ RUNS = {
         "reproduction: ['config/paper.yaml'] must name a config file for each of paper and published",
     ),
     "a file in place of the folder of results": (
-        {"results": "README.md"},
+        {"results": "Snakefile"},
         [],
-        "results: 'README.md' needs a folder README.md, and README.md is none; name another, or move it away",
+        "results: 'Snakefile' needs a folder Snakefile, and Snakefile is none; name another, or move it away",
     ),
     "a file further up": (
         {"results": "config/config.yaml/mine"},
