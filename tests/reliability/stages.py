@@ -238,13 +238,13 @@ def jobs() -> Iterator[Job]:
         "outcomes",
         {"robustness": tables},
         {"table": "results/outcomes.csv"},
-        settings={"layers": {"fc2": LAYERS}, "lrp": "epsilon", "top_k": 20},
+        settings={"layers": {"fc2": LAYERS}, "lrp": "epsilon", "top_k": 20, "noise": {"fgsm": None}},
     )
     yield Job(
         "claims",
         {"table": "results/comparisons.csv"},
         {"table": "results/claims.csv"},
-        settings={"lrp": "epsilon", "top_k": 20, "confidence": 0.95, "fixed_class": [], "matched_size": []},
+        settings={"lrp": "epsilon", "top_k": 20, "confidence": 0.95, "fixed_class": [], "matched_size": [], "noise": []},
     )
     pictures = [
         points,
@@ -269,13 +269,14 @@ def jobs() -> Iterator[Job]:
                 "methods": METHODS,
                 "layers": {"fc2": LAYERS},
                 "epsilons": {"fgsm": 0.1},
+                "noise": {"fgsm": None},
                 "pixels": "absolute",
             },
         )
     yield Job(
         "report",
         {
-            "claims": "results/claims.csv",
+            "claims": ["results/claims.csv"],
             "outcomes": "results/outcomes.csv",
             "figures": [f"results/figures/{name}.png" for name in shown],
             "fits": [f"{model(training, seed)}/fit.json" for training in METHODS for seed in (0, 1)],
