@@ -112,9 +112,7 @@ def read_tensors(path: str | Path, names: Iterable[str] | None = None) -> Arrays
     digest = header.pop(DIGEST, None)
     if digest != digest_of(arrays, header):
         raise ArtifactError(f"{path}: is damaged, or was changed after it was written; {REMEDY}")
-    # A copy that lies outside of a folder of results claims to be nothing.
-    if header["place"] != (here := place_of(path)) and "/" in here:
-        raise ArtifactError(f"{path}: holds what belongs to {header['place']}; {REMEDY}")
+    _refuse_what_belongs_elsewhere(path, header)
     wanted = set(arrays) if names is None else set(names)
     if missing := wanted - set(arrays):
         raise ArtifactError(f"{path}: has no tensor {', '.join(sorted(missing))}")
@@ -141,8 +139,23 @@ def read_foreign_tensors(path: str | Path) -> Arrays:
 
 
 def read_about(path: str | Path) -> dict[str, Any]:
-    """The JSON description in the header of a tensor file; :func:`read_tensors` is what compares the digest."""
-    return {key: value for key, value in _header(path).items() if key not in ("place", DIGEST)}
+    """The JSON description in the header of a tensor file; :func:`read_tensors` is what compares the digest.
+
+    Raises
+    ------
+    ArtifactError
+        If the header cannot be read, or describes a file of another place.
+    """
+    header = _header(path)
+    _refuse_what_belongs_elsewhere(path, header)
+    return {key: value for key, value in header.items() if key not in ("place", DIGEST)}
+
+
+def _refuse_what_belongs_elsewhere(path: str | Path, header: Mapping[str, Any]) -> None:
+    here = place_of(path)
+    # A copy that lies outside of a folder of results claims to be nothing.
+    if header.get("place", here) != here and "/" in here:
+        raise ArtifactError(f"{path}: holds what belongs to {header['place']}; {REMEDY}")
 
 
 def _header(path: str | Path) -> dict[str, Any]:

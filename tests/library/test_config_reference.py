@@ -32,9 +32,9 @@ def test_a_parameter_that_refers_to_another_function_gets_its_text():
 
 def test_a_parameter_that_says_nothing_gets_the_text_of_one_in_the_same_file():
     page = config_reference.write(SCHEMA)
-    folders = {
-        name: next(line for line in page.split(f"### `source: {name}`")[1].splitlines() if line.startswith("| `folder`"))
-        for name in ("image_folder", "mnist", "fashion_mnist")
+    steps = {
+        name: next(line for line in page.split(f"### `method: {name}`")[1].splitlines() if line.startswith("| `steps`"))
+        for name in ("pgd", "saliency_top_k", "saliency_target")
     }
-    assert folders["fashion_mnist"] == folders["mnist"] != folders["image_folder"]
-    assert "torchvision keeps its files" in folders["fashion_mnist"]
+    assert steps["saliency_target"] == steps["saliency_top_k"] != steps["pgd"]
+    assert "Steps of each restart" in steps["saliency_target"]

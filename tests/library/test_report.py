@@ -12,6 +12,7 @@ from tests.library.test_comparisons import ROLES, robustness_tables
 
 RULES = {"train": "Train a network.", "claims": "Judge each claim."}
 FIT = {"test_accuracy": 0.95, "draws": 1, "parameters": 100, "diagnostics": {}, "warnings": []}
+MODEL = "digits/fc2/det/seed0"
 EPOCHS = pd.DataFrame({"epoch": [1, 2, 3], "loss": [2.3026, 1.0, 0.04567], "validation_accuracy": [0.1, 0.5, 0.9]})
 DRAWS = pd.DataFrame({"draws": [1, 2], "validation_accuracy": [0.8, 0.9]})
 CHAIN = FIT | {
@@ -157,7 +158,15 @@ def test_without_claims_and_figures_the_page_has_the_rest(tmp_path):
     reader = Reader()
     reader.feed(
         report.render(
-            templates("report"), None, attacked, [], {"a": FIT}, {"a": EPOCHS}, RULES, [("train", "claims")], "seeds: [0]"
+            templates("report"),
+            None,
+            attacked,
+            [],
+            {MODEL: FIT},
+            {MODEL: EPOCHS},
+            RULES,
+            [("train", "claims")],
+            "seeds: [0]",
         )
     )
     assert reader.open == []

@@ -367,7 +367,7 @@ def test_a_config_inherits_nothing_from_the_default(snakefile, project):
     project.write_config(PARTIAL, "partial.yaml")
     done = project.snakemake("-n", "--snakefile", snakefile, "--config", "seeds=[1]", config="partial.yaml", check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("config: the keys 'datasets', 'networks', 'trainings', 'attacks', 'lrp',")
+    assert done.stderr.splitlines()[-1].startswith("config: the keys 'datasets', 'networks', 'trainings',")
 
 
 #: What Snakemake itself cannot load, before a line of this workflow is read.

@@ -240,7 +240,7 @@ def test_a_posterior_of_one_draw_is_that_network(architecture):
     assert torch.equal(attacked("mean_of_attacks", alone, x, y), attacked("fgsm", alone, x, y))
     (stack,) = stacks_of(alone, (1, 8, 8))
     layers = networks.learnable_layers(network)
-    starts = lrp.Starts(layers, predict(alone, x).argmax(1), "strongest", "one")
+    starts = lrp.Starts(layers, layers[-1], predict(alone, x).argmax(1), "strongest", "one")
     of_draw = lrp.sweep(stack, x, RULES["epsilon"], starts)
     for layer, relevance in zip(layers, of_draw, strict=True):
         np.testing.assert_array_equal(heat_maps(alone, x, "epsilon")[layer], relevance.numpy())

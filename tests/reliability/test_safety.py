@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -167,8 +168,8 @@ def test_a_page_shows_hostile_labels_as_text(tmp_path):
             table.assign(**dict.fromkeys(names, HOSTILE)),
             attacked.assign(**dict.fromkeys(["dataset", "network", "attack", "training"], HOSTILE)),
             [{"name": HOSTILE, "summary": HOSTILE, "reading": HOSTILE, "path": str(tmp_path / "figure.png")}],
-            {HOSTILE: fit},
-            {},
+            {f"{HOSTILE}/seed0": fit},
+            {f"{HOSTILE}/seed0": pd.DataFrame({"epoch": [1], "loss": [1.0]})},
             {HOSTILE: HOSTILE, "claims": HOSTILE},
             [(HOSTILE, "claims")],
             f"datasets: {HOSTILE}",
