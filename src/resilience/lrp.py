@@ -107,11 +107,13 @@ def squared_gamma(*, gamma: NonNegative = 0.1, stabiliser: Positive = 1e-10) -> 
 
 
 @entry()
-def alpha1beta0_without_bias(*, stabiliser: Positive = 1e-30) -> Rule:
+def alpha1beta0_without_bias(*, stabiliser: NonNegative = 0.0) -> Rule:
     """The alpha-beta rule of the published code: as ``alpha1beta0``, but biases do not count.
 
-    That code stabilises where z = 0 alone. There nothing contributes, so a stabiliser too small to change any other z does
-    the same.
+    Parameters
+    ----------
+    stabiliser
+        Added to z. The published code stabilises where z = 0 alone, where nothing contributes and nothing is passed on.
     """
     inner = alpha1beta0(stabiliser=stabiliser)
     return Rule(lambda a, w, b: inner.terms(a, w, None), stabiliser)
@@ -332,6 +334,11 @@ def _at(output: Tensor, unit: Tensor) -> Tensor:
 
 
 def _stabilise(z: Tensor, rule: Rule) -> Tensor:
-    """Value z moved away from zero by the stabiliser; its sign counts as +1 at 0."""
+    """Value z moved away from zero by the stabiliser; its sign counts as +1 at 0.
+
+    Without a stabiliser, z = 0 becomes infinite: a unit to which nothing contributes passes nothing on.
+    """
+    if rule.stabiliser == 0:
+        return z.masked_fill(z == 0, torch.inf)
     # The number stays on the CPU: a kernel of any device takes it as it is, and a copy would wait for all that runs there.
     return torch.copysign(torch.tensor(rule.stabiliser, dtype=z.dtype), z).add_(z)

@@ -114,6 +114,8 @@ def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: in
         network = architecture()
     if not isinstance(network, nn.Sequential):
         raise NetworkError(f"{name} returns a {type(network).__name__}; a network is an nn.Sequential of layers")
+    if not learnable_layers(network):
+        raise NetworkError(f"{name} has no layer with weights, so there is nothing to train")
     if learnable_layers(network) != tuple(layers):
         raise NetworkError(f"{name} has weights in layers {learnable_layers(network)}, but says @entry(layers={layers})")
     _refuse_shared_weights(network.eval(), name)
@@ -144,8 +146,10 @@ def _refuse_what_does_not_fit(network: nn.Sequential, shape: tuple[int, ...], cl
             raise NetworkError(f"{gets}, and a linear layer takes a vector; put nn.Flatten() before it")
         try:
             a = layer(a)
-        except (RuntimeError, IndexError, ValueError) as error:
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
             raise NetworkError(f"{gets}, which it cannot take: {error}") from error
+        if not isinstance(a, Tensor):
+            raise NetworkError(f"{name}: layer {index}, {layer}, returns a {type(a).__name__}; a layer returns one tensor")
     if a.shape != (1, classes):
         raise NetworkError(f"{name} returns {list(a.shape[1:])} for an image of {images}, not {classes} logits")
 
@@ -153,6 +157,11 @@ def _refuse_what_does_not_fit(network: nn.Sequential, shape: tuple[int, ...], cl
 def learnable_layers(network: nn.Sequential) -> tuple[int, ...]:
     """Indices of the layers that have weights, first to last."""
     return tuple(index for index, layer in enumerate(network) if any(True for _ in layer.parameters()))
+
+
+def of_layer(weights: Weights, layer: nn.Module, index: int) -> Weights:
+    """The weights of one layer of a stack, by its own names for them; one that is missing is a KeyError."""
+    return {name: weights[f"{index}.{name}"] for name, _ in layer.named_parameters()}
 
 
 def end_of(network: nn.Sequential, layer: int) -> int:
@@ -190,4 +199,7 @@ def channels_last(x: Tensor) -> Tensor:
 
 def logits(network: nn.Sequential, weights: Weights, x: Tensor) -> Tensor:
     """Output [N, classes] of the network with the given weights, by ``state_dict`` name."""
-    return functional_call(network, weights, (channels_last(x),))
+    images = channels_last(x)
+    if any(getattr(layer, "inplace", False) for layer in network.children()):
+        images = images.clone()  # Before the first weights, such a layer would overwrite the images themselves.
+    return functional_call(network, weights, (images,))

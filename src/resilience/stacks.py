@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from resilience.networks import Shape, Weights
+from resilience.networks import Shape, Weights, logits, of_layer
 from resilience.posterior import Posterior
 
 #: How much a chunk of images may take up at its widest layer, so that passes over it stay in the cache.
@@ -211,7 +211,8 @@ def stack_of(network: nn.Sequential, weights: Weights, shapes: list[tuple[int, .
                 channels = shapes[index][0]
                 height, width = _pair(layer.kernel_size)
                 weight = next(iter(weights.values())).new_full((channels, 1, height, width), 1 / (height * width))
-                convolution = {"stride": layer.stride, "padding": layer.padding, "dilation": 1, "groups": channels}
+                stride, padding = _pair(layer.stride), _pair(layer.padding)
+                convolution = {"stride": stride, "padding": padding, "dilation": 1, "groups": channels}
                 stack.append(Affine(weight, None, convolution))
             case nn.MaxPool2d():
                 window = tuple(_pair(value) for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation))
@@ -240,42 +241,70 @@ def stacks_of(posterior: Posterior, shape: Shape) -> list[list[Layer]]:
     stacks = [stack_of(posterior.network, weights, shapes) for weights in posterior]
     compared = _compared.setdefault(posterior.network, set())
     if tuple(shape) not in compared:
-        refuse_difference(stacks[0], posterior.network, next(iter(posterior)), shape)
+        refuse_difference(posterior.network, next(iter(posterior)), shapes)
         compared.add(tuple(shape))
     return stacks
 
 
 @torch.no_grad()
-def refuse_difference(stack: list[Layer], network: nn.Sequential, weights: Weights, shape: Shape) -> None:
-    """Raise a :class:`LayerError` that names the first layer where a stack and its network part, by more than rounding.
+def refuse_difference(network: nn.Sequential, weights: Weights, shapes: list[tuple[int, ...]]) -> None:
+    """Raise a :class:`LayerError` that names the first layer where a network and its stack part, by more than rounding.
 
-    Both see the same two random images, with the weights of one draw. Flattened images are in an order of the stack's own
-    until a linear layer undoes it, so they are compared behind that.
+    Both see the same two random images, with the weights of one draw. If they differ in single precision, where large
+    summands may have cancelled, double precision decides.
+    """
+    if (difference := _difference(network, weights, shapes)) and next(iter(weights.values())).dtype != torch.float64:
+        difference = _difference(network, {name: value.double() for name, value in weights.items()}, shapes)
+    if difference:
+        raise LayerError(difference)
+
+
+def _difference(network: nn.Sequential, weights: Weights, shapes: list[tuple[int, ...]]) -> str | None:
+    """Where a network and its stack part, as a sentence, or None.
+
+    Flattened images are in an order of the stack's own until a linear layer undoes it, so they are compared behind that.
     """
     like = next(iter(weights.values()))
-    x = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0)).to(like)
+    x = torch.rand((2, *shapes[0]), generator=torch.Generator().manual_seed(0)).to(like)
     expected, reordered = x.clone(), False
-    for index, (layer, step) in enumerate(zip(network, trace(stack, x), strict=True)):
-        own = {name.partition(".")[2]: value for name, value in weights.items() if name.partition(".")[0] == str(index)}
-        expected = functional_call(layer, own, (expected,))
+    for index, (layer, step) in enumerate(zip(network, trace(stack_of(network, weights, shapes), x), strict=True)):
+        expected = functional_call(layer, of_layer(weights, layer, index), (expected,))
         if not expected.isfinite().all():
-            return  # Such weights are refused by what comes of them.
+            return None  # Such weights are refused by what comes of them.
         reordered = (reordered and not isinstance(layer, nn.Linear)) or step.layer == Flatten(channels_last=True)
-        off = 0.0 if reordered else float((step.z - expected).abs().max())
-        if off > float(expected.abs().max()) * torch.finfo(like.dtype).eps ** 0.5:
-            raise LayerError(f"layer {index}, {layer}, is computed wrongly here: {off:.2g} off the network's own result")
+        if not reordered and (off := _distance(step.z, expected)):
+            return f"layer {index}, {layer}, is computed wrongly here: {off:.2g} off the network's own result"
+    if _distance(expected, logits(network, weights, x)):
+        return f"{type(network).__name__} computes something else than its layers one after the other"
+    return None
+
+
+def _distance(found: Tensor, expected: Tensor) -> float:
+    """How far two results are apart at most, NaN where one is; 0 if that is rounding at the size of the expected one."""
+    off = float((found - expected).abs().max())
+    return 0.0 if off <= float(expected.abs().max()) * torch.finfo(expected.dtype).eps ** 0.5 else off
 
 
 def input_shapes(network: nn.Sequential, shape: Shape) -> list[tuple[int, ...]]:
-    """Shape of the input of each layer of a network, without the axis of images; the last one is that of the output."""
+    """Shape of the input of each layer of a network, without the axis of images; the last one is that of the output.
+
+    Raises
+    ------
+    LayerError
+        If there is a layer that no gradient and no relevance can pass, or the output is not a vector of logits.
+    """
     refuse_unknown_layers(network)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     dtype = next((parameter.dtype for parameter in network.parameters()), torch.float32)
     a = torch.zeros(1, *shape, device=device, dtype=dtype)
     shapes = [tuple(shape)]
-    for layer in network:
+    for index, layer in enumerate(network):
+        if isinstance(layer, nn.Linear) and a.dim() != 2:
+            raise LayerError(f"layer {index} is Linear and gets {list(a.shape[1:])}, no vector; put nn.Flatten() before it")
         a = layer(a).detach()
         shapes.append(tuple(a.shape[1:]))
+    if a.dim() != 2:
+        raise LayerError(f"the network returns {list(shapes[-1])}, no vector of logits; put nn.Flatten() at its end")
     return shapes
 
 
@@ -326,6 +355,11 @@ def refuse_unknown_layers(network: nn.Module) -> None:
     """Raise a :class:`LayerError` that names the first layer that no gradient and no relevance can pass."""
     if not isinstance(network, nn.Sequential):
         raise LayerError(f"a stack of layers is needed (torch.nn.Sequential), not {type(network).__name__}")
+    if type(network).forward is not nn.Sequential.forward:
+        raise LayerError(f"{type(network).__name__} has a forward of its own; only its layers are seen here")
+    names = [f"{index}.{name}" for index, layer in enumerate(network) for name, _ in layer.named_parameters()]
+    if found := {name for name, _ in network.named_parameters(remove_duplicate=False)} - set(names):
+        raise LayerError(f"layers must be numbered, not named; nothing finds {', '.join(sorted(found))}")
     known = (nn.Linear, nn.Conv2d, nn.ReLU, nn.LeakyReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten)
     for index, layer in enumerate(network):
         if type(layer) not in known:
@@ -342,4 +376,4 @@ def refuse_unknown_layers(network: nn.Module) -> None:
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])

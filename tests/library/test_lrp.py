@@ -309,6 +309,21 @@ def test_the_published_alpha_beta_stabilises_only_where_nothing_contributes():
     assert bool((found[2] == 0).all())
 
 
+def test_where_nothing_contributes_large_relevance_cannot_overflow():
+    """A unit that its bias alone drives has relevance and z = 0: R / 1e-30 is infinite for R = 1e9, and 0 · ∞ no number."""
+    layers = [nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2, bias=False)]
+    network = nn.Sequential(*layers).eval()
+    network[0].weight.data = torch.tensor([[[[1.0, 1.0], [1.0, 1.0]]], [[[1.0, 1.0], [1.0, 1.0]]]])
+    network[0].bias.data.fill_(1)
+    network[3].weight.data = torch.full((2, 8), 1e9)
+    x = torch.zeros(1, 1, 3, 3)
+    x[..., 2, 2] = 1.0
+    rule, target = lrp.alpha1beta0_without_bias(), torch.tensor([0])
+    maps = lrp.heat_maps(point(network), x, target, rule, (0, 3), "all", "value")
+    assert bool(torch.isfinite(maps[0]).all())
+    torch.testing.assert_close(maps[3], x * 4e9, rtol=1e-6, atol=0)
+
+
 def test_alpha1beta0_gives_no_negative_relevance():
     network, x = double_network(conv_stack(True), 1), images((1, 8, 8), 1)
     maps = lrp.heat_maps(point(network), x, network(x).argmax(1), RULES["alpha1beta0"], networks.learnable_layers(network))

@@ -67,6 +67,9 @@ TWICE = nn.Linear(4, 4)
         ([nn.Flatten(), nn.Linear(16, 3)], r"returns \[3\] for an image of 1 × 4 × 4, not 2 logits"),
         ([nn.Conv2d(1, 2, 1)], r"returns \[2, 4, 4\] for an image of 1 × 4 × 4, not 2 logits"),
         ([nn.Flatten(0), nn.Linear(16, 2)], "layer 1, .* put nn.Flatten"),
+        ([nn.MaxPool2d(2, return_indices=True), nn.Flatten(), nn.Linear(4, 2)], "layer 0, MaxPool2d.* returns a tuple"),
+        ([nn.Flatten(), nn.Bilinear(16, 16, 2)], "layer 1, Bilinear.*which it cannot take"),
+        ([nn.AvgPool2d((4, 2)), nn.Flatten()], "has no layer with weights"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_network_layer_and_image(layers, sentence, monkeypatch):
@@ -85,6 +88,16 @@ def test_no_layer_of_a_network_overwrites_what_it_gets(monkeypatch):
     monkeypatch.setattr(catalog, "function", lambda section, name: SimpleNamespace(traits={"layers": (1, 3)}))
     monkeypatch.setattr(catalog, "options", lambda section, settings: {})
     assert not networks.build({"architecture": "own.py:mine"}, (1, 4, 4), 2)[2].inplace
+
+
+def test_logits_leave_the_images_as_they_are():
+    """Also of a network that was not built here and begins with a layer in place."""
+    network = nn.Sequential(nn.Flatten(), nn.LeakyReLU(0.5, inplace=True), nn.Linear(4, 2)).eval()
+    x = torch.randn(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    before = x.clone()
+    found = networks.logits(network, dict(network.state_dict()), x)
+    assert torch.equal(x, before)
+    assert torch.equal(found, network[2](nn.functional.leaky_relu(before.flatten(1), 0.5)))
 
 
 def test_initial_weights_follow_from_the_seed_and_from_nothing_else():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
+from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -116,6 +118,77 @@ def test_a_stack_that_computes_something_else_is_refused_by_the_layer(monkeypatc
     monkeypatch.setattr(stacks, "refuse_unknown_layers", lambda network: None)
     with pytest.raises(stacks.LayerError, match=r"layer 3, Doubled\(.*\), is computed wrongly here"):
         stacks.stacks_of(point(network), (1, 3, 3))
+
+
+class Turned(nn.Sequential):
+    """Does more than its layers."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).flip(1)
+
+
+def test_a_network_that_does_more_than_its_layers_is_refused():
+    layers = [nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 3)]
+    with pytest.raises(stacks.LayerError, match="Turned has a forward of its own"):
+        stacks.stacks_of(point(Turned(*double_network(layers, 0))), (1, 3, 3))
+    network = double_network(layers, 0)
+    network.register_forward_hook(lambda module, inputs, output: output.flip(1))
+    with pytest.raises(stacks.LayerError, match="something else than its layers"):
+        stacks.stacks_of(point(network), (1, 3, 3))
+
+
+def test_layers_with_names_are_refused():
+    """Weights are found by the number of their layer."""
+    network = nn.Sequential(OrderedDict(flat=nn.Flatten(), last=nn.Linear(9, 3))).double()
+    with pytest.raises(stacks.LayerError, match=r"numbered, not named; nothing finds last\.bias, last\.weight"):
+        stacks.stacks_of(point(network), (1, 3, 3))
+    with pytest.raises(KeyError):
+        saliency.explanation(point(network), images((1, 3, 3), 0, 2), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        ([nn.Linear(3, 2), nn.Flatten(), nn.Linear(6, 3)], r"layer 0 is Linear and gets \[1, 3, 3\]"),
+        ([nn.Conv2d(1, 3, 2)], r"returns \[3, 2, 2\], no vector of logits"),
+    ],
+)
+def test_shapes_that_no_rule_covers_are_refused(layers, sentence):
+    with pytest.raises(stacks.LayerError, match=sentence):
+        stacks.stacks_of(point(double_network(layers, 0)), (1, 3, 3))
+
+
+def test_results_that_are_no_numbers_are_a_difference(monkeypatch):
+    network = double_network([nn.Flatten(), nn.Linear(9, 3)], 0)
+    stack_of = stacks.stack_of
+
+    def broken(*arguments):
+        flat, last = stack_of(*arguments)
+        return [flat, replace(last, bias=last.bias * torch.nan)]
+
+    monkeypatch.setattr(stacks, "stack_of", broken)
+    with pytest.raises(stacks.LayerError, match=r"layer 1, Linear.* nan off"):
+        stacks.stacks_of(point(network), (1, 3, 3))
+
+
+def test_windows_may_be_tuples_of_one():
+    network = double_network([nn.MaxPool2d((2,)), nn.AvgPool2d((2,)), nn.Flatten(), nn.Linear(4, 3)], 0)
+    x = images((1, 8, 8), 0, 2)
+    (built,) = stacks.stacks_of(point(network), (1, 8, 8))
+    torch.testing.assert_close(stacks.trace(built, x)[-1].z, network(x), rtol=0, atol=1e-12)
+
+
+def test_summands_that_cancel_are_no_difference():
+    """Weights with a sum of 0 behind large, nearly constant values: rounding alone exceeds any share of the result."""
+    generator = torch.Generator().manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 26 * 26, 10, bias=False)).eval()
+    weight = torch.randn(10, 16, 676, generator=generator) / 100
+    network[0].weight.data = torch.randn(16, 1, 3, 3, generator=generator) / 1000
+    network[0].bias.data.fill_(300)
+    network[3].weight.data = (weight - weight.mean(2, keepdim=True)).flatten(1)
+    shapes = stacks.input_shapes(network, (1, 28, 28))
+    assert stacks._difference(network, dict(network.state_dict()), shapes)
+    stacks.stacks_of(point(network), (1, 28, 28))
 
 
 @pytest.mark.parametrize("architecture", ["conv", "fc2"])

@@ -24,7 +24,7 @@ from resilience.attacks.ball import Ball, ball_step, refuse_no_gradient
 from resilience.attacks.gradient import LossGradient
 from resilience.catalog import entry
 from resilience.computing import in_chunks
-from resilience.networks import Weights, image_shape
+from resilience.networks import Weights, image_shape, of_layer
 from resilience.parameters import Count, Fraction, NonNegative, Percent, Positive
 from resilience.posterior import Posterior, predict
 from resilience.progress import track
@@ -269,8 +269,7 @@ def relevance_of(
     """
     inputs = [x if x.requires_grad else x.detach().requires_grad_()]
     for index, layer in enumerate(network):
-        own = {name.split(".")[1]: value for name, value in weights.items() if name.split(".")[0] == str(index)}
-        inputs.append(_forward(layer, own, inputs[-1], sharpness))
+        inputs.append(_forward(layer, of_layer(weights, layer, index), inputs[-1], sharpness))
     relevance = torch.nn.functional.one_hot(classes, inputs[-1].shape[1]).to(x)
     for layer, a, z in zip(reversed(network), reversed(inputs[:-1]), reversed(inputs[1:]), strict=True):
         if isinstance(layer, nn.ReLU | nn.LeakyReLU):
