@@ -357,8 +357,8 @@ def refuse_unknown_layers(network: nn.Module) -> None:
         raise LayerError(f"a stack of layers is needed (torch.nn.Sequential), not {type(network).__name__}")
     if type(network).forward is not nn.Sequential.forward:
         raise LayerError(f"{type(network).__name__} has a forward of its own; only its layers are seen here")
-    names = [f"{index}.{name}" for index, layer in enumerate(network) for name, _ in layer.named_parameters()]
-    if found := {name for name, _ in network.named_parameters(remove_duplicate=False)} - set(names):
+    numbered = {f"{index}.{name}" for index, layer in enumerate(network) for name, _ in layer.named_parameters()}
+    if found := {name for name, _ in network.named_parameters(remove_duplicate=False)} - numbered:
         raise LayerError(f"layers must be numbered, not named; nothing finds {', '.join(sorted(found))}")
     known = (nn.Linear, nn.Conv2d, nn.ReLU, nn.LeakyReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten)
     for index, layer in enumerate(network):

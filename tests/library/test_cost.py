@@ -80,7 +80,7 @@ def chunks(monkeypatch):
 def test_output_map_takes_one_product_per_layer_up_and_one_down(architecture):
     """The last layer needs none down: a single class is explained, so a row of its weights is enough."""
     shapes = 3  # one image that finds out the shapes goes up as well
-    compared = 3 + 3  # and so do two, once, through the network itself and through its stack
+    compared = 3 * 3  # and so do two, once: through the network, layer by layer, and through its stack
     for draws in (1, 4):
         output = networks.learnable_layers(posterior(architecture, 1).network)[-1:]
         assert cost_of_maps(architecture, draws, layers=output).products <= 2 * shapes + compared + draws * (3 + 2)
