@@ -11,8 +11,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import chdir
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["snakemake.cli", "snakemake.report.html_reporter", "snakemake_storage_plugin_s3", __name__])
 
@@ -24,7 +26,9 @@ def snakemake(
     with tempfile.TemporaryDirectory() as place:
         streams = [Path(place, name) for name in ("stdout", "stderr")]
         process = FORKS.Process(target=_run, args=(arguments, folder, environment, streams))
-        process.start()
+        # The first one starts the server, which imports from where it is: not from a folder with other tests in it.
+        with chdir(ROOT):
+            process.start()
         process.join(seconds)
         if process.is_alive():
             process.kill()
