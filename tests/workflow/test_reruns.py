@@ -138,20 +138,26 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     ),
     "a new seed": (
         setting("seeds", [0, 1, 2]),
-        [r"/seed2/", *CLAIMS, *figures("fig02", "fig03", "fig04"), *ALL_PAGES],
+        [r"/seed2/", *CLAIMS, *figures("fig02", "fig03", "fig04", "beside_noise"), *ALL_PAGES],
     ),
     "a new dataset": (new_dataset, [r"results/moons/", *CLAIMS]),
     "number of test points": (
         setting("datasets/digits/test_points", 30),
-        [r"points\.", r"/seed\d/(clean|fgsm|pgd|margin|transfer|matched)/", *CLAIMS, *figures("fig0."), *ALL_PAGES],
+        [
+            r"points\.",
+            r"/seed\d/(clean|fgsm|pgd|margin|transfer|matched|noise)/",
+            *CLAIMS,
+            *figures("fig0.", "beside_noise"),
+            *ALL_PAGES,
+        ],
     ),
     "k": (
         setting("robustness/top_k", [10, 20, 30]),
-        [r"robustness\.csv", *CLAIMS, *figures("fig0."), *ALL_PAGES],
+        [r"robustness\.csv", *CLAIMS, *figures("fig0.", "beside_noise"), *ALL_PAGES],
     ),
     "which pixels count as the top k": (
         setting("robustness/pixels", "extreme_halves"),
-        [r"robustness\.csv", *CLAIMS, *figures("fig0."), *ALL_PAGES],
+        [r"robustness\.csv", *CLAIMS, *figures("fig0.", "beside_noise"), *ALL_PAGES],
     ),
     "how activations pass relevance on": (
         setting("lrp/gamma/activations", "slope"),
@@ -185,9 +191,10 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         [
             r"/svi/seed\d/(weights|history|fit)\.",
             *under("(fc2|conv)/svi", "clean", "fgsm"),
+            *under("conv/svi", "noise"),
             *under("fc2/(det|svi)", "matched"),
             *CLAIMS,
-            *figures("fig02", "fig04"),
+            *figures("fig02", "fig04", "beside_noise"),
         ],
     ),
     "a script": (
