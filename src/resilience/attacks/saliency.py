@@ -70,7 +70,7 @@ def saliency_top_k(
 ) -> Tensor:
     """Takes relevance from the pixels that had most of it: D = −Σ_{i ∈ Top_k(R(x))} |R(x̃)_i| / Σ_i |R(x̃)_i|.
 
-    Ghorbani et al. 2019, Sec. 3.2, whose published code normalises the map likewise.
+    Ghorbani et al. 2019, there without the sum over all pixels.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def saliency_region(
     sharpness: Positive = 30.0,
     stabiliser: Positive = 0.1,
 ) -> Tensor:
-    """Moves relevance into a region: D = Σ_{i ∈ A} |R(x̃)_i| / Σ_i |R(x̃)_i| (Ghorbani et al. 2019, Sec. 3.2).
+    """Moves relevance into a region: D = Σ_{i ∈ A} |R(x̃)_i| / Σ_i |R(x̃)_i| (Ghorbani et al. 2019, there without the sum).
 
     Parameters
     ----------
