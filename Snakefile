@@ -64,6 +64,7 @@ if workflow.modifier.is_main_snakefile() and workflow.exec_mode == ExecMode.DEFA
 
 
 onstart:
+    refuse_silent_artifacts()
     try:
         running.begin(WRITTEN, local=workflow.local_exec)
     except running.RunError as error:

@@ -37,7 +37,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import ExecMode
 
-from resilience import catalog, devices, fork_server, running
+from resilience import catalog, devices, fork_server, persistence, running
 from resilience.known_digests import KnownDigests
 from resilience.provenance import canonical, content_digest
 
@@ -46,6 +46,7 @@ fork_server.let_jobs_import_from(ROOT / "src")
 workflow.sourcecache._cache = cache(workflow.sourcecache._cache)
 if workflow.exec_mode == ExecMode.DEFAULT:
     running.arrive()
+    persistence.remember_by_artifacts()
 
 
 def hand_scripts_over_early():
@@ -75,7 +76,7 @@ def recipe(script, functions=(), **settings):
     text. Snakemake reruns a job when this text changes.
     """
     named = tuple(named_function(section, entry) for section, entry in functions)
-    return canonical({"settings": settings, "code": code_of(script, named)})
+    return canonical({"script": Path(script).stem, "settings": settings, "code": code_of(script, named)})
 
 
 DIGESTS = KnownDigests(Path(".snakemake/resilience/code_digests.json"))

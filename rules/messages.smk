@@ -26,6 +26,35 @@ def explain_write_protection(record):
 logger.addFilter(explain_write_protection)
 
 
+def silence():
+    """What to say where results do not tell what they were made from; nothing where they do."""
+    if not persistence.JUDGE.silent:
+        return ""
+    return (
+        f"{min(persistence.JUDGE.silent)}, for one, does not say what it was made from: an earlier version of this workflow"
+        " wrote it. `snakemake --touch` takes what is there for what the config now asks for, if you know that it is. To have"
+        " all made anew, delete it, or name another folder with the key results of the config."
+    )
+
+
+def tell_of_histories():
+    """Say after a plan what was found out about what is there and no job shows."""
+    lines = [silence()] if workflow.dryrun else []
+    for (package, then, now), count in sorted(persistence.JUDGE.other_versions.items()):
+        lines.append(f"{count} files were made with {package} {then}; here it is {now}. They are kept.")
+    print(*filter(None, lines), sep="\n", end="\n" if any(lines) else "", file=sys.stderr)
+
+
+if workflow.exec_mode == ExecMode.DEFAULT:
+    atexit.register(tell_of_histories)
+
+
+def refuse_silent_artifacts():
+    """End before any job where results do not tell what made them, so that nobody loses them without a word."""
+    if (problem := silence()) and not workflow.touch:
+        raise WorkflowError(f"Nothing was run. {problem}")
+
+
 def announce_results():
     """Say where the figures, the claims and the report lie, as far as they exist."""
     places = {

@@ -1,8 +1,8 @@
 """The files that pass between stages: tensors as safetensors, tables as CSV, settings as JSON.
 
-Every file is written under another name and renamed when it is whole, and its bytes follow from its content and its place
-alone. Each carries a digest of both, which readers compare: in the header of a tensor file, as the last column of a table,
-as a key of JSON.
+Every file is written under another name and renamed when it is whole, and its bytes follow from its content, its place and
+its history alone. Each carries a digest of content and place, which readers compare, and its history: in the header of a
+tensor file, as the last columns of a table, as keys of JSON. Pictures and pages are :mod:`resilience.documents`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from resilience import running
+from resilience.history import History, unsealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
 Arrays = dict[str, np.ndarray]
 #: safetensors writes several metadata keys in a random order, so everything goes under one.
 ABOUT = "about"
-DIGEST = "digest"
+DIGEST, HISTORY = "digest", "history"
 #: What follows the folder of results in the path of an artifact, from its dataset on. That folder may be moved as a whole.
 PLACE = re.compile(r"([^/]+/){3}seed\d+/.+|[^/]+/(data|points)\.safetensors|[^/]+$")
+#: The digest and the history at the end of the first line that has them.
+ADDED = re.compile(r',(sha256:[0-9a-f]{16}),(|"(?:[^"]|"")*"|[a-z]+)\n')
 REMEDY = "delete it and run again"
 
 
@@ -72,6 +75,20 @@ def place_of(path: str | Path) -> str:
     return found[0] if found else ""
 
 
+def vouched(digest: str, history: History | None) -> dict[str, Any]:
+    """What an artifact says of itself beside its content: the digest, and the history where there is one."""
+    return {DIGEST: digest} | ({HISTORY: history.sealed(digest)} if history else {})
+
+
+def refuse_changed_history(path: str | Path, digest: str, history: Any) -> None:
+    """Raise ArtifactError if what an artifact says of its history is not what was written."""
+    try:
+        if history is not None:
+            unsealed(history, digest)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path}: is damaged, {error}; {REMEDY}") from error
+
+
 def digest_of(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str:
     """SHA-256 of named arrays, their types and shapes, and a description of them."""
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
@@ -82,8 +99,13 @@ def digest_of(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str
     return digest.hexdigest()
 
 
-def write_tensors(path: str | Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any] | None = None) -> None:
-    """Write named arrays, with a JSON description and a digest in the header.
+def write_tensors(
+    path: str | Path,
+    arrays: Mapping[str, np.ndarray],
+    about: Mapping[str, Any] | None = None,
+    history: History | None = None,
+) -> None:
+    """Write named arrays, with a JSON description, a digest and a history in the header.
 
     Raises
     ------
@@ -95,9 +117,9 @@ def write_tensors(path: str | Path, arrays: Mapping[str, np.ndarray], about: Map
             raise ArtifactError(f"{path}: {name} has values that are not finite; nothing was written")
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     header = {**(about or {}), "place": place_of(path)}
-    header[DIGEST] = digest_of(contiguous, header)
+    header |= vouched(digest_of(contiguous, header), history)
     with whole(path) as partial:
-        save_file(contiguous, partial, metadata={ABOUT: json.dumps(header, sort_keys=True)})
+        save_file(contiguous, partial, metadata={ABOUT: json_text(header)})
 
 
 def read_tensors(path: str | Path, names: Iterable[str] | None = None) -> Arrays:
@@ -109,9 +131,10 @@ def read_tensors(path: str | Path, names: Iterable[str] | None = None) -> Arrays
         If the file is missing, damaged, of another place, lacks an array, or holds a value that is not finite.
     """
     header, arrays = _header(path), read_foreign_tensors(path)
-    digest = header.pop(DIGEST, None)
+    digest, history = header.pop(DIGEST, None), header.pop(HISTORY, None)
     if digest != digest_of(arrays, header):
         raise ArtifactError(f"{path}: is damaged, or was changed after it was written; {REMEDY}")
+    refuse_changed_history(path, digest, history)
     _refuse_what_belongs_elsewhere(path, header)
     wanted = set(arrays) if names is None else set(names)
     if missing := wanted - set(arrays):
@@ -148,7 +171,7 @@ def read_about(path: str | Path) -> dict[str, Any]:
     """
     header = _header(path)
     _refuse_what_belongs_elsewhere(path, header)
-    return {key: value for key, value in header.items() if key not in ("place", DIGEST)}
+    return {key: value for key, value in header.items() if key not in ("place", DIGEST, HISTORY)}
 
 
 def _refuse_what_belongs_elsewhere(path: str | Path, header: Mapping[str, Any]) -> None:
@@ -161,7 +184,7 @@ def _refuse_what_belongs_elsewhere(path: str | Path, header: Mapping[str, Any]) 
 def _header(path: str | Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="numpy") as file:
-            return json.loads((file.metadata() or {}).get(ABOUT, "{}"))
+            return json_of((file.metadata() or {}).get(ABOUT, "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read as safetensors ({error})") from error
 
@@ -188,19 +211,60 @@ def read_explanations(paths: Iterable[str | Path]) -> tuple[dict[tuple[str, int]
     return maps, probabilities
 
 
-def write_table(path: str | Path, table: pd.DataFrame) -> None:
+def write_table(path: str | Path, table: pd.DataFrame, history: History | None = None) -> None:
     """Write a table as CSV, floats with as many digits as it takes to read them back unchanged.
 
-    A last column ``digest`` holds in every row the digest of the table without it. Without rows it is that column's name.
+    Two columns are added: ``digest`` holds in every row the digest of the table without them, ``history`` in the first row
+    the history as JSON. Without rows both are the names of these columns.
+
+    Raises
+    ------
+    ArtifactError
+        If a text in the table has more than one line.
     """
-    digest = _digest_of_text(path, table.to_csv(index=False, lineterminator="\n"))
-    sealed = table.assign(**({DIGEST: digest} if len(table) else {digest: ""}))
+    write_table_text(path, table.to_csv(index=False, lineterminator="\n"), len(table), history)
+
+
+def write_table_text(path: str | Path, text: str, rows: int, history: History | None) -> None:
+    """Write what :func:`split_table` says that a table is without what is added."""
+    digest = digest_of_text(path, text)
+    told = '"{}"'.format(json_text(history.sealed(digest)).replace('"', '""')) if history else ""
+    lines = text.splitlines()
+    if len(lines) != rows + 1:
+        raise ArtifactError(f"{path}: a text in the table has more than one line; nothing was written")
+    added = [f"{DIGEST},{HISTORY}", f"{digest},{told}", *[f"{digest},"] * (rows - 1)]
+    if not rows:
+        added = [f"{digest},{told or HISTORY}"]
+    whole_lines = [f"{line},{more}\n" for line, more in zip(lines, added, strict=True)]
     with whole(path) as partial:
-        sealed.to_csv(partial, index=False, lineterminator="\n")
+        partial.write_text("".join(whole_lines), encoding="utf-8")
+
+
+def split_table(text: str) -> tuple[str, str, Any]:
+    """The text of a table without what was added, its digest and its history; ValueError if nothing was added."""
+    found = ADDED.search(text)
+    if found is None:
+        raise ValueError("it has no digest")
+    digest, told = found[1], found[2].removeprefix('"').removesuffix('"').replace('""', '"')
+    bare = text.replace(f",{DIGEST},{HISTORY}\n", "\n", 1).replace(found[0], "\n", 1).replace(f",{digest},\n", "\n")
+    return bare, digest, json_of(told) if told not in ("", HISTORY) else None
+
+
+def json_of(text: str) -> Any:
+    """What :func:`json_text` wrote; ValueError if it is not written in just that way."""
+    value = json.loads(text)
+    if json_text(value) != text:
+        raise ValueError("it was changed after it was written")
+    return value
+
+
+def json_text(value: Any) -> str:
+    """JSON in one line, with sorted keys, and without what could end a comment or an element of HTML."""
+    return json.dumps(value, sort_keys=True).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
-    """Read a table that :func:`write_table` wrote and that must have ``columns``; that of digests is left out.
+    """Read a table that :func:`write_table` wrote and that must have ``columns``; those that were added are left out.
 
     Raises
     ------
@@ -209,12 +273,16 @@ def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
     """
     import pandas as pd
 
-    text = _text(path)
-    digest = text.removesuffix("\n").rpartition(",")[2]
-    bare = text.replace(f",{DIGEST}\n", "\n", 1).replace(f",{digest}\n", "\n")
-    if digest != _digest_of_text(path, bare):
+    text = read_text(path)
+    try:
+        bare, digest, history = split_table(text)
+        intact = digest == digest_of_text(path, bare)
+    except ValueError:
+        intact = False
+    if not intact:
         raise ArtifactError(f"{path}: is damaged, another table, or was changed after it was written; {REMEDY}")
-    table = pd.read_csv(io.StringIO(text)).iloc[:, :-1]
+    refuse_changed_history(path, digest, history)
+    table = pd.read_csv(io.StringIO(text)).iloc[:, :-2]
     if missing := [column for column in columns if column not in table]:
         raise ArtifactError(f"{path}: has no column {', '.join(missing)}")
     return table
@@ -227,9 +295,9 @@ def read_tables(paths: Iterable[str | Path]) -> pd.DataFrame:
     return pd.concat(map(read_table, paths), ignore_index=True)
 
 
-def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write settings or diagnostics as JSON with sorted keys and a digest. NaN is refused, since JSON has none."""
-    text = _json({**content, DIGEST: _digest_of_text(path, _json(content))})
+def write_json(path: str | Path, content: Mapping[str, Any], history: History | None = None) -> None:
+    """Write settings or diagnostics as JSON with sorted keys, digest and history. NaN is refused, since JSON has none."""
+    text = _json({**content, **vouched(digest_of_text(path, _json(content)), history)})
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
@@ -242,19 +310,22 @@ def read_json(path: str | Path) -> dict[str, Any]:
     ArtifactError
         If the file is missing, not JSON, damaged or of another place.
     """
-    text = _text(path)
+    text = read_text(path)
     try:
         content = json.loads(text)
-        digest = content.pop(DIGEST)
-        intact = digest == _digest_of_text(path, _json(content)) and text == _json({**content, DIGEST: digest})
+        intact = text == _json(content)
+        digest, history = content.pop(DIGEST), content.pop(HISTORY, None)
+        intact = intact and digest == digest_of_text(path, _json(content))
     except (ValueError, KeyError, AttributeError, TypeError):
         intact = False
     if not intact:
         raise ArtifactError(f"{path}: is damaged, another file, or was changed after it was written; {REMEDY}")
+    refuse_changed_history(path, digest, history)
     return content
 
 
-def _text(path: str | Path) -> str:
+def read_text(path: str | Path) -> str:
+    """The text of a file, or ArtifactError."""
     try:
         return Path(path).read_bytes().decode()
     except OSError as error:
@@ -263,31 +334,10 @@ def _text(path: str | Path) -> str:
         raise ArtifactError(f"{path}: is damaged, {error}; {REMEDY}") from error
 
 
-def refuse_damaged_picture(path: str | Path) -> None:
-    """Compare the checksums in a PNG, which every part of it has, and the name that it was drawn under.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is missing, damaged or another picture.
-    """
-    from PIL import Image
-
-    try:
-        whole_end = Path(path).read_bytes().endswith(b"IEND\xaeB`\x82")
-        with Image.open(path, formats=["PNG"]) as picture:
-            title = picture.info.get("Title")
-            picture.verify()
-    except Exception as error:  # whatever Pillow raises while it reads, the file is not as it was drawn
-        raise ArtifactError(f"{path}: is damaged ({error}); {REMEDY}") from error
-    if not whole_end or title != Path(path).stem:
-        raise ArtifactError(f"{path}: is damaged, or another picture, {title!r}; {REMEDY}")
-
-
 def _json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
-def _digest_of_text(path: str | Path, text: str) -> str:
+def digest_of_text(path: str | Path, text: str) -> str:
     """Of a text and the place that it belongs to."""
     return "sha256:" + hashlib.sha256(f"{place_of(path)}\n{text}".encode()).hexdigest()[:16]

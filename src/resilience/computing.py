@@ -46,6 +46,11 @@ def prepare(threads: int) -> torch.device:
     return torch.device("cuda")
 
 
+def name_of(device: torch.device) -> str:
+    """What a history says of a device: ``cpu``, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
 @contextmanager
 def denormals_flushed() -> Iterator[None]:
     """Numbers below 1.2e-38 are zero here, which some processors compute with a hundred times slower than with others.

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from resilience import catalog, networks, sizes
 from resilience.artifacts import ArtifactError, read_about, read_tensors, write_tensors
+from resilience.history import History
 from resilience.networks import Weights
 from resilience.seeding import seed_of
 
@@ -83,7 +84,14 @@ def accuracy(posterior: Posterior, x: Tensor, y: Tensor) -> float:
     return float((predict(posterior, x).argmax(1) == y).double().mean())
 
 
-def save(path: str | Path, weights: Mapping[str, Tensor], kind: str, network: Mapping[str, Any], seed: int) -> None:
+def save(
+    path: str | Path,
+    weights: Mapping[str, Tensor],
+    kind: str,
+    network: Mapping[str, Any],
+    seed: int,
+    history: History | None = None,
+) -> None:
     """Write weights.
 
     Parameters
@@ -99,9 +107,11 @@ def save(path: str | Path, weights: Mapping[str, Tensor], kind: str, network: Ma
         The config entry with ``shape`` and ``classes``, so that :func:`load` needs no config.
     seed
         Seed of the draws of a mean-field posterior.
+    history
+        Of the training.
     """
     arrays = {name: value.detach().cpu().numpy() for name, value in weights.items()}
-    write_tensors(path, arrays, {"kind": kind, "network": dict(network), "seed": seed})
+    write_tensors(path, arrays, {"kind": kind, "network": dict(network), "seed": seed}, history)
 
 
 def load(path: str | Path, draws: int | None = None, network: Mapping[str, Any] | None = None) -> Posterior:

@@ -75,7 +75,7 @@ class Job:
             input=files(self.inputs),
             output=files(self.outputs),
             wildcards=Namedlist(fromdict={key: str(value) for key, value in self.wildcards.items()}),
-            params=SimpleNamespace(recipe=canonical({"settings": self.settings, "code": ""})),
+            params=SimpleNamespace(recipe=canonical({"script": self.script, "settings": self.settings, "code": ""})),
             log=["log"],
             threads=1,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 import re
@@ -16,14 +17,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from resilience import artifacts
+from resilience import artifacts, documents
 from resilience.artifacts import ArtifactError
 from resilience.data import DataError
 from resilience.datasets import bundled, published
 from resilience.datasets.npz import npz
+from resilience.history import History
 from tests.reliability.stages import PUBLISHED, Job, jobs
 
 #: Bits that are flipped in each file.
@@ -101,7 +104,9 @@ def tensors_with_nan(path: Path, agreeing: bool = False) -> bytes:
         arrays, header = {name: file.get_tensor(name).copy() for name in file.keys()}, json.loads(file.metadata()["about"])  # noqa: SIM118
     next(array for array in arrays.values() if array.dtype.kind == "f").flat[0] = np.nan
     if agreeing:
-        header["digest"] = artifacts.digest_of(arrays, {key: value for key, value in header.items() if key != "digest"})
+        header["digest"] = artifacts.digest_of(
+            arrays, {key: value for key, value in header.items() if key not in ("digest", "history")}
+        )
     return save(arrays, metadata={"about": json.dumps(header)})
 
 
@@ -145,10 +150,15 @@ def test_no_single_bit_of_an_artifact_flips_unnoticed(tmp_path):
         ),
         "t.csv": (artifacts.write_table, artifacts.read_table, table),
         "t.json": (artifacts.write_json, artifacts.read_json, {"accuracy": 0.5, "warnings": ["a"]}),
+        "t.html": (documents.write_document, documents.read_document, b"<!doctype html>\n<html></html>\n"),
+        "t.png": (documents.write_document, documents.read_document, png()),
     }
+    history = History(
+        "stage", {"seed": "0"}, {"epsilon": 1e-06, "name": "<b>é</b>"}, "c0de", {"x": {"y": "d1"}}, {"torch": "2.9"}
+    )
     for name, (write, read, content) in kinds.items():
         path = tmp_path / "digits/fc2/det/seed0" / name
-        write(path, content)
+        write(path, content, history=history)
         whole, before = path.read_bytes(), str(read(path))
         refused = 0
         for place in range(len(whole)):
@@ -161,6 +171,12 @@ def test_no_single_bit_of_an_artifact_flips_unnoticed(tmp_path):
                     refused += 1
         print(f"\n{name}: {refused} of {8 * len(whole)} flipped bits refused, {8 * len(whole) - refused} change nothing")
         assert refused > 7.9 * len(whole)
+
+
+def png() -> bytes:
+    picture = io.BytesIO()
+    Image.new("L", (4, 4)).save(picture, "PNG")
+    return picture.getvalue()
 
 
 def test_a_folder_of_results_may_be_moved_and_a_file_copied_elsewhere(tmp_path):

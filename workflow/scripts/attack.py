@@ -4,12 +4,11 @@ from resilience import fork_server
 
 fork_server.hand_over()
 
-import json
 from typing import TYPE_CHECKING
 
 import torch
 
-from resilience import artifacts, catalog, computing, posterior, progress
+from resilience import artifacts, catalog, computing, jobs, posterior, progress
 from resilience.attacks.ball import refuse_no_images
 from resilience.attacks.gradient import LossGradient, Objective
 from resilience.networks import image_shape
@@ -19,10 +18,11 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 progress.start(snakemake.log[0])
-recipe = json.loads(snakemake.params.recipe)["settings"]
+recipe = jobs.settings_of(snakemake)
 settings = recipe["attack"]
 place = snakemake.wildcards
 device = computing.prepare(snakemake.threads)
+history = jobs.history_of(snakemake, computing.name_of(device))
 network = posterior.load(snakemake.input.weights, int(place.draws), recipe["network"]).to(device)
 points = artifacts.read_tensors(snakemake.input.points)
 x, y = torch.from_numpy(points["x"]).to(device), torch.from_numpy(points["y"]).to(device)
@@ -37,5 +37,6 @@ artifacts.write_tensors(
     snakemake.output[0],
     {"x": attacked.cpu().numpy(), "zero_gradient": (gradient == 0).flatten(1).all(1).cpu().numpy()},
     dict(place.items()),
+    history,
 )
 progress.finish()

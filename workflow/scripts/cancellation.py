@@ -4,21 +4,21 @@ from resilience import fork_server
 
 fork_server.hand_over()
 
-import json
 from typing import TYPE_CHECKING
 
 import torch
 
-from resilience import artifacts, cancellation, computing, data, posterior, progress
+from resilience import artifacts, cancellation, computing, data, jobs, posterior, progress
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 progress.start(snakemake.log[0])
-settings = json.loads(snakemake.params.recipe)["settings"]
+settings = jobs.settings_of(snakemake)
 place = snakemake.wildcards
 numbers = settings["draws"]
 device = computing.prepare(snakemake.threads)
+history = jobs.history_of(snakemake, computing.name_of(device))
 network = posterior.load(snakemake.input.weights, numbers[-1], settings["network"]).to(device)
 points = artifacts.read_tensors(snakemake.input.points)
 x, y = torch.from_numpy(points["x"]).to(device), torch.from_numpy(points["y"]).to(device)
@@ -33,5 +33,5 @@ table = cancellation.table(
     cancellation.normal_share_by_chance(tangents),
     {"dataset": place.dataset, "network": place.network, "training": place.training, "seed": int(place.seed)},
 )
-artifacts.write_table(snakemake.output[0], table)
+artifacts.write_table(snakemake.output[0], table, history)
 progress.finish()

@@ -4,19 +4,19 @@ from resilience import fork_server
 
 fork_server.hand_over(start=False)
 
-import json
 from typing import TYPE_CHECKING
 
-from resilience import artifacts, catalog, data, progress
+from resilience import artifacts, catalog, data, jobs, progress
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 progress.start(snakemake.log[0])
-settings = json.loads(snakemake.params.recipe)["settings"]
+settings = jobs.settings_of(snakemake)
+history = jobs.history_of(snakemake)
 name = snakemake.wildcards.dataset
 
 source = catalog.load("datasets", settings["source"])(**catalog.options("datasets", settings))
 arrays = data.split(source, settings["validation"], settings.get("train_points"), name)
-artifacts.write_tensors(snakemake.output[0], arrays, {"dataset": name})
+artifacts.write_tensors(snakemake.output[0], arrays, {"dataset": name}, history)
 progress.finish()

@@ -4,19 +4,19 @@ from resilience import fork_server
 
 fork_server.hand_over(start=False)
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from resilience import artifacts, explore, progress
+from resilience import artifacts, documents, explore, jobs, progress
 from resilience.figures.panels import Panel, Style
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 progress.start(snakemake.log[0])
-settings = json.loads(snakemake.params.recipe)["settings"]
+settings = jobs.settings_of(snakemake)
+history = jobs.history_of(snakemake)
 entry = settings["page"]
 points = artifacts.read_tensors(snakemake.input.points, ["x", "y", "index"])
 
@@ -66,6 +66,5 @@ page = explore.render(
     settings["top_k"],
     settings["pixels"],
 )
-with artifacts.whole(snakemake.output[0]) as partial:
-    partial.write_text(page, encoding="utf-8")
+documents.write_document(snakemake.output[0], page.encode(), history)
 progress.finish()

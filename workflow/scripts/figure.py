@@ -4,12 +4,11 @@ from resilience import fork_server
 
 fork_server.hand_over(start=False)
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from resilience import artifacts, catalog, progress
+from resilience import artifacts, catalog, jobs, progress
 from resilience.figures import drawing
 from resilience.figures.panels import Maps, Panel, Style
 
@@ -55,7 +54,8 @@ def read_pictures(paths: list[str], panels: list[Panel], pixels: str) -> list[Ma
 
 
 progress.start(snakemake.log[0])
-settings = json.loads(snakemake.params.recipe)["settings"]
+settings = jobs.settings_of(snakemake)
+history = jobs.history_of(snakemake)
 entry = settings["figure"]
 panels = [
     Panel(
@@ -78,5 +78,5 @@ readers = {
 wanted = catalog.named("figures", entry).inputs
 draw = catalog.load("figures", entry["figure"])
 figure = draw(*(readers[name]() for name in wanted), **catalog.options("figures", entry))
-drawing.save(figure, snakemake.output)
+drawing.save(figure, snakemake.output, history)
 progress.finish()

@@ -4,16 +4,16 @@ from resilience import fork_server
 
 fork_server.hand_over(start=False)
 
-import json
 from typing import TYPE_CHECKING
 
-from resilience import artifacts, progress
+from resilience import artifacts, jobs, progress
 from resilience.outcomes import outcomes
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 progress.start(snakemake.log[0])
-settings = json.loads(snakemake.params.recipe)["settings"]
-artifacts.write_table(snakemake.output[0], outcomes(artifacts.read_tables(snakemake.input), **settings))
+settings = jobs.settings_of(snakemake)
+history = jobs.history_of(snakemake)
+artifacts.write_table(snakemake.output[0], outcomes(artifacts.read_tables(snakemake.input), **settings), history)
 progress.finish()

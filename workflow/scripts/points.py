@@ -4,16 +4,16 @@ from resilience import fork_server
 
 fork_server.hand_over(start=False)
 
-import json
 from typing import TYPE_CHECKING
 
-from resilience import artifacts, data, progress
+from resilience import artifacts, data, jobs, progress
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 progress.start(snakemake.log[0])
-settings = json.loads(snakemake.params.recipe)["settings"]
+settings = jobs.settings_of(snakemake)
+history = jobs.history_of(snakemake)
 name = snakemake.wildcards.dataset
 
 test = artifacts.read_tensors(snakemake.input[0], ["test.x", "test.y"])
@@ -22,5 +22,6 @@ artifacts.write_tensors(
     snakemake.output[0],
     {"x": data.unit_interval(test["test.x"][index]), "y": test["test.y"][index], "index": index},
     {"dataset": name},
+    history,
 )
 progress.finish()

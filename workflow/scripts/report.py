@@ -4,13 +4,12 @@ from resilience import fork_server
 
 fork_server.hand_over(start=False)
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
-from resilience import artifacts, progress, report
+from resilience import artifacts, documents, jobs, progress, report
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -22,11 +21,12 @@ def model_of(path: str) -> str:
 
 
 progress.start(snakemake.log[0])
-settings = json.loads(snakemake.params.recipe)["settings"]
+settings = jobs.settings_of(snakemake)
+history = jobs.history_of(snakemake)
 
 figures = []
 for path in snakemake.input.figures:
-    artifacts.refuse_damaged_picture(path)
+    documents.read_document(path)
     summary, description = settings["captions"][Path(path).stem]
     reading = " ".join(description.split("\n\n")[0].split())
     figures.append({"name": Path(path).stem, "summary": summary, "reading": reading, "path": path})
@@ -43,6 +43,5 @@ page = report.render(
     settings["flow"]["arrows"],
     yaml.safe_dump(settings["config"], sort_keys=False, allow_unicode=True),
 )
-with artifacts.whole(snakemake.output[0]) as partial:
-    partial.write_text(page, encoding="utf-8")
+documents.write_document(snakemake.output[0], page.encode(), history)
 progress.finish()

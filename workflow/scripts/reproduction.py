@@ -4,22 +4,22 @@ from resilience import fork_server
 
 fork_server.hand_over(start=False)
 
-import json
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from resilience import artifacts, progress, reproduction
+from resilience import artifacts, jobs, progress, reproduction
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 progress.start(snakemake.log[0])
-settings = json.loads(snakemake.params.recipe)["settings"]
+settings = jobs.settings_of(snakemake)
+history = jobs.history_of(snakemake)
 tables = {
     run: pd.concat([artifacts.read_table(path) for path in snakemake.input[f"{run}_run"]], ignore_index=True)
     for run in ("paper", "published")
 }
 published = pd.read_csv(snakemake.input.published, keep_default_na=False)
-artifacts.write_table(snakemake.output[0], reproduction.compare(published, tables, settings["top_k"]))
+artifacts.write_table(snakemake.output[0], reproduction.compare(published, tables, settings["top_k"]), history)
 progress.finish()

@@ -4,16 +4,16 @@ from resilience import fork_server
 
 fork_server.hand_over()
 
-import json
 from typing import TYPE_CHECKING
 
-from resilience import artifacts, progress, robustness
+from resilience import artifacts, jobs, progress, robustness
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 progress.start(snakemake.log[0])
-settings = json.loads(snakemake.params.recipe)["settings"]
+settings = jobs.settings_of(snakemake)
+history = jobs.history_of(snakemake)
 place = snakemake.wildcards
 clean, before = artifacts.read_explanations(snakemake.input.clean_maps)
 attacked, after = artifacts.read_explanations(snakemake.input.attacked_maps)
@@ -33,5 +33,5 @@ table = robustness.table(
         "draws": int(place.draws),
     },
 )
-artifacts.write_table(snakemake.output[0], table)
+artifacts.write_table(snakemake.output[0], table, history)
 progress.finish()

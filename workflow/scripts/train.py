@@ -4,7 +4,6 @@ from resilience import fork_server
 
 fork_server.hand_over()
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from resilience import artifacts, catalog, computing, data, posterior, progress, sizes
+from resilience import artifacts, catalog, computing, data, jobs, posterior, progress, sizes
 from resilience.seeding import seed_of
 from resilience.training import checkpoints
 from resilience.training.fit import Task
@@ -26,9 +25,10 @@ DRAWS_FOR_ACCURACY = 100
 OF_A_DISTRIBUTION = 2
 
 progress.start(snakemake.log[0])
-settings = json.loads(snakemake.params.recipe)["settings"]
+settings = jobs.settings_of(snakemake)
 place = snakemake.wildcards
 device = computing.prepare(snakemake.threads)
+history = jobs.history_of(snakemake, computing.name_of(device))
 arrays = artifacts.read_tensors(snakemake.input.data)
 start = posterior.load(snakemake.input.start, network=settings["network"]) if snakemake.input.start else None
 
@@ -43,14 +43,14 @@ train = catalog.load("trainings", settings["training"]["method"])
 fit = train(task, **catalog.options("trainings", settings["training"]))
 
 weights = snakemake.output.weights
-posterior.save(weights, fit.weights, fit.kind, task.about(), seed)
+posterior.save(weights, fit.weights, fit.kind, task.about(), seed, history)
 draws = DRAWS_FOR_ACCURACY if fit.kind == posterior.MEAN_FIELD else None
 trained = posterior.load(weights, draws, settings["network"]).to(device)
 test_x = torch.from_numpy(data.unit_interval(arrays["test.x"])).to(device)
 accuracy = posterior.accuracy(trained, test_x, torch.from_numpy(arrays["test.y"]).to(device))
 for warning in fit.warnings:
     progress.logger.warning("%s", warning)
-artifacts.write_table(snakemake.output.history, pd.DataFrame(fit.history))
+artifacts.write_table(snakemake.output.history, pd.DataFrame(fit.history), history)
 artifacts.write_json(
     snakemake.output.fit,
     {
@@ -60,6 +60,7 @@ artifacts.write_json(
         "diagnostics": fit.diagnostics,
         "warnings": fit.warnings,
     },
+    history,
 )
 checkpoints.discard(kept)
 progress.finish()

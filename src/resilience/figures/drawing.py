@@ -6,6 +6,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from matplotlib.colors import TwoSlopeNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from resilience.artifacts import whole
+from resilience.documents import write_document
+from resilience.history import History
 
 #: Width of a page of the paper in inches.
 PAGE = 7.2
@@ -57,12 +59,13 @@ def canvas(rows: int, columns: int, width: float, height: float, **options: Any)
     return figure, axes
 
 
-def save(figure: Figure, paths: Iterable[str | Path]) -> None:
-    """Write a figure under each path; the suffix says the format. No file holds a date."""
+def save(figure: Figure, paths: Iterable[str | Path], history: History | None = None) -> None:
+    """Write a figure under each path, with its history; the suffix says the format. No file holds a date."""
     for path in map(Path, paths):
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": "resilience", "Title": path.stem}
-        with whole(path) as partial:
-            figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=path.suffix[1:], metadata=metadata)
+        write_document(path, drawn.getvalue(), history)
 
 
 def show_image(axes: Axes, image: np.ndarray, title: str = "") -> None:

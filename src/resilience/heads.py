@@ -1,0 +1,140 @@
+"""What artifacts say of themselves in their first bytes: digest and history, for plans, which have no time to read all.
+
+Nothing here compares a digest with the content; a file that was cut short is found out as far as its head tells.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resilience.artifacts import ABOUT, DIGEST, HISTORY, place_of, split_table
+from resilience.embedding import FORMATS
+from resilience.history import History, unsealed
+from resilience.provenance import content_digest
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import Namedlist
+
+#: Longer headers are no artifact's; a file that claims one is another's, or damaged.
+LONGEST_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class Head:
+    """What an artifact says of itself.
+
+    Parameters
+    ----------
+    digest
+        Of its content and place.
+    history
+        None if it says none: a version before this one wrote it, or something else.
+    """
+
+    digest: str
+    history: History | None
+
+
+def head_of(path: str | Path) -> Head:
+    """The head of an artifact.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is no artifact, damaged, cut short, or another one than its place says.
+    """
+    path = Path(path)
+    here = place_of(path)
+    try:
+        told = READERS.get(path.suffix, _document)(path)
+        digest, sealed, place = told.get(DIGEST), told.get(HISTORY), told.get("place", here)
+        if not isinstance(digest, str):
+            raise ValueError("it has no digest")
+        history = None if sealed is None else unsealed(sealed, digest)
+    except (AttributeError, LookupError, TypeError, struct.error) as error:  # What is read is not what was written.
+        raise ValueError("it is damaged") from error
+    if "/" in here and place != here:
+        raise ValueError(f"it holds what belongs to {place}")
+    return Head(digest, history)
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 0 < length < LONGEST_HEADER:
+            raise ValueError("it is no safetensors file")
+        header = json.loads(file.read(length))
+        about = json.loads(header.pop("__metadata__", {}).get(ABOUT, "{}"))
+        end = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        if os.fstat(file.fileno()).st_size != end:
+            raise ValueError("it was cut short")
+    return about
+
+
+def _table(path: Path) -> dict[str, Any]:
+    with path.open(encoding="utf-8", newline="") as file:
+        names = file.readline()
+        first = file.readline()
+    if names.endswith(f",{DIGEST}\n"):  # A version without histories wrote it.
+        return {DIGEST: first.rstrip("\n").rpartition(",")[2]}
+    _, digest, history = split_table(names + first)
+    return {DIGEST: digest, HISTORY: history}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_bytes())
+
+
+def _document(path: Path) -> dict[str, Any]:
+    if path.suffix not in FORMATS:
+        raise ValueError(f"{path.suffix} is no kind of artifact")
+    text = FORMATS[path.suffix].split(path.read_bytes()).text
+    return {DIGEST: ""} if text is None else json.loads(text)  # Without a text, a version without histories wrote it.
+
+
+READERS = {".safetensors": _tensors, ".csv": _table, ".json": _json}
+
+
+def root_of(path: str | Path) -> str:
+    """The folder of results in which an artifact lies."""
+    whole, place = Path(path).as_posix(), place_of(path)
+    return whole[: len(whole) - len(place)].rstrip("/") or "."
+
+
+def digest_of(path: str) -> str:
+    """The digest by which an input is recorded: what it says of itself, or that of all its bytes if it is no artifact."""
+    try:
+        return head_of(path).digest
+    except (OSError, ValueError):
+        return content_digest(Path(path))
+
+
+def inputs_of(inputs: Namedlist, root: str, digest: Callable[[str], str] = digest_of) -> dict[str, dict[str, str]]:
+    """What the history of an artifact below a folder of results says of the inputs of its job.
+
+    By the name of the input, the digest of each file by the way there from that folder; the user's own files by their names
+    alone, since where they lie is the machine's matter.
+    """
+    names = list(inputs.keys())
+    files = {name: inputs[name] for name in names} if names else {"files": list(inputs)}
+    found: dict[str, dict[str, str]] = {}
+    for name, of_name in files.items():
+        paths = [of_name] if isinstance(of_name, str) else of_name
+        found[name] = {_called(str(path), root): digest(str(path)) for path in paths}
+    return found
+
+
+def _called(path: str, root: str) -> str:
+    if path.startswith(f"{root}/"):
+        return path[len(root) + 1 :]
+    # What lies in another folder of results has a place there; all else is the user's own.
+    return Path(os.path.relpath(path, root)).as_posix() if "/" in place_of(path) else Path(path).name
