@@ -38,6 +38,7 @@ else:
     include: "rules/figures.smk"
     include: "rules/explore.smk"
     include: "rules/report.smk"
+    include: "rules/history.smk"
 
     if "claims" in config:
 

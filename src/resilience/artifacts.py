@@ -34,7 +34,7 @@ Arrays = dict[str, np.ndarray]
 ABOUT = "about"
 DIGEST, HISTORY = "digest", "history"
 #: What follows the folder of results in the path of an artifact, from its dataset on. That folder may be moved as a whole.
-PLACE = re.compile(r"([^/]+/){3}seed\d+/.+|[^/]+/(data|points)\.safetensors|[^/]+$")
+PLACE = re.compile(r"([^/]+/){3}seed\d+/.+|[^/]+/(data|points)\.safetensors|(figures|explore)/[^/]+$|[^/]+$")
 #: The digest and the history at the end of the first line that has them.
 ADDED = re.compile(r',(sha256:[0-9a-f]{16}),(|"(?:[^"]|"")*"|[a-z]+)\n')
 REMEDY = "delete it and run again"

@@ -15,6 +15,9 @@ from typing import NamedTuple
 #: A PNG begins with a signature of 8 bytes and its header, a chunk of 25.
 PNG_HEAD = 33
 PNG_NAME = b"History"
+PDF_TRAILER = re.compile(
+    rb"trailer\n<< /Size (?P<size>\d+) /Root (?P<root>\d+) 0 R /Info (?P<info>\d+) 0 R >>\nstartxref\n(?P<previous>\d+)\n"
+)
 PDF_END = b"%%EOF\n"
 HTML_FIRST = b"<!doctype html>\n"
 COMMENT = (b"<!-- history: ", b" -->\n")
@@ -54,15 +57,13 @@ def _split_png(data: bytes) -> Split:
 
 def _embed_pdf(content: bytes, text: str) -> bytes:
     """A new version of the object that says who made the document, with keywords."""
-    trailer = content[content.rindex(b"trailer") :]
-    size, root, info = (
-        re.search(rb"/%s (\d+)" % key, trailer)[1]
-        for key in (b"Size", b"Root", b"Info")  # type: ignore[index]
-    )
-    previous = re.search(rb"startxref\n(\d+)", trailer)[1]  # type: ignore[index]
-    entries = re.search(rb"\n%s 0 obj\n<<(.*?)>>\nendobj" % info, content, re.S)[1]  # type: ignore[index]
+    trailer = PDF_TRAILER.search(content, content.rindex(b"trailer"))
+    entries = trailer and re.search(rb"\n%s 0 obj\n<<(.*?)>>\nendobj" % trailer["info"], content, re.S)
+    if not trailer or not entries:
+        raise ValueError("the PDF is not as Matplotlib writes one")
+    size, root, info, previous = trailer.group("size", "root", "info", "previous")
     keywords = re.sub(rb"([\\()])", rb"\\\1", text.encode("ascii"))
-    made_by = b"%s 0 obj\n<<%s /Keywords (%s) >>\nendobj\n" % (info, entries.rstrip(), keywords)
+    made_by = b"%s 0 obj\n<<%s /Keywords (%s) >>\nendobj\n" % (info, entries[1].rstrip(), keywords)
     place = len(content) + len(made_by)
     table = b"xref\n%s 1\n%010d 00000 n \n" % (info, len(content))
     end = b"trailer\n<< /Size %s /Root %s 0 R /Info %s 0 R /Prev %s >>\n" % (size, root, info, previous)

@@ -129,11 +129,12 @@ def inputs_of(inputs: Namedlist, root: str, digest: Callable[[str], str] = diges
     found: dict[str, dict[str, str]] = {}
     for name, of_name in files.items():
         paths = [of_name] if isinstance(of_name, str) else of_name
-        found[name] = {_called(str(path), root): digest(str(path)) for path in paths}
+        found[name] = {name_below(str(path), root): digest(str(path)) for path in paths}
     return found
 
 
-def _called(path: str, root: str) -> str:
+def name_below(path: str, root: str) -> str:
+    """What a file is called in a folder of results: the way there, or its name alone if it is no artifact."""
     if path.startswith(f"{root}/"):
         return path[len(root) + 1 :]
     # What lies in another folder of results has a place there; all else is the user's own.

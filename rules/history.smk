@@ -1,0 +1,24 @@
+# What the results say of themselves. Neither needs a run: both read what is there.
+
+
+rule verify:
+    """Say whether every file of the results is whole, and made from what lies beside it."""
+    log:
+        "<logs>/verify.log",
+    localrule: True
+    params:
+        folder=RESULTS,
+    script:
+        "../workflow/scripts/verify.py"
+
+
+rule history:
+    """Print all that one file goes back to: --config of=FILE, as text, or form=prov as PROV-JSON."""
+    log:
+        "<logs>/history.log",
+    localrule: True
+    params:
+        of=ASKED.get("of"),
+        form=ASKED.get("form", "text"),
+    script:
+        "../workflow/scripts/history.py"
