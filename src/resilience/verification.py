@@ -48,8 +48,8 @@ def examine(path: Path) -> Finding:
     if path.suffix not in READERS:
         return Finding(path, FOREIGN)
     try:
-        head = head_of(path)
         READERS[path.suffix](path)
+        head = head_of(path)
     except (artifacts.ArtifactError, OSError, ValueError) as error:
         return Finding(path, DAMAGED, [str(error).removeprefix(f"{path}: ")])
     if head.history is None:
@@ -91,8 +91,8 @@ def verify(folder: Path) -> list[Finding]:
 def report(findings: list[Finding], reasons: int = 3) -> str:
     """The faults, each with some of its reasons, and how many files are in which state."""
     lines = []
-    for finding in findings:
-        if finding.state in FAULTS:
+    for state in FAULTS:
+        for finding in (finding for finding in findings if finding.state == state):
             more = len(finding.reasons) - reasons
             told = [*finding.reasons[:reasons], *([f"and {more} more"] if more > 0 else [])]
             lines.append(f"{finding.path}: {'; '.join(told)}")

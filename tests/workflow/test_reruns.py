@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -225,6 +226,21 @@ def test_a_change_reruns_what_it_affects_and_nothing_else(name, again, everythin
     assert expected - planned == set(), "reruns too little"
     for pattern in patterns:
         assert any(re.search(pattern, output) for output in planned), f"{pattern} matches nothing"
+    for lose in (lose_metadata, lose_times):
+        lose(again)
+        assert again.planned() == planned, lose.__name__
+
+
+def lose_metadata(project: Project) -> None:
+    shutil.rmtree(project.folder / ".snakemake")
+
+
+def lose_times(project: Project) -> None:
+    """Every file of the results is of a time of its own, in no order."""
+    generator = random.Random(0)
+    for path in (project.folder / "results").rglob("*"):
+        time = generator.randrange(1_600_000_000, 1_700_000_000)
+        os.utime(path, (time, time))
 
 
 @pytest.mark.parametrize("name", ["a figure's colour", "a training's epochs"])
@@ -262,8 +278,9 @@ def copy_plainly(source: Path, target: Path) -> None:
         (copy_keeping_times, ["results", ".snakemake"]),
         (copy_plainly, ["results", ".snakemake"]),
         (copy_keeping_times, ["results"]),
+        (copy_plainly, ["results"]),
     ],
-    ids=["all, times kept", "all, times lost", "results only, times kept"],
+    ids=["all, times kept", "all, times lost", "results only, times kept", "results only, times lost"],
 )
 def test_a_fresh_clone_beside_copied_results_reruns_nothing(copy, parts, finished, tmp_path):
     clone = copy_project(tmp_path / "clone")
