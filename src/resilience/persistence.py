@@ -104,7 +104,7 @@ def _nothing(file: Any) -> Any:
 def _fetched(files: Iterable[Any]) -> list[str]:
     """Where files lie on this machine; those in a storage are fetched."""
     for file in files:
-        if file.is_storage and not Path(file).exists():
+        if file.is_storage and not Path(file).exists() and file.storage_object.exists():
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             file.storage_object.retrieve_object()
     return [str(file) for file in files]

@@ -114,7 +114,7 @@ def test_verify_names_what_is_damaged(suffix, again):
     assert done.returncode
     assert done.stdout.startswith(f"{name}: ")
     assert re.search(r"1 no artifact", done.stdout)
-    assert done.stderr.strip().splitlines()[-2].startswith("Failed: FaultError: 1 of ")
+    assert done.stderr.strip().splitlines()[-2].startswith("Failed: FaultError: ")
 
 
 def without_history(path: Path) -> None:

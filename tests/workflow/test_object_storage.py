@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from moto.server import ThreadedMotoServer
 
 from tests.conftest import ROOT
 from tests.workflow.conftest import Project, copy_project, one_of_each, outputs_of
-from tests.workflow.test_reruns import CHANGES
+from tests.workflow.test_reruns import CHANGES, setting
 
 COMMAND = "snakemake --cores 2 --default-storage-provider s3 --default-storage-prefix s3://my-bucket"
 OPTIONS = COMMAND.split()[1:]
@@ -85,6 +86,20 @@ def test_a_bucket_holds_the_bytes_of_a_local_run_and_a_change_reruns_what_it_aff
     assert bucket.digests() == before
     assert not any((stored.folder / "results").rglob("*"))
     assert bucket.planned(stored) == set()
+    # Without Snakemake's records, the objects are asked what made them.
+    records = stored.folder / ".snakemake/metadata"
+    records.rename(records.with_name("kept"))
+    assert bucket.planned(stored) == set()
+    setting("attacks/margin/epsilon", 0.2)(local)
+    config = stored.config()
+    stored.write_config(local.config())
+    asked, alike = bucket.planned(stored), local.planned()
+    stored.write_config(config)
+    local.write_config(config)
+    assert asked == alike != set()
+    shutil.rmtree(stored.folder / ".snakemake/storage")
+    shutil.rmtree(records, ignore_errors=True)
+    records.with_name("kept").rename(records)
     change, _ = CHANGES["a figure's colour"]
     for project in (stored, local):
         change(project)
@@ -99,12 +114,14 @@ def test_a_bucket_holds_the_bytes_of_a_local_run_and_a_change_reruns_what_it_aff
 def test_a_job_that_fails_leaves_its_log_here(bucket, tmp_path):
     project = copy_project(tmp_path)
     project.write_config(project.config() | {"results": "results/failing"})
-    bucket.objects().Object("results/failing/digits/data.safetensors").put(Body=b"damaged")
     target = "results/failing/digits/fc2/det/seed0/weights.safetensors"
+    project.snakemake(*OPTIONS, "--quiet", "rules", "--", "results/failing/digits/data.safetensors")
+    data = bucket.objects().Object("results/failing/digits/data.safetensors")
+    data.put(Body=data.get()["Body"].read()[:-1] + b"!")
     done = project.snakemake(*OPTIONS, "--quiet", "rules", "--", target, check=False)
     assert done.returncode
     last = done.stderr.strip().splitlines()[-2:]
-    assert re.fullmatch(r"Failed: ArtifactError: .*data\.safetensors: cannot be read as safetensors.*", last[0])
+    assert re.fullmatch(r"Failed: ArtifactError: .*data\.safetensors: is damaged.*", last[0])
     assert "Traceback" in (project.folder / last[1].removeprefix("  Log: ")).read_text(encoding="utf-8")
     assert target not in bucket.digests()
 
