@@ -23,7 +23,19 @@ def explain_write_protection(record):
     return True
 
 
+def say_how_to_keep(record):
+    """Of this workflow's jobs neither times nor records decide, as Snakemake says that they may, but what files say."""
+    if "--cleanup-metadata" in record.getMessage():
+        record.msg, record.args = (
+            "What differs stands under 'reason' (docs/artifacts.md). If you know that a change changes no result,"
+            " snakemake --touch keeps what is there.",
+            (),
+        )
+    return True
+
+
 logger.addFilter(explain_write_protection)
+logger.addFilter(say_how_to_keep)
 
 
 def silence():

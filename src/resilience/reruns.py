@@ -21,6 +21,8 @@ from resilience.provenance import content_digest
 if TYPE_CHECKING:
     from snakemake.jobs import Job
 
+#: How the recipes of this workflow begin, whose keys are sorted.
+RECIPE = '{"code":'
 #: What stands for the digest of a file that is not there.
 GONE = ""
 
@@ -78,7 +80,8 @@ def head_or_flaw(path: str) -> Head | str:
 
 def is_ours(job: Job) -> bool:
     """Whether a job is one of this workflow's, which write into artifacts what made them."""
-    return hasattr(job.params, "recipe")
+    recipe = getattr(job.params, "recipe", None)
+    return isinstance(recipe, str) and recipe.startswith(RECIPE)
 
 
 def compared(then: History, recipe: str, inputs: Mapping[str, Mapping[str, str]]) -> tuple[set[str], set[str]]:
