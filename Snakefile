@@ -60,6 +60,10 @@ else:
         localrule: True
 
 
+for defined in workflow.rules:
+    for function in filter(callable, [*defined.input, *defined.params]):
+        with_known_arguments(function)
+
 if workflow.modifier.is_main_snakefile() and workflow.exec_mode == ExecMode.DEFAULT:
     running.forget_the_killed(WRITTEN)
 

@@ -5,8 +5,10 @@ import re
 import sys
 import tempfile
 from functools import cache
+from inspect import signature
 from pathlib import Path
 
+from snakemake.common import overwrite_function_params
 from snakemake.sourcecache import HostingProviderFile
 
 
@@ -112,7 +114,13 @@ def default_config():
 
 def growing_from(megabytes):
     """The memory of a job, as much again with each attempt: a job that was killed for lack of it is tried with more."""
-    return lambda wildcards, attempt: megabytes * attempt
+    return with_known_arguments(lambda wildcards, attempt: megabytes * attempt)
+
+
+def with_known_arguments(function):
+    """The function, which Snakemake need not inspect whenever it calls it: that is done once for each job and keyword."""
+    overwrite_function_params(function, signature(function).parameters)
+    return function
 
 
 def folders(results, variant):
