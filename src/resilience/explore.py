@@ -13,8 +13,8 @@ import numpy as np
 from resilience import pages
 from resilience.robustness import PIXELS, softmax_robustness
 
-#: The largest magnitude of a stored relevance, that of a sign and seven bits.
-STEPS = 127
+#: The largest magnitude of a stored relevance, that of a sign and six bits: a page stays below 5 MB, whatever it holds.
+STEPS = 63
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def view_of_seed(seen: Seen, chosen: np.ndarray, top_k: Sequence[float], pixels:
 def heat_maps(pair: tuple[np.ndarray, np.ndarray], top_k: Sequence[float], pixels: str) -> dict[str, Any]:
     """Heat maps [N, C, H, W] before and after an attack, in 8 bits, and which pixels are their top k.
 
-    ``maps`` [N, H, W] are the sums over channels, in steps of a 127th of the largest one of either map. ``tops``
+    ``maps`` [N, H, W] are the sums over channels, in steps of a 63rd of the largest one of either map. ``tops``
     [N, C, H, W] say of each pixel, channel by channel, to how many of the top k of the float maps it belongs; a pixel that
     belongs to those of one k belongs to those of every larger one. Counting them gives
     :func:`resilience.robustness.lrp_robustness`.

@@ -168,7 +168,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "k of the claims": (setting("claims/top_k", 30), [*CLAIMS, *ALL_PAGES]),
     "points of a page to explore": (setting("explore/lrp_rules/points", 5), [OF_RULES, r"report\.html"]),
     "how a page to explore is written": (
-        edit("src/resilience/explore.py", "STEPS = 127", "STEPS = 120"),
+        edit("src/resilience/explore.py", "STEPS = 63", "STEPS = 60"),
         ALL_PAGES,
     ),
     "what all pages look like": (
