@@ -242,12 +242,18 @@ def write_table_text(path: str | Path, text: str, rows: int, history: History | 
 
 def split_table(text: str) -> tuple[str, str, Any]:
     """The text of a table without what was added, its digest and its history; ValueError if nothing was added."""
+    whole_line, digest, told = added_to(text)
+    bare = text.replace(f",{DIGEST},{HISTORY}\n", "\n", 1).replace(whole_line, "\n", 1).replace(f",{digest},\n", "\n")
+    return bare, digest, json_of(told) if told else None
+
+
+def added_to(text: str) -> tuple[str, str, str]:
+    """What was added to the first line of a table that has it, the digest, and the history as text; else ValueError."""
     found = ADDED.search(text)
     if found is None:
         raise ValueError("it has no digest")
-    digest, told = found[1], found[2].removeprefix('"').removesuffix('"').replace('""', '"')
-    bare = text.replace(f",{DIGEST},{HISTORY}\n", "\n", 1).replace(found[0], "\n", 1).replace(f",{digest},\n", "\n")
-    return bare, digest, json_of(told) if told not in ("", HISTORY) else None
+    told = "" if found[2] == HISTORY else found[2].removeprefix('"').removesuffix('"').replace('""', '"')
+    return found[0], found[1], told
 
 
 def json_of(text: str) -> Any:

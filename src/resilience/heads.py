@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resilience.artifacts import ABOUT, DIGEST, HISTORY, place_of, split_table
+from resilience.artifacts import ABOUT, DIGEST, HISTORY, added_to, json_of, place_of
 from resilience.embedding import FORMATS
 from resilience.history import History, unsealed
 from resilience.provenance import content_digest
@@ -21,6 +21,8 @@ from resilience.provenance import content_digest
 if TYPE_CHECKING:
     from snakemake.iocontainers import Namedlist
 
+#: What reading raises where a file is not what was written.
+DAMAGE = (AttributeError, LookupError, TypeError, struct.error)
 #: Longer headers are no artifact's; a file that claims one is another's, or damaged.
 LONGEST_HEADER = 100_000_000
 
@@ -51,19 +53,33 @@ def head_of(path: str | Path) -> Head:
     ValueError
         If it is no artifact, damaged, cut short, or another one than its place says.
     """
-    path = Path(path)
-    here = place_of(path)
     try:
-        told = READERS.get(path.suffix, _document)(path)
-        digest, sealed, place = told.get(DIGEST), told.get(HISTORY), told.get("place", here)
-        if not isinstance(digest, str):
-            raise ValueError("it has no digest")
-        history = None if sealed is None else unsealed(sealed, digest)
-    except (AttributeError, LookupError, TypeError, struct.error) as error:  # What is read is not what was written.
+        told = _told(Path(path))
+        sealed = told.get(HISTORY)
+        if isinstance(sealed, str):  # That of a table is read where it is asked for: most are asked for their digests.
+            sealed = json_of(sealed)
+        return Head(told[DIGEST], None if sealed is None else unsealed(sealed, told[DIGEST]))
+    except DAMAGE as error:
         raise ValueError("it is damaged") from error
-    if "/" in here and place != here:
-        raise ValueError(f"it holds what belongs to {place}")
-    return Head(digest, history)
+
+
+def digest_of(path: str) -> str:
+    """The digest by which an input is recorded: what it says of itself, or that of all its bytes if it is no artifact."""
+    try:
+        return _told(Path(path))[DIGEST]
+    except (OSError, ValueError, *DAMAGE):
+        return content_digest(Path(path))
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What stands in the head of an artifact."""
+    told = READERS.get(path.suffix, _document)(path)
+    if not isinstance(told.get(DIGEST), str):
+        raise ValueError("it has no digest")
+    here = place_of(path)
+    if "/" in here and told.get("place", here) != here:
+        raise ValueError(f"it holds what belongs to {told['place']}")
+    return told
 
 
 def _tensors(path: Path) -> dict[str, Any]:
@@ -86,8 +102,8 @@ def _table(path: Path) -> dict[str, Any]:
         first = file.readline()
     if names.endswith(f",{DIGEST}\n"):  # A version without histories wrote it.
         return {DIGEST: first.rstrip("\n").rpartition(",")[2]}
-    _, digest, history = split_table(names + first)
-    return {DIGEST: digest, HISTORY: history}
+    _, digest, history = added_to(names + first)
+    return {DIGEST: digest, HISTORY: history or None}
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -110,14 +126,6 @@ def root_of(path: str | Path) -> str:
     return whole[: len(whole) - len(place)].rstrip("/") or "."
 
 
-def digest_of(path: str) -> str:
-    """The digest by which an input is recorded: what it says of itself, or that of all its bytes if it is no artifact."""
-    try:
-        return head_of(path).digest
-    except (OSError, ValueError):
-        return content_digest(Path(path))
-
-
 def inputs_of(inputs: Namedlist, root: str, digest: Callable[[str], str] = digest_of) -> dict[str, dict[str, str]]:
     """What the history of an artifact below a folder of results says of the inputs of its job.
 
@@ -129,7 +137,12 @@ def inputs_of(inputs: Namedlist, root: str, digest: Callable[[str], str] = diges
     found: dict[str, dict[str, str]] = {}
     for name, of_name in files.items():
         paths = [of_name] if isinstance(of_name, str) else of_name
-        found[name] = {name_below(str(path), root): digest(str(path)) for path in paths}
+        told = found.setdefault(name, {})
+        for path in map(str, paths):
+            called = name_below(path, root)
+            while called in told and "/" not in called:  # Files of the user's own, in two folders.
+                called += "'"
+            told[called] = digest(path)
     return found
 
 

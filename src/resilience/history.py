@@ -17,6 +17,7 @@ from typing import Any
 
 #: Packages are imported by one name and installed by another.
 DISTRIBUTIONS = {"PIL": "pillow", "pyro": "pyro-ppl", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+PYTHON = "python"
 #: Longer texts in settings, such as the template of a page, are recorded by their digest.
 LONGEST_TEXT = 1000
 SEAL = "seal"
@@ -92,7 +93,7 @@ def expected(
         As for :class:`History`.
     """
     made_by = recipe_of(recipe)
-    versions = {"python": platform.python_version(), **{name: version_of(name) for name in made_by.get("packages", ())}}
+    versions = {name: version_of(name) for name in (PYTHON, *made_by.get("packages", ()))}
     return History(
         made_by["script"], dict(wildcards), made_by["settings"], made_by["code"], inputs, versions, device, adopted
     )
@@ -118,7 +119,9 @@ def abridged(value: Any) -> Any:
 
 @cache
 def version_of(package: str) -> str:
-    """The version that is installed of a package; ``missing`` where it is not."""
+    """The version of Python, or that which is installed of a package; ``missing`` where it is not."""
+    if package == PYTHON:
+        return platform.python_version()
     try:
         found = metadata.distribution(DISTRIBUTIONS.get(package, package)).read_text("METADATA") or ""
     except metadata.PackageNotFoundError:

@@ -65,7 +65,7 @@ class Judge:
 
     def _count_versions(self, history: History) -> None:
         for package, version in history.packages.items():
-            if package != "python" and (now := version_of(package)) != version:
+            if (now := version_of(package)) != version:
                 self.other_versions[package, version, now] += 1
 
 
