@@ -1,9 +1,17 @@
 """Which code, and which files of the user's own, a job depends on, as digests that change with these and at no other time.
 
 Snakemake tracks scripts by modification time and imported modules not at all. So each rule gets, among its parameters,
-the digest of its script and of every function, class and constant that the script can reach, in the library and in the
-files of the user's own that the config names. Comments, docstrings and layout do not count; nor do modules that cannot reach
-an artifact (:data:`SILENT`).
+the digest of its script and of all that the script can reach in the library and in files of the user's own:
+
+* every function, class and constant that is reached by name, from the script and from what the config names;
+* what each module that is imported on the way does when it is imported (:mod:`resilience.side_effects`), in that order;
+* all of a module, and of those that it imports, where the source does not say for certain what of it is used: where the
+  module is a value (handed to ``getattr``, stored), or is imported by ``*``, by a name in quotes or elsewhere than at the head;
+* all of the library where code is looked for in ways that cannot be followed (:data:`LOOKS_FOR_CODE`);
+* the names of the other packages that are imported; their code is not followed.
+
+Comments, docstrings, layout and annotations do not count, unless code reads them; nor do modules that cannot reach an
+artifact (:data:`SILENT`).
 """
 
 from __future__ import annotations
@@ -12,29 +20,66 @@ import ast
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from resilience.side_effects import SideEffects, only_hands_back
+from resilience.source_code import READS_SOURCE, Import, Source, imports_of, read, uses
 
 LIBRARY = Path(__file__).parent
-#: Modules whose code never reaches an artifact: what they do is shown, logged or checked before a job starts.
-SILENT = frozenset(
-    f"resilience.{name}"
-    for name in (
-        "catalog",
-        "config",
-        "parameters",
-        "progress",
-        "provenance",
-        "known_digests",
-        "fork_server",
-        "running",
-        "devices",
-        "training.cost",
-    )
+#: Modules whose code never reaches an artifact, and why. What they import is imported all the same.
+SILENT = {
+    "resilience.progress": "hands on what it counts, and writes to the log",
+    "resilience.running": "keeps two runs apart, and ends a job that must not go on",
+    "resilience.fork_server": "starts the process that a script runs in",
+    "resilience.training.cost": "measures gradients and throws them away, and writes to the log",
+}
+#: What finds code by names that are computed, or among all that there is.
+LOOKS_FOR_CODE = (
+    *("eval", "exec", "__import__", "__builtins__", "__loader__", "__spec__", "builtins", "importlib", "runpy", "pkgutil"),
+    *("gc.get_objects", "gc.get_referrers", "sys.modules", "sys._getframe", "inspect.currentframe", "inspect.stack"),
+    *("inspect.getmodule", "object.__subclasses__", "pickle", "shelve"),
 )
+#: What does not, although its name says so.
+LOOKS_FOR_NONE = ("importlib.metadata", "importlib.resources")
+#: What says where files are imported from.
+LOOKS_ELSEWHERE = ("sys.path", "sys.meta_path", "sys.path_hooks", "site")
+#: What reads annotations or the source of what it is given, beside the names in ``READS_SOURCE``.
+READERS = (
+    "pydantic",
+    "attr",
+    "attrs",
+    "beartype",
+    "typeguard",
+    "jaxtyping",
+    "msgspec",
+    "cattrs",
+    "torch.jit",
+    "torch.library",
+)
+#: Where the library looks for code all the same: it finds the functions that the entries of a config name, and a recipe names
+#: those of its job, so that they are followed from there.
+FINDS_WHAT_RECIPES_NAME = frozenset((("resilience.catalog", "load"), ("resilience.catalog", "_run")))
+
+#: A name in a module. A module of the library goes by its name, one of the user's own and a script by their paths.
+Place = tuple[str, str]
+#: Instead of a name: all of the module.
+WHOLE = "*"
+#: Instead of a module: a package of others, what an imported name of others is, and what cannot be followed.
+PACKAGE, OTHERS, UNKNOWN = "package", "others", "unknown"
+#: What cannot be followed: into the library, into the files beneath that of the user's own, and into what is no code.
+ANYWHERE, AS_WRITTEN = (UNKNOWN, "anywhere"), (UNKNOWN, "as written")
+BENEATH = "beneath"
+
+
+class Code(NamedTuple):
+    """The digest of what a job reaches, and the other packages that it imports there, by their top-level names."""
+
+    digest: str
+    packages: tuple[str, ...]
 
 
 def canonical(value: Any) -> str:
@@ -56,15 +101,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@dataclass
-class Module:
-    """A module of the library as a table of definitions: name → source node, and what each imported name stands for."""
-
-    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
-    effects: list[ast.stmt] = field(default_factory=list)
-
-
 @cache
 def content_digest(path: Path) -> str:
     """Digest of a file, or of the names and contents of all files in a folder but those whose names start with a dot."""
@@ -79,24 +115,35 @@ def content_digest(path: Path) -> str:
     return hashlib.sha256(b"\x1e".join(contents)).hexdigest()[:16]
 
 
-def code_digest(script: Path, functions: Iterable[tuple[str, str]] = ()) -> str:
+def code_digest(script: Path, functions: Iterable[Place] = ()) -> str:
     """Digest of ``script`` and of all code that it, or one of the functions, can reach.
 
     A function is ``(module, name)`` in the library, ``(file, name)`` in a file of the user's own.
     """
-    start = _read(source_of(script), package="")
-    nodes = [*start.effects, *_all_nodes(start)]
-    texts = [f"script:{_text(node)}" for node in nodes]
-    pending = {*functions, *((imported, "") for imported, _ in start.imports.values())}
-    pending.update(reference for node in nodes for reference in _references(node, start, here=""))
-    reached: set[tuple[str, str]] = set()
-    while pending:
-        place = pending.pop()
-        reached.add(place)
-        of_place, references = _definition(*place)
-        texts.extend(of_place)
-        pending.update(references - reached)
-    return hashlib.sha256("\x1e".join(sorted(texts)).encode()).hexdigest()[:16]
+    return reached(script, functions)[0].digest
+
+
+def packages_of(script: Path, functions: Iterable[Place] = ()) -> tuple[str, ...]:
+    """The packages, neither of Python nor this library, that the code imports which ``script`` and the functions reach.
+
+    Sorted names as they are imported, such as ``PIL``; without those that only silent modules import.
+    """
+    return reached(script, functions)[0].packages
+
+
+def reached(script: Path, functions: Iterable[Place] = ()) -> tuple[Code, list[str] | None]:
+    """The code that ``script`` and the functions reach, and all files outside the library that it would change with.
+
+    These may be missing: a file that is not there is not imported. None where they cannot be told.
+    """
+    walk = _Walk()
+    walk.run(str(script), sorted(functions))
+    packages = sorted(name for kind, name in walk.reached if kind == PACKAGE)
+    content = "\x1e".join([*walk.effects, *sorted(walk.texts), *packages])
+    digest = hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:16]
+    own = {file for module in walk.loaded if _is_file(module) for file in (module, *_looked_for(module))}
+    unsure = any(kind == BENEATH for kind, _ in walk.reached)
+    return Code(digest, tuple(sorted({name.split(".")[0] for name in packages}))), None if unsure else sorted(own)
 
 
 @cache
@@ -107,148 +154,290 @@ def library_sources() -> dict[str, bytes]:
 
 
 @cache
-def source_of(file: Path) -> bytes:
-    """The source of a script or of a file of the user's own, as it was when it was first asked for."""
-    return file.read_bytes()
+def source_of(file: Path) -> bytes | None:
+    """The source of a script or of a file of the user's own, as it was when it was first asked for; None if there is none."""
+    return file.read_bytes() if file.is_file() else None
 
 
 def forget() -> None:
     """Let the next digest read all sources again."""
-    for remembered in (library_sources, source_of, _module, _definition):
+    for remembered in (library_sources, source_of, _module, _steps, _piece, _find, _looked_for):
         remembered.cache_clear()
 
 
-@cache
-def _definition(module_name: str, name: str) -> tuple[list[str], frozenset[tuple[str, str]]]:
-    """The texts of what a name stands for in a module, or of the module's own effects, and all that these refer to."""
-    module = None if module_name in SILENT else _module(module_name)
-    if module is None:
-        return [], frozenset()
-    nodes = module.definitions.get(name, []) if name else module.effects
-    texts = [f"{module_name}:{name}:{_text(node)}" for node in nodes]
-    references = {(module_name, "")}
-    references.update(reference for node in nodes for reference in _references(node, module, here=module_name))
-    if name in module.imports:
-        target, attribute = module.imports[name]
-        references.add((target, attribute or ""))
-    return texts, frozenset(references)
+class _Walk:
+    """Collects the texts of all that is reached: what modules do on import in the order of that, definitions in any."""
+
+    def __init__(self) -> None:
+        self.effects: list[str] = []
+        self.texts: set[str] = set()
+        self.loaded: dict[str, None] = {}
+        self.reached: set[Place] = set()
+        self.pending: set[Place] = set()
+
+    def run(self, script: str, functions: list[Place]) -> None:
+        self._load(script, whole=True)
+        for module, name in functions:
+            self._load(module)
+            self.pending.add((module, name))
+        self._follow()
+        while AS_WRITTEN in self.reached and (more := {(module, WHOLE) for module in self.loaded} - self.reached):
+            self.texts.update(f"{_label(module)}:{_raw(module)!r}" for module, _ in more)
+            self.pending |= more
+            self._follow()
+
+    def _follow(self) -> None:
+        while self.pending:
+            # In a fixed order: that of the modules that are imported on the way counts.
+            places = sorted(self.pending - self.reached)
+            self.reached.update(places)
+            self.pending.clear()
+            for place in places:
+                self._take(place)
+
+    def _take(self, place: Place) -> None:
+        module, name = place
+        if place == ANYWHERE:
+            self.pending.update((module, WHOLE) for module in library_sources())
+        elif module == BENEATH:
+            self.texts.update(f"{file}:{source_of(file)!r}" for file in _beneath(Path(name).parent))
+        elif module == OTHERS:
+            self.texts.add(name)
+        elif module not in (PACKAGE, UNKNOWN):
+            self._load(module)
+            text, places = _piece(module, name)
+            self.texts.add(text)
+            self.pending |= places
+
+    def _load(self, module: str, whole: bool = False) -> None:
+        """Import a module: what it imports and what it does, in this order."""
+        if module in self.loaded:
+            return
+        self.loaded[module] = None
+        for step in _steps(module, whole):
+            if isinstance(step, str):
+                self._load(step)
+            else:
+                self.effects.append(step[0])
+                self.pending |= step[1]
+        self.pending.update(_packages(module))
 
 
 @cache
-def _module(name: str) -> Module | None:
-    """The table of a module of the library or of a file of the user's own, or None for what others wrote."""
-    if name.endswith(".py"):
-        return _read(source_of(Path(name)), package="")
-    source = library_sources().get(name)
-    return None if source is None else _read(source, package=name)
+def _module(name: str) -> Source | None:
+    """A module of the library, a script or a file of the user's own as a table; None for what is none of these."""
+    source = _raw(name)
+    try:
+        return None if source is None else read(source)
+    except (SyntaxError, ValueError):
+        return Source([ast.Raise(exc=ast.Constant(value=source))])
 
 
-def _read(source: str | bytes, package: str) -> Module:
-    """The table of a module's source, without docstrings."""
-    module = Module()
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    for node in tree.body:
-        match node:
-            case ast.Import(names=names):
-                for alias in names:
-                    bound = alias.asname or alias.name.split(".")[0]
-                    module.imports[bound] = (alias.name if alias.asname else bound, None)
-            case ast.ImportFrom(module=origin, names=names, level=0) if origin:
-                for alias in names:
-                    inner = f"{origin}.{alias.name}"
-                    target = (inner, None) if inner in library_sources() else (origin, alias.name)
-                    module.imports[alias.asname or alias.name] = target
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                module.definitions.setdefault(name, []).append(node)
-            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
-                module.definitions.setdefault(name, []).append(node)
-            case ast.Expr(value=ast.Constant()):
-                continue
-            case _:
-                module.effects.append(node)
-    return module
+def _raw(module: str) -> bytes | None:
+    return source_of(Path(module)) if _is_file(module) else library_sources().get(module)
 
 
-def _all_nodes(module: Module) -> Iterator[ast.stmt]:
-    for nodes in module.definitions.values():
-        yield from nodes
+def _is_file(module: str) -> bool:
+    return module.endswith(".py")
 
 
-def _references(node: ast.stmt, module: Module, here: str) -> Iterator[tuple[str, str]]:
-    """The library definitions that a piece of code names, as ``(module, name)``."""
-    for child, local in _with_local_names(node, frozenset()):
-        match child:
-            case ast.Name(id=name) if name in local:
-                continue
-            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in module.imports and name not in local:
-                target, inner = module.imports[name]
-                yield (target, inner or attribute)
-            case ast.Name(id=name) if name in module.imports:
-                target, inner = module.imports[name]
-                if inner:
-                    yield (target, inner)
-            case ast.Name(id=name) if name in module.definitions and here:
-                yield (here, name)
-
-
-def _with_local_names(node: ast.AST, local: frozenset[str]) -> Iterator[tuple[ast.AST, frozenset[str]]]:
-    """Every node of a piece of code, with the names that are local there: those stand for nothing of the module."""
-    yield node, local
-    bound, inside = _scope(node)
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.comprehension):
-            for part in ast.iter_child_nodes(child):
-                yield from _with_local_names(part, local | bound if part in inside else local)
-        else:
-            yield from _with_local_names(child, local | bound if child in inside else local)
-
-
-def _scope(node: ast.AST) -> tuple[frozenset[str], list[ast.AST]]:
-    """The names that a node binds, and the parts of it that see them."""
-    match node:
-        case ast.FunctionDef():
-            return _bound(node), list(node.body)
-        case ast.Lambda():
-            return _bound(node), [node.body]
-        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-            targets = [name for generator in node.generators for name in ast.walk(generator.target)]
-            parts = [*ast.iter_child_nodes(node), *(part for each in node.generators for part in ast.iter_child_nodes(each))]
-            # What a comprehension goes through first is looked up outside of it.
-            inside = [part for part in parts if part is not node.generators[0].iter]
-            return frozenset(name.id for name in targets if isinstance(name, ast.Name)), inside
-    return frozenset(), []
+def _label(module: str) -> str:
+    """What stands for a module in texts: of a script its name alone, wherever the workflow lies."""
+    return Path(module).name if os.path.isabs(module) else module
 
 
 @cache
-def _bound(function: ast.FunctionDef | ast.Lambda) -> frozenset[str]:
-    """Names that a function binds: its arguments, and what it assigns, imports or defines."""
-    names = {argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)}
-    shared: set[str] = set()
-    pending: list[ast.AST] = list(function.body) if isinstance(function, ast.FunctionDef) else []
-    while pending:
-        node = pending.pop()
-        match node:
-            case ast.Name(id=name, ctx=ast.Store()):
-                names.add(name)
-            case ast.Global(names=of_module):
-                shared.update(of_module)
-            case ast.alias(name=name, asname=asname):
-                names.add(asname or name.split(".")[0])
-            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.ExceptHandler(name=str(name)):
-                names.add(name)
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                names.add(name)
-                continue
-            case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-                continue
-        pending.extend(ast.iter_child_nodes(node))
-    return frozenset(names - shared)
+def _steps(module: str, whole: bool) -> list[str | tuple[str, frozenset[Place]]]:
+    """What the import of a module does one after the other: the modules that it imports, and its own effects."""
+    source = _module(module)
+    if source is None:
+        return []
+    steps: list[str | tuple[str, frozenset[Place]]] = []
+    if not _is_file(module):
+        steps.extend(module[:end] for end, character in enumerate(module) if character == ".")
+    judge = SideEffects(source, lambda found: bool(_modules_of(found, module)), lambda chain: _hands_back(chain, module))
+    counted = {id(node) for node in (source.statements if whole else judge.in_order())}
+    for node in source.statements:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            steps.extend(found for imported in imports_of(node) for found in _modules_of(imported, module))
+        if id(node) in counted and module not in SILENT and not (whole and _is_plain_import(node)):
+            steps.append((f"{_label(module)}:{ast.unparse(node)}", _places(node, module)))
+    return steps
+
+
+def _is_plain_import(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom) and all(alias.name != "*" for alias in node.names)
+
+
+def _packages(module: str) -> Iterator[Place]:
+    """The packages of others that a module imports at its head."""
+    source = None if module in SILENT else _module(module)
+    for node in source.statements if source else ():
+        for imported in imports_of(node):
+            if not _modules_of(imported, module):
+                yield from _package(imported)
+
+
+def _package(imported: Import) -> Iterator[Place]:
+    if not imported.level and imported.module.split(".")[0] not in (*sys.stdlib_module_names, "resilience"):
+        yield PACKAGE, imported.module
 
 
 @cache
-def _text(node: ast.stmt) -> str:
-    """The code of a node without comments and layout."""
-    return ast.unparse(node)
+def _piece(module: str, name: str) -> tuple[str, frozenset[Place]]:
+    """The text of what a name stands for in a module, and the places that this leads to."""
+    source = None if module in SILENT else _module(module)
+    if source is None:
+        return "", frozenset()
+    places: set[Place] = set()
+    nodes = source.statements if name == WHOLE else source.definitions.get(name, [])
+    for node in nodes:
+        places |= _places(node, module)
+        for imported in imports_of(node) if name == WHOLE else ():
+            places.update((found, WHOLE) for found in _modules_of(imported, module))
+    if name in source.imports:
+        places.update(_meanings((name,), module))
+    elif not nodes and name not in ("__file__", "__name__"):
+        places.add((module, WHOLE))
+    if (module, name) in FINDS_WHAT_RECIPES_NAME:
+        places.discard(ANYWHERE)
+    return f"{_label(module)}:{name}:" + "\n".join(map(ast.unparse, nodes)), frozenset(places)
+
+
+def _places(node: ast.stmt, here: str) -> frozenset[Place]:
+    """The places that a statement of a module leads to."""
+    chains, imports = uses(node)
+    places = {place for chain in chains for place in _meanings(chain, here)}
+    for imported in imports if not _is_plain_import(node) else ():
+        places.update((found, WHOLE) for found in _modules_of(imported, here))
+        if not _modules_of(imported, here):
+            places.update(_package(imported))
+            places.update(_unknown(".".join(filter(None, (imported.module, imported.name.strip("*")))), here))
+    return frozenset(places)
+
+
+def _meanings(chain: tuple[str, ...], here: str) -> Iterator[Place]:
+    """The places that a name of a module, with the attributes that follow, stands for."""
+    source = _module(here)
+    if source is None:
+        return
+    name, *attributes = chain
+    if not READS_SOURCE.isdisjoint(chain):
+        yield AS_WRITTEN
+    if name in source.definitions:
+        yield here, name
+    for imported in source.imports.get(name, ()):
+        yield from _imported(imported, attributes, here)
+        if not _modules_of(imported, here):
+            yield OTHERS, f"{_label(here)}:{name}={imported.module}:{imported.name}"
+            yield from _unknown(".".join(filter(None, (imported.module, imported.name, *attributes))), here)
+    if name not in source.definitions and name not in source.imports:
+        yield from _unknown(".".join(chain), here)
+    if name in ("globals", "locals", "vars"):
+        yield here, WHOLE
+
+
+def _imported(imported: Import, attributes: list[str], here: str) -> Iterator[Place]:
+    """The places that an import stands for with the attributes that follow, through packages as far as these go."""
+    module, name, level = imported
+    place = _find(module, level, here)
+    if name:
+        inner = _find(f"{module}.{name}".strip("."), level, here)
+        if place and (inner is None or _binds(place, name)):
+            yield place, name
+        place = inner
+    while place and attributes and (inner := _inside(place, attributes[0])):
+        if _binds(place, attributes[0]):
+            yield place, attributes[0]
+        place, attributes = inner, attributes[1:]
+    if place:
+        yield place, attributes[0] if attributes else WHOLE
+
+
+def _binds(module: str, name: str) -> bool:
+    source = _module(module)
+    return source is not None and (name in source.definitions or name in source.imports)
+
+
+def _unknown(full: str, here: str) -> Iterator[Place]:
+    """What cannot be followed of what others wrote, by its full name; a module as a value stands for all that it holds."""
+
+    def among(names: Iterable[str]) -> bool:
+        return any(full == name or full.startswith(f"{name}.") or name.startswith(f"{full}.") for name in names)
+
+    if among(READERS):
+        yield AS_WRITTEN
+    if among(LOOKS_FOR_CODE) and not full.startswith(LOOKS_FOR_NONE):
+        yield ANYWHERE
+    elif not among(LOOKS_ELSEWHERE):
+        return
+    if _is_file(here):
+        yield BENEATH, here
+
+
+def _hands_back(chain: tuple[str, ...], here: str) -> bool:
+    """Whether a decorator is one of the library that hands back what it decorates."""
+    places = {(module, name) for module, name in _meanings(chain, here) if module not in (OTHERS, UNKNOWN)}
+    if len(places) != 1:
+        return False
+    ((module, name),) = places
+    source = _module(module)
+    nodes = source.definitions.get(name, []) if source else []
+    return [only_hands_back(node) for node in nodes] == [True]
+
+
+def _modules_of(imported: Import, here: str) -> list[str]:
+    """The modules of the library and the files of the user's own that an import imports, packages before what is in them."""
+    module, name, level = imported
+    parts = f"{module}.{name}".strip(".").split(".") if name not in ("", WHOLE) else module.split(".")
+    found = (_find(".".join(parts[:end]), level, here) for end in range(0 if level else 1, len(parts) + 1))
+    return list(dict.fromkeys(place for place in found if place))
+
+
+@cache
+def _find(module: str, level: int, here: str) -> str | None:
+    """The module of the library, or the file, that a name in an import means; None for what others wrote."""
+    if not _is_file(here) and level:
+        parts = here.split(".")
+        is_package = any(name.startswith(f"{here}.") for name in library_sources())
+        module = ".".join([*parts[: len(parts) + is_package - level], *filter(None, [module])])
+    if not (_is_file(here) and level) and module in library_sources():
+        return module
+    return next((file for file in _candidates(module, level, here) if source_of(Path(file)) is not None), None)
+
+
+def _inside(module: str, name: str) -> str | None:
+    """The module of that name in a package."""
+    if not _is_file(module):
+        return _find(f"{module}.{name}", 0, module)
+    return _find(name, 1, module) if Path(module).name == "__init__.py" else None
+
+
+def _candidates(module: str, level: int, here: str) -> list[str]:
+    """The files that an import in a script or in a file of the user's own may mean: beside it, or where the run is."""
+    if not _is_file(here) or (not level and module.split(".")[0] in (*sys.stdlib_module_names, "resilience")):
+        return []
+    beside = Path(here).parent.joinpath(*[".."] * (level - 1))
+    folders = [beside] if level or beside.is_absolute() else list(dict.fromkeys((beside, Path())))
+    stems = [folder.joinpath(*module.split(".")) for folder in folders]
+    return [os.path.normpath(file) for stem in stems for file in (f"{stem}.py", stem / "__init__.py")]
+
+
+@cache
+def _looked_for(file: str) -> frozenset[str]:
+    """The files that a script or a file of the user's own would import if they were there."""
+    source = _module(file)
+    imports = {imported for node in source.statements for imported in uses(node).imports} if source else set()
+    found: set[str] = set()
+    for module, name, level in imports:
+        for dotted in {module, f"{module}.{name}".strip(".*")}:
+            parts = dotted.split(".")
+            found.update(part for end in range(len(parts)) for part in _candidates(".".join(parts[: end + 1]), level, file))
+    return frozenset(found)
+
+
+def _beneath(folder: Path) -> Iterator[Path]:
+    """All Python files in a folder and those in it, but those whose names start with a dot."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, file) for file in sorted(files) if file.endswith(".py"))
