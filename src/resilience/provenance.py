@@ -6,7 +6,7 @@ the digest of its script and of all that the script can reach in the library and
 * every function, class and constant that is reached by name, from the script and from what the config names;
 * what each module that is imported on the way does when it is imported (:mod:`resilience.side_effects`), in that order;
 * all of a module, and of those that it imports, where the source does not say for certain what of it is used: where the
-  module is a value (handed to ``getattr``, stored), or is imported by ``*``, by a name in quotes or elsewhere than at the head;
+  module is a value (handed to ``getattr``, stored), or is imported by ``*``, by a name in quotes or not at the head;
 * all of the library where code is looked for in ways that cannot be followed (:data:`LOOKS_FOR_CODE`);
 * the names of the other packages that are imported; their code is not followed.
 
@@ -27,9 +27,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from resilience.side_effects import SideEffects, only_hands_back
-from resilience.source_code import READS_SOURCE, Import, Source, imports_of, read, uses
+from resilience.source_code import LOOKS_AROUND, READS_SOURCE, Import, imports_of, uses
+from resilience.source_files import (
+    beneath,
+    find,
+    is_file,
+    label,
+    library_sources,
+    looked_for,
+    modules_of,
+    raw_source,
+    source_of,
+    submodule,
+    table_of,
+)
 
-LIBRARY = Path(__file__).parent
 #: Modules whose code never reaches an artifact, and why. What they import is imported all the same.
 SILENT = {
     "resilience.progress": "hands on what it counts, and writes to the log",
@@ -39,9 +51,9 @@ SILENT = {
 }
 #: What finds code by names that are computed, or among all that there is.
 LOOKS_FOR_CODE = (
-    *("eval", "exec", "__import__", "__builtins__", "__loader__", "__spec__", "builtins", "importlib", "runpy", "pkgutil"),
-    *("gc.get_objects", "gc.get_referrers", "sys.modules", "sys._getframe", "inspect.currentframe", "inspect.stack"),
-    *("inspect.getmodule", "object.__subclasses__", "pickle", "shelve"),
+    *("eval", "exec", "__import__", "__builtins__", "__loader__", "__spec__", "builtins", "importlib", "runpy"),
+    *("pkgutil", "pickle", "shelve", "gc.get_objects", "gc.get_referrers", "sys.modules", "sys._getframe"),
+    *("inspect.currentframe", "inspect.stack", "inspect.getmodule"),
 )
 #: What does not, although its name says so.
 LOOKS_FOR_NONE = ("importlib.metadata", "importlib.resources")
@@ -49,19 +61,11 @@ LOOKS_FOR_NONE = ("importlib.metadata", "importlib.resources")
 LOOKS_ELSEWHERE = ("sys.path", "sys.meta_path", "sys.path_hooks", "site")
 #: What reads annotations or the source of what it is given, beside the names in ``READS_SOURCE``.
 READERS = (
-    "pydantic",
-    "attr",
-    "attrs",
-    "beartype",
-    "typeguard",
-    "jaxtyping",
-    "msgspec",
-    "cattrs",
-    "torch.jit",
+    *("pydantic", "attr", "attrs", "beartype", "typeguard", "jaxtyping", "msgspec", "cattrs", "torch.jit"),
     "torch.library",
 )
-#: Where the library looks for code all the same: it finds the functions that the entries of a config name, and a recipe names
-#: those of its job, so that they are followed from there.
+#: Where the library looks for code all the same: it finds functions that entries of a config name. The recipe of a job names
+#: those of its entries, and they are followed from there.
 FINDS_WHAT_RECIPES_NAME = frozenset((("resilience.catalog", "load"), ("resilience.catalog", "_run")))
 
 #: A name in a module. A module of the library goes by its name, one of the user's own and a script by their paths.
@@ -141,27 +145,14 @@ def reached(script: Path, functions: Iterable[Place] = ()) -> tuple[Code, list[s
     packages = sorted(name for kind, name in walk.reached if kind == PACKAGE)
     content = "\x1e".join([*walk.effects, *sorted(walk.texts), *packages])
     digest = hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:16]
-    own = {file for module in walk.loaded if _is_file(module) for file in (module, *_looked_for(module))}
+    own = {file for module in walk.loaded if is_file(module) for file in (module, *looked_for(module))}
     unsure = any(kind == BENEATH for kind, _ in walk.reached)
     return Code(digest, tuple(sorted({name.split(".")[0] for name in packages}))), None if unsure else sorted(own)
 
 
-@cache
-def library_sources() -> dict[str, bytes]:
-    """The source of every module of the library by the module's name, as it was when it was first asked for."""
-    places = {file: file.relative_to(LIBRARY.parent).with_suffix("").parts for file in sorted(LIBRARY.rglob("*.py"))}
-    return {".".join(parts).removesuffix(".__init__"): file.read_bytes() for file, parts in places.items()}
-
-
-@cache
-def source_of(file: Path) -> bytes | None:
-    """The source of a script or of a file of the user's own, as it was when it was first asked for; None if there is none."""
-    return file.read_bytes() if file.is_file() else None
-
-
 def forget() -> None:
     """Let the next digest read all sources again."""
-    for remembered in (library_sources, source_of, _module, _steps, _piece, _find, _looked_for):
+    for remembered in (library_sources, source_of, table_of, find, modules_of, looked_for, _steps, _beside_steps, _piece):
         remembered.cache_clear()
 
 
@@ -176,14 +167,18 @@ class _Walk:
         self.pending: set[Place] = set()
 
     def run(self, script: str, functions: list[Place]) -> None:
+        if raw_source(script) is None:
+            raise FileNotFoundError(f"there is no script {script}")
         self._load(script, whole=True)
         for module, name in functions:
             self._load(module)
             self.pending.add((module, name))
         self._follow()
-        while AS_WRITTEN in self.reached and (more := {(module, WHOLE) for module in self.loaded} - self.reached):
-            self.texts.update(f"{_label(module)}:{_raw(module)!r}" for module, _ in more)
-            self.pending |= more
+        written: set[str] = set()
+        while AS_WRITTEN in self.reached and (more := self.loaded.keys() - written - SILENT.keys()):
+            written |= more
+            self.texts.update(f"{label(module)}:{raw_source(module)!r}" for module in more)
+            self.pending.update((module, WHOLE) for module in more)
             self._follow()
 
     def _follow(self) -> None:
@@ -200,7 +195,7 @@ class _Walk:
         if place == ANYWHERE:
             self.pending.update((module, WHOLE) for module in library_sources())
         elif module == BENEATH:
-            self.texts.update(f"{file}:{source_of(file)!r}" for file in _beneath(Path(name).parent))
+            self.texts.update(f"{file}:{source_of(file)!r}" for file in beneath(Path(name).parent))
         elif module == OTHERS:
             self.texts.add(name)
         elif module not in (PACKAGE, UNKNOWN):
@@ -220,48 +215,26 @@ class _Walk:
             else:
                 self.effects.append(step[0])
                 self.pending |= step[1]
-        self.pending.update(_packages(module))
-
-
-@cache
-def _module(name: str) -> Source | None:
-    """A module of the library, a script or a file of the user's own as a table; None for what is none of these."""
-    source = _raw(name)
-    try:
-        return None if source is None else read(source)
-    except (SyntaxError, ValueError):
-        return Source([ast.Raise(exc=ast.Constant(value=source))])
-
-
-def _raw(module: str) -> bytes | None:
-    return source_of(Path(module)) if _is_file(module) else library_sources().get(module)
-
-
-def _is_file(module: str) -> bool:
-    return module.endswith(".py")
-
-
-def _label(module: str) -> str:
-    """What stands for a module in texts: of a script its name alone, wherever the workflow lies."""
-    return Path(module).name if os.path.isabs(module) else module
+        self.pending |= _beside_steps(module)
 
 
 @cache
 def _steps(module: str, whole: bool) -> list[str | tuple[str, frozenset[Place]]]:
     """What the import of a module does one after the other: the modules that it imports, and its own effects."""
-    source = _module(module)
+    source = table_of(module)
     if source is None:
         return []
     steps: list[str | tuple[str, frozenset[Place]]] = []
-    if not _is_file(module):
+    if not is_file(module):
         steps.extend(module[:end] for end, character in enumerate(module) if character == ".")
-    judge = SideEffects(source, lambda found: bool(_modules_of(found, module)), lambda chain: _hands_back(chain, module))
-    counted = {id(node) for node in (source.statements if whole else judge.in_order())}
+    judge = SideEffects(source, lambda found: bool(modules_of(found, module)), lambda chain: _hands_back(chain, module))
+    counted = {id(node) for node in judge.in_order()}
     for node in source.statements:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            steps.extend(found for imported in imports_of(node) for found in _modules_of(imported, module))
-        if id(node) in counted and module not in SILENT and not (whole and _is_plain_import(node)):
-            steps.append((f"{_label(module)}:{ast.unparse(node)}", _places(node, module)))
+            steps.extend(found for imported in imports_of(node) for found in modules_of(imported, module))
+        counts = id(node) in counted or (whole and not isinstance(node, ast.Import | ast.ImportFrom))
+        if counts and module not in SILENT:
+            steps.append((f"{label(module)}:{ast.unparse(node)}", _places(node, module)))
     return steps
 
 
@@ -269,13 +242,18 @@ def _is_plain_import(node: ast.stmt) -> bool:
     return isinstance(node, ast.Import | ast.ImportFrom) and all(alias.name != "*" for alias in node.names)
 
 
-def _packages(module: str) -> Iterator[Place]:
-    """The packages of others that a module imports at its head."""
-    source = None if module in SILENT else _module(module)
-    for node in source.statements if source else ():
-        for imported in imports_of(node):
-            if not _modules_of(imported, module):
-                yield from _package(imported)
+@cache
+def _beside_steps(module: str) -> frozenset[Place]:
+    """What else the imports at the head of a module lead to: packages of others, and files in folders without a head."""
+    source = None if module in SILENT else table_of(module)
+    found: set[Place] = set()
+    for imported in (imported for node in source.statements for imported in imports_of(node)) if source else ():
+        ours = modules_of(imported, module)
+        if not ours:
+            found.update(_package(imported))
+        elif not imported.name and find(imported.module.split(".")[0], 0, module) is None:
+            found.update((place, WHOLE) for place in ours)
+    return frozenset(found)
 
 
 def _package(imported: Import) -> Iterator[Place]:
@@ -286,22 +264,21 @@ def _package(imported: Import) -> Iterator[Place]:
 @cache
 def _piece(module: str, name: str) -> tuple[str, frozenset[Place]]:
     """The text of what a name stands for in a module, and the places that this leads to."""
-    source = None if module in SILENT else _module(module)
+    source = None if module in SILENT else table_of(module)
     if source is None:
         return "", frozenset()
     places: set[Place] = set()
     nodes = source.statements if name == WHOLE else source.definitions.get(name, [])
     for node in nodes:
-        places |= _places(node, module)
+        known = (module, getattr(node, "name", "")) in FINDS_WHAT_RECIPES_NAME
+        places |= _places(node, module) - ({ANYWHERE} if known else set())
         for imported in imports_of(node) if name == WHOLE else ():
-            places.update((found, WHOLE) for found in _modules_of(imported, module))
+            places.update((found, WHOLE) for found in modules_of(imported, module))
     if name in source.imports:
-        places.update(_meanings((name,), module))
+        places |= set(_meanings((name,), module))
     elif not nodes and name not in ("__file__", "__name__"):
         places.add((module, WHOLE))
-    if (module, name) in FINDS_WHAT_RECIPES_NAME:
-        places.discard(ANYWHERE)
-    return f"{_label(module)}:{name}:" + "\n".join(map(ast.unparse, nodes)), frozenset(places)
+    return f"{label(module)}:{name}:" + "\n".join(map(ast.unparse, nodes)), frozenset(places)
 
 
 def _places(node: ast.stmt, here: str) -> frozenset[Place]:
@@ -309,8 +286,8 @@ def _places(node: ast.stmt, here: str) -> frozenset[Place]:
     chains, imports = uses(node)
     places = {place for chain in chains for place in _meanings(chain, here)}
     for imported in imports if not _is_plain_import(node) else ():
-        places.update((found, WHOLE) for found in _modules_of(imported, here))
-        if not _modules_of(imported, here):
+        places.update((found, WHOLE) for found in modules_of(imported, here))
+        if not modules_of(imported, here):
             places.update(_package(imported))
             places.update(_unknown(".".join(filter(None, (imported.module, imported.name.strip("*")))), here))
     return frozenset(places)
@@ -318,18 +295,20 @@ def _places(node: ast.stmt, here: str) -> frozenset[Place]:
 
 def _meanings(chain: tuple[str, ...], here: str) -> Iterator[Place]:
     """The places that a name of a module, with the attributes that follow, stands for."""
-    source = _module(here)
+    source = table_of(here)
     if source is None:
         return
     name, *attributes = chain
     if not READS_SOURCE.isdisjoint(chain):
         yield AS_WRITTEN
+    if not LOOKS_AROUND.isdisjoint(chain):
+        yield ANYWHERE
     if name in source.definitions:
         yield here, name
     for imported in source.imports.get(name, ()):
         yield from _imported(imported, attributes, here)
-        if not _modules_of(imported, here):
-            yield OTHERS, f"{_label(here)}:{name}={imported.module}:{imported.name}"
+        if not modules_of(imported, here):
+            yield OTHERS, f"{label(here)}:{name}={imported.module}:{imported.name}"
             yield from _unknown(".".join(filter(None, (imported.module, imported.name, *attributes))), here)
     if name not in source.definitions and name not in source.imports:
         yield from _unknown(".".join(chain), here)
@@ -340,13 +319,13 @@ def _meanings(chain: tuple[str, ...], here: str) -> Iterator[Place]:
 def _imported(imported: Import, attributes: list[str], here: str) -> Iterator[Place]:
     """The places that an import stands for with the attributes that follow, through packages as far as these go."""
     module, name, level = imported
-    place = _find(module, level, here)
+    place = find(module, level, here)
     if name:
-        inner = _find(f"{module}.{name}".strip("."), level, here)
+        inner = find(f"{module}.{name}".strip("."), level, here)
         if place and (inner is None or _binds(place, name)):
             yield place, name
         place = inner
-    while place and attributes and (inner := _inside(place, attributes[0])):
+    while place and attributes and (inner := submodule(place, attributes[0])):
         if _binds(place, attributes[0]):
             yield place, attributes[0]
         place, attributes = inner, attributes[1:]
@@ -355,7 +334,7 @@ def _imported(imported: Import, attributes: list[str], here: str) -> Iterator[Pl
 
 
 def _binds(module: str, name: str) -> bool:
-    source = _module(module)
+    source = table_of(module)
     return source is not None and (name in source.definitions or name in source.imports)
 
 
@@ -365,13 +344,13 @@ def _unknown(full: str, here: str) -> Iterator[Place]:
     def among(names: Iterable[str]) -> bool:
         return any(full == name or full.startswith(f"{name}.") or name.startswith(f"{full}.") for name in names)
 
-    if among(READERS):
+    if among(READERS) or not READS_SOURCE.isdisjoint(full.split(".")):
         yield AS_WRITTEN
     if among(LOOKS_FOR_CODE) and not full.startswith(LOOKS_FOR_NONE):
         yield ANYWHERE
     elif not among(LOOKS_ELSEWHERE):
         return
-    if _is_file(here):
+    if is_file(here):
         yield BENEATH, here
 
 
@@ -381,63 +360,6 @@ def _hands_back(chain: tuple[str, ...], here: str) -> bool:
     if len(places) != 1:
         return False
     ((module, name),) = places
-    source = _module(module)
+    source = table_of(module)
     nodes = source.definitions.get(name, []) if source else []
     return [only_hands_back(node) for node in nodes] == [True]
-
-
-def _modules_of(imported: Import, here: str) -> list[str]:
-    """The modules of the library and the files of the user's own that an import imports, packages before what is in them."""
-    module, name, level = imported
-    parts = f"{module}.{name}".strip(".").split(".") if name not in ("", WHOLE) else module.split(".")
-    found = (_find(".".join(parts[:end]), level, here) for end in range(0 if level else 1, len(parts) + 1))
-    return list(dict.fromkeys(place for place in found if place))
-
-
-@cache
-def _find(module: str, level: int, here: str) -> str | None:
-    """The module of the library, or the file, that a name in an import means; None for what others wrote."""
-    if not _is_file(here) and level:
-        parts = here.split(".")
-        is_package = any(name.startswith(f"{here}.") for name in library_sources())
-        module = ".".join([*parts[: len(parts) + is_package - level], *filter(None, [module])])
-    if not (_is_file(here) and level) and module in library_sources():
-        return module
-    return next((file for file in _candidates(module, level, here) if source_of(Path(file)) is not None), None)
-
-
-def _inside(module: str, name: str) -> str | None:
-    """The module of that name in a package."""
-    if not _is_file(module):
-        return _find(f"{module}.{name}", 0, module)
-    return _find(name, 1, module) if Path(module).name == "__init__.py" else None
-
-
-def _candidates(module: str, level: int, here: str) -> list[str]:
-    """The files that an import in a script or in a file of the user's own may mean: beside it, or where the run is."""
-    if not _is_file(here) or (not level and module.split(".")[0] in (*sys.stdlib_module_names, "resilience")):
-        return []
-    beside = Path(here).parent.joinpath(*[".."] * (level - 1))
-    folders = [beside] if level or beside.is_absolute() else list(dict.fromkeys((beside, Path())))
-    stems = [folder.joinpath(*module.split(".")) for folder in folders]
-    return [os.path.normpath(file) for stem in stems for file in (f"{stem}.py", stem / "__init__.py")]
-
-
-@cache
-def _looked_for(file: str) -> frozenset[str]:
-    """The files that a script or a file of the user's own would import if they were there."""
-    source = _module(file)
-    imports = {imported for node in source.statements for imported in uses(node).imports} if source else set()
-    found: set[str] = set()
-    for module, name, level in imports:
-        for dotted in {module, f"{module}.{name}".strip(".*")}:
-            parts = dotted.split(".")
-            found.update(part for end in range(len(parts)) for part in _candidates(".".join(parts[: end + 1]), level, file))
-    return frozenset(found)
-
-
-def _beneath(folder: Path) -> Iterator[Path]:
-    """All Python files in a folder and those in it, but those whose names start with a dot."""
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, file) for file in sorted(files) if file.endswith(".py"))

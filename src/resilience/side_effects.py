@@ -12,22 +12,30 @@ from resilience.source_code import Import, Source
 
 #: Decorators that hand the function or the class back, or wrap it, and do nothing else.
 DECORATORS = frozenset(
-    ("property", "staticmethod", "classmethod", "functools.cache", "functools.lru_cache", "functools.cached_property")
-    + ("functools.total_ordering", "dataclasses.dataclass", "contextlib.contextmanager", "abc.abstractmethod")
-    + ("typing.overload", "typing.final", "typing.runtime_checkable", "torch.no_grad", "torch.inference_mode")
+    (
+        *("property", "staticmethod", "classmethod", "functools.cache", "functools.lru_cache"),
+        *("functools.cached_property", "functools.total_ordering", "dataclasses.dataclass", "contextlib.contextmanager"),
+        *("abc.abstractmethod", "typing.overload", "typing.final", "typing.runtime_checkable", "torch.no_grad"),
+        "torch.inference_mode",
+    )
 )
 #: Classes whose subclasses are registered nowhere, beside the built-in ones.
 BASES = frozenset(
-    ("abc.ABC", "enum.Enum", "enum.IntEnum", "enum.StrEnum", "typing.Protocol", "typing.NamedTuple", "typing.TypedDict")
-    + ("typing.Generic", "torch.nn.Module", "torch.autograd.Function")
+    (
+        *("abc.ABC", "enum.Enum", "enum.IntEnum", "enum.StrEnum", "typing.Protocol", "typing.NamedTuple"),
+        *("typing.TypedDict", "typing.Generic", "torch.nn.Module", "torch.autograd.Function"),
+    )
 )
 #: Functions that make a value of their arguments and call none of these.
 CALLS = frozenset(
-    ("frozenset", "set", "tuple", "list", "dict", "range", "len", "sum", "abs", "round", "int", "float", "str")
-    + ("bool", "bytes", "object", "slice", "zip", "enumerate", "re.compile", "pathlib.Path", "logging.getLogger")
-    + ("typing.TypeVar", "typing.NewType", "typing.ParamSpec", "weakref.WeakKeyDictionary", "weakref.WeakValueDictionary")
-    + ("collections.defaultdict", "collections.deque", "collections.Counter", "collections.namedtuple", "dataclasses.field")
-    + ("types.MappingProxyType", "fractions.Fraction", "threading.Lock", "threading.local", "math.sqrt", "math.log")
+    (
+        *("frozenset", "set", "tuple", "list", "dict", "range", "len", "sum", "abs", "round", "int", "float", "str"),
+        *("bool", "bytes", "object", "slice", "zip", "enumerate", "re.compile", "pathlib.Path", "logging.getLogger"),
+        *("typing.TypeVar", "typing.NewType", "typing.ParamSpec", "weakref.WeakKeyDictionary"),
+        *("weakref.WeakValueDictionary", "collections.defaultdict", "collections.deque", "collections.Counter"),
+        *("collections.namedtuple", "dataclasses.field", "types.MappingProxyType", "fractions.Fraction"),
+        *("threading.Lock", "threading.local", "math.sqrt", "math.log"),
+    )
 )
 
 

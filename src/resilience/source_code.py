@@ -13,9 +13,14 @@ from typing import NamedTuple
 
 #: Attributes and functions through which code reads what is no code: docstrings, annotations, comments.
 READS_SOURCE = frozenset(
-    ("__doc__", "__annotations__", "__annotate__", "__text_signature__", "get_type_hints", "get_annotations")
-    + ("getdoc", "getsource", "getsourcelines", "signature", "singledispatch", "singledispatchmethod")
+    (
+        *("__doc__", "__annotations__", "__annotate__", "__text_signature__", "get_type_hints", "get_annotations"),
+        *("getdoc", "getsource", "getsourcelines", "signature", "singledispatch", "singledispatchmethod"),
+    )
 )
+#: Attributes through which code finds other code that it does not name.
+LOOKS_AROUND = frozenset(("__subclasses__", "__globals__", "f_globals", "__code__"))
+_NOTICED = READS_SOURCE | LOOKS_AROUND
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
@@ -29,7 +34,7 @@ class Import(NamedTuple):
 
 
 class Uses(NamedTuple):
-    """What a piece of code uses: names that are not local to it, each with the attributes that follow, and imports inside."""
+    """What code uses: names that are not local to it, each with the attributes that follow, and what is imported inside."""
 
     chains: frozenset[tuple[str, ...]]
     imports: frozenset[Import]
@@ -106,7 +111,7 @@ def bound_by(node: ast.stmt) -> set[str]:
                 continue
             case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
                 continue
-        pending.extend(ast.iter_child_nodes(child))
+        pending.extend(_children(child))
     return names
 
 
@@ -135,7 +140,7 @@ class _Uses:
             case ast.Attribute():
                 self._attribute(node, local)
             case ast.Constant(value=value):
-                if isinstance(value, str) and value in READS_SOURCE:
+                if isinstance(value, str) and value in _NOTICED:
                     self.chains.add((value,))
             case ast.Import() | ast.ImportFrom():
                 self.imports.update(imports_of(node))
@@ -152,7 +157,7 @@ class _Uses:
             case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
                 self._comprehension(node, local)
             case _:
-                self._all(ast.iter_child_nodes(node), local)
+                self._all(_children(node), local)
 
     def _all(self, nodes: Iterator[ast.AST] | list, local: frozenset[str]) -> None:
         for node in nodes:
@@ -165,7 +170,7 @@ class _Uses:
         while isinstance(inner, ast.Attribute):
             names.append(inner.attr)
             inner = inner.value
-        self.chains.update((name,) for name in names if name in READS_SOURCE)
+        self.chains.update((name,) for name in names if name in _NOTICED)
         if not isinstance(inner, ast.Name):
             self.visit(inner, local)
         elif inner.id not in local:
@@ -177,7 +182,7 @@ class _Uses:
             case ast.Call(args=[ast.Constant(value=str(name))], keywords=[]) if name and not name.startswith("."):
                 self.imports.add(Import(name))
             case _:
-                self._all(ast.iter_child_nodes(node), local)
+                self._all(_children(node), local)
 
     def _comprehension(self, node: _Comprehension, local: frozenset[str]) -> None:
         """What a comprehension goes through first is looked up outside of it."""
@@ -186,7 +191,19 @@ class _Uses:
         first = node.generators[0]
         self.visit(first.iter, local)
         self._all([first.target, *first.ifs, *node.generators[1:]], inside)
-        self._all([part for part in ast.iter_child_nodes(node) if part not in node.generators], inside)
+        self._all([part for part in _children(node) if part not in node.generators], inside)
+
+
+def _children(node: ast.AST) -> list[ast.AST]:
+    """As :func:`ast.iter_child_nodes`, without operators and contexts, which hold no names: half of the time of a digest."""
+    found: list[ast.AST] = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            found.extend(part for part in value if isinstance(part, ast.AST))
+        elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context | ast.operator):
+            found.append(value)
+    return found
 
 
 def _inside(function: _Function | ast.Lambda, local: frozenset[str]) -> frozenset[str]:
@@ -206,7 +223,7 @@ def _shared(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Global):
         yield from node.names
     elif isinstance(node, ast.stmt | ast.excepthandler | ast.match_case) and not isinstance(node, _Function | ast.ClassDef):
-        for child in ast.iter_child_nodes(node):
+        for child in _children(node):
             yield from _shared(child)
 
 
@@ -225,9 +242,9 @@ def _statements(body: list[ast.stmt], knows_checkers: bool) -> Iterator[ast.stmt
 def _strip(body: list[ast.stmt], deferred: bool, in_class: bool = False) -> None:
     """Take docstrings out of statements, and annotations, if nothing evaluates them.
 
-    The annotations of a decorated function and of a class stay as text: a decorator (or :mod:`resilience.catalog`, or a
-    dataclass) may read them. What they name is not followed: it is a type, which tells it nothing but its name. Code that does
-    evaluate annotations says so by one of the names in :data:`READS_SOURCE`.
+    With ``from __future__ import annotations`` they are text to Python, too. Those of a decorated function and of a class
+    stay as text, since the decorator, a dataclass or :mod:`resilience.catalog` may read it. What they name is not followed:
+    only what evaluates them gets there, and that says so by one of the names in :data:`READS_SOURCE`.
     """
     for place, node in enumerate(body):
         match node:
