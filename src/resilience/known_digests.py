@@ -1,9 +1,9 @@
 """Digests of code that were taken before, in a file: to read the library is quick, to parse it takes longer than a plan.
 
 The same sources have the same digest. So each is kept with the digests of the bytes of all that it could follow from,
-whether the code is reached or not: the library, the script, the files of the user's own with those that they import, or would
-if they were there, and the version of Python. Where any of these differs, the digest is taken anew. Nothing here rests on the
-time or the size of a file.
+whether the code is reached or not: the library, the script, the files of the user's own with those that they import, or
+would if they were there, and the version of Python. Where any of these differs, the digest is taken anew. Nothing here rests
+on the time or the size of a file.
 """
 
 from __future__ import annotations

@@ -48,15 +48,22 @@ class SideEffects:
         The module.
     is_ours
         Whether what is imported is of the library or of the user's own, not of a package whose names are known here.
+    is_plain
+        Whether what is imported, if it is ours, is bound by a statement without effect that it is known by.
     hands_back
         Whether the decorator that a chain of names stands for is one of the library that only hands its function back.
     """
 
     def __init__(
-        self, source: Source, is_ours: Callable[[Import], bool], hands_back: Callable[[tuple[str, ...]], bool]
+        self,
+        source: Source,
+        is_ours: Callable[[Import], bool],
+        is_plain: Callable[[Import], bool],
+        hands_back: Callable[[tuple[str, ...]], bool],
     ) -> None:
         self.source = source
         self.is_ours = is_ours
+        self.is_plain = is_plain
         self.hands_back = hands_back
         self.pure_names: dict[str, bool] = {}
 
@@ -113,7 +120,7 @@ class SideEffects:
             return self._registers_no_subclass(base.value) and self._is_pure(base.slice)
         chain = chain_of(base)
         if len(chain) == 1 and chain[0] in self.source.definitions:
-            return self._binds_purely(chain[0])
+            return self.binds_purely(chain[0])
         meant = self._meant(chain)
         return meant in BASES or (bool(meant) and "." not in meant)
 
@@ -157,10 +164,11 @@ class SideEffects:
     def _is_harmless(self, name: str) -> bool:
         """Whether what a name stands for has no operators of the library's own making."""
         if name in self.source.imports:
-            return not any(map(self.is_ours, self.source.imports[name]))
-        return name not in self.source.definitions or self._binds_purely(name)
+            return all(self.is_plain(found) for found in self.source.imports[name] if self.is_ours(found))
+        return name not in self.source.definitions or self.binds_purely(name)
 
-    def _binds_purely(self, name: str) -> bool:
+    def binds_purely(self, name: str) -> bool:
+        """Whether a name of the module stands for what statements without an effect make."""
         if name not in self.pure_names:
             self.pure_names[name] = False  # for one that is made of itself
             self.pure_names[name] = all(map(self._only_binds, self.source.definitions[name]))

@@ -84,6 +84,14 @@ def submodule(module: str, name: str) -> str | None:
     return find(name, 1, module) if Path(module).name == "__init__.py" else None
 
 
+def modules_in(module: str) -> list[str]:
+    """All modules of a package; of another module none."""
+    if not is_file(module):
+        return [name for name in library_sources() if name.startswith(f"{module}.")]
+    is_package = Path(module).name == "__init__.py"
+    return [os.path.normpath(file) for file in beneath(Path(module).parent)] if is_package else []
+
+
 def _candidates(module: str, level: int, here: str) -> list[str]:
     """The files that an import in a script or in a file of the user's own may mean: beside it, or where the run is."""
     if not is_file(here) or (not level and module.split(".")[0] in (*sys.stdlib_module_names, "resilience")):
@@ -112,3 +120,9 @@ def beneath(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place, file) for file in sorted(files) if file.endswith(".py"))
+
+
+def forget() -> None:
+    """Let all sources be read again."""
+    for remembered in (library_sources, source_of, table_of, find, modules_of, looked_for):
+        remembered.cache_clear()
