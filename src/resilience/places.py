@@ -1,6 +1,7 @@
 """What a piece of code leads to: the places in the library, and in files of the user's own, that it can reach from there.
 
-Where the source does not say for certain, the answer is more than is reached, never less.
+Where the source does not say for certain, the answer is to be more than is reached, never less. It is less where packages
+find this code by means of their own, and where Python finds a file of the user's by ``PYTHONPATH`` in another folder.
 """
 
 from __future__ import annotations
@@ -214,8 +215,9 @@ def _hands_back(chain: tuple[str, ...], here: str) -> bool:
         return False
     ((module, name),) = places
     source = table_of(module)
-    nodes = source.definitions.get(name, []) if source else []
-    return [only_hands_back(node) for node in nodes] == [True]
+    if source is None or name in source.rebound or (len(chain) > 1 and chain[-1] != name):
+        return False
+    return [only_hands_back(node) for node in source.definitions.get(name, [])] == [True]
 
 
 def forget() -> None:

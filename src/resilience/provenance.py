@@ -117,8 +117,9 @@ class _Walk:
         self.pending: set[Place] = set()
 
     def run(self, script: str, functions: list[Place]) -> None:
-        if raw_source(script) is None:
-            raise FileNotFoundError(f"there is no script {script}")
+        for module in (script, *(module for module, _ in functions)):
+            if raw_source(module) is None:
+                raise FileNotFoundError(f"there is no code to follow in {module}")
         self._load(script, whole=True)
         for module, name in functions:
             self._load(module)

@@ -120,7 +120,8 @@ class SideEffects:
             return self._registers_no_subclass(base.value) and self._is_pure(base.slice)
         chain = chain_of(base)
         if len(chain) == 1 and chain[0] in self.source.definitions:
-            return self.binds_purely(chain[0])
+            classes = all(isinstance(node, ast.ClassDef) for node in self.source.definitions[chain[0]])
+            return classes and self.binds_purely(chain[0])
         meant = self._meant(chain)
         return meant in BASES or (bool(meant) and "." not in meant)
 
@@ -171,8 +172,13 @@ class SideEffects:
         """Whether a name of the module stands for what statements without an effect make."""
         if name not in self.pure_names:
             self.pure_names[name] = False  # for one that is made of itself
-            self.pure_names[name] = all(map(self._only_binds, self.source.definitions[name]))
+            self.pure_names[name] = all(map(self._binds_what_is_harmless, self.source.definitions[name]))
         return self.pure_names[name]
+
+    def _binds_what_is_harmless(self, node: ast.stmt) -> bool:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value and not self._is_pure(node.value, operand=True):
+            return False
+        return self._only_binds(node)
 
     def _meant(self, chain: tuple[str, ...]) -> str:
         """The full name of what a chain of names stands for, if others wrote it; a bare one is built in."""

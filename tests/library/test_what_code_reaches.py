@@ -169,6 +169,69 @@ REACHED = {
         ("resilience/registered.py", "return 1", "return 2"),
         files={"resilience/registered.py": "from resilience.registry import Base\nclass A(Base):\n    def f(): return 1\n"},
     ),
+    "a class that its base registers under another name": Case(
+        "from resilience import registered, registry\nregistry.Base.kinds[0].f()\n",
+        ("resilience/registered.py", "return 1", "return 2"),
+        files={
+            "resilience/registered.py": """
+                from resilience.registry import Base
+
+                B = Base
+
+
+                class A(B):
+                    def f(): return 1
+                """
+        },
+    ),
+    "a class that its base of others registers": Case(
+        "import yaml\nfrom resilience import registered\nyaml.unsafe_load('!a {}')\n",
+        ("resilience/registered.py", "return 1", "return 2"),
+        files={
+            "resilience/registered.py": """
+                import yaml
+
+                B = yaml.YAMLObject
+
+
+                class A(B):
+                    yaml_tag = "!a"
+                    def f(): return 1
+                """
+        },
+    ),
+    "a decorator that is an attribute of a harmless one": Case(
+        "from resilience import registered\n",
+        ("resilience/registered.py", "return 1", "return 2"),
+        files={
+            "resilience/registered.py": """
+                from resilience.registry import marked, register
+
+                marked.too = register
+
+
+                @marked.too
+                def f(): return 1
+                """
+        },
+    ),
+    "an effect of an operator of others than it seems": Case(
+        "from resilience import operator\n",
+        ("resilience/kinds.py", "append(1)", "append(2)"),
+        files={
+            "resilience/operator.py": "from resilience.kinds import KIND\n\nIT = KIND\nUNUSED = IT | 1\n",
+            "resilience/kinds.py": """
+                from resilience.registry import Base
+
+
+                class Kind:
+                    def __or__(self, other): Base.kinds.append(1)
+
+
+                KIND = Kind()
+                """,
+        },
+    ),
     "a function that is put in the place of another": Case(
         "from resilience.attacks import ball\nfrom resilience import patch\nball.other()\n",
         ("resilience/patch.py", "return 1", "return 2"),
@@ -488,9 +551,17 @@ def test_a_file_that_comes_to_lie_beside_one_counts(write):
     assert {job for job in before if before[job] != after[job]} == {"own"}
 
 
-def test_a_script_that_is_missing_has_no_digest(write):
-    with pytest.raises(FileNotFoundError, match=r"no script missing\.py"):
-        provenance.code_digest(Path("missing.py"))
+@pytest.mark.parametrize(
+    ("script", "function", "missing"),
+    [
+        ("missing.py", ("own.py", "own"), r"missing\.py"),
+        ("plain.py", ("missing.py", "own"), r"missing\.py"),
+        ("plain.py", ("resilience.missing", "f"), r"resilience\.missing"),
+    ],
+)
+def test_what_is_missing_has_no_digest(script, function, missing, write):
+    with pytest.raises(FileNotFoundError, match=f"no code to follow in {missing}"):
+        provenance.code_digest(Path(script), [function])
 
 
 @pytest.mark.parametrize(
