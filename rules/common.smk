@@ -87,7 +87,7 @@ DIGESTS = KnownDigests(Path(".snakemake/resilience/code_digests.json"))
 @cache
 def code_of(script, functions):
     """The digest of the code that a script and some functions reach, which does not change while a run is planned."""
-    return DIGESTS.of(ROOT / "workflow/scripts" / script, functions)
+    return DIGESTS.of(ROOT / "workflow/scripts" / script, functions).digest
 
 
 def named_function(section, entry):

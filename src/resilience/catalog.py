@@ -209,29 +209,15 @@ def _own_function(section: str, name: str, folder: Path) -> Function:
         if not (folder / file).is_file():
             raise FileNotFoundError
         source = (folder / file).read_bytes()
-        known, hidden = _described(source, file), _hidden_imports(source)
+        known = _described(source, file)
     except FileNotFoundError:
         raise FunctionError(f"there is no file {file}") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise FunctionError(f"{file} cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    if hidden:
-        raise FunctionError(f"{file} imports the library in line {hidden[0]}, inside of a function; import it at the head")
     if attribute not in known:
         raise FunctionError(f"{file} has no function {attribute!r} that carries @entry")
     _refuse_what_does_not_fit(known[attribute], SECTIONS[section], name)
     return known[attribute]
-
-
-def _hidden_imports(source: bytes) -> list[int]:
-    """The lines in which a function imports the library: a change of what it imports so would go unnoticed."""
-    functions = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
-    imports = (node for function in functions for node in ast.walk(function))
-    return [
-        node.lineno
-        for node in imports
-        if (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("resilience"))
-        or (isinstance(node, ast.Import) and any(alias.name.startswith("resilience") for alias in node.names))
-    ]
 
 
 def _refuse_what_does_not_fit(found: Function, section: Section, name: str) -> None:

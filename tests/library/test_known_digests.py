@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from resilience import known_digests, provenance
+from resilience import known_digests, provenance, source_files
 from resilience.known_digests import KnownDigests
 
 SCRIPT = "from resilience.measure import measure\nmeasure()\n"
@@ -24,7 +24,7 @@ def code(tmp_path, monkeypatch):
     (library / "unused.py").write_text("def unused(): return 1\n", encoding="utf-8")
     (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
     (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
-    monkeypatch.setattr(provenance, "LIBRARY", library)
+    monkeypatch.setattr(source_files, "LIBRARY", library)
     monkeypatch.chdir(tmp_path)
     provenance.forget()
     yield tmp_path
@@ -38,16 +38,16 @@ def taken(monkeypatch):
 
     def counted(script, functions):
         scripts.append(script.name)
-        return provenance.code_digest(script, functions)
+        return provenance.reached(script, functions)
 
-    monkeypatch.setattr(known_digests, "code_digest", counted)
+    monkeypatch.setattr(known_digests, "reached", counted)
     return scripts
 
 
 def digest(code, functions=(("own.py", "own"),)) -> str:
     """As a new process would give it."""
     provenance.forget()
-    return KnownDigests(code / "kept/digests.json").of(code / "script.py", functions)
+    return KnownDigests(code / "kept/digests.json").of(code / "script.py", functions).digest
 
 
 def test_a_digest_is_taken_once_by_all_processes(code, taken):
@@ -74,6 +74,40 @@ def test_an_edit_has_the_digest_taken_anew_even_where_time_and_size_stay(code, t
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert (digest(code) != before) == changes
     assert taken == ["script.py"] * 2
+
+
+@pytest.mark.parametrize(
+    ("own", "before", "after"),
+    [
+        ("import near\n\n\ndef own(): return near.X\n", {"near.py": "X = 1\n"}, {"near.py": "X = 2\n"}),
+        ("import near\n\n\ndef own(): return near.X\n", {}, {"near.py": "X = 2\n"}),
+        ("import near\n\n\ndef own(): return near.X\n", {"near.py": "X = 1\n"}, {"near/__init__.py": "X = 1\nX = 2\n"}),
+        ("def own():\n    import near\n    return near.X\n", {}, {"near.py": "X = 2\n"}),
+        ("__import__('near')\n\n\ndef own(): return 1\n", {}, {"near.py": "X = 2\n"}),
+        ("import near\n\n\ndef own(): return near.X\n", {"near.py": "from far import *\n"}, {"far.py": "X = 2\n"}),
+        ("import sys\nsys.path.append('lib')\n\n\ndef own(): return 1\n", {}, {"lib/near.py": "X = 2\n"}),
+    ],
+)
+def test_what_an_own_file_imports_is_asked_for_again(code, own, before, after):
+    def write(files):
+        for name, text in files.items():
+            (code / name).parent.mkdir(exist_ok=True)
+            (code / name).write_text(text, encoding="utf-8")
+
+    write({"own.py": own, **before})
+    first = digest(code)
+    write(after)
+    assert digest(code) != first
+    assert digest(code) == provenance.code_digest(code / "script.py", [("own.py", "own")])
+
+
+def test_packages_are_kept_with_a_digest(code, taken):
+    (code / "own.py").write_text("import scipy.stats, PIL\n\n\ndef own(): return 1\n", encoding="utf-8")
+    for _ in range(2):
+        provenance.forget()
+        found = KnownDigests(code / "kept/digests.json").of(code / "script.py", [("own.py", "own")])
+        assert found == provenance.Code(provenance.code_digest(code / "script.py", [("own.py", "own")]), ("PIL", "scipy"))
+    assert taken == ["script.py"]
 
 
 def test_another_version_of_python_takes_its_own(code, taken, monkeypatch):
@@ -123,12 +157,12 @@ def test_a_file_edited_while_digests_are_taken_is_kept_under_what_was_read(code,
     def edited_meanwhile(script, functions):
         (code / "resilience/measure.py").write_text("def measure(): return 2\n", encoding="utf-8")
         (code / "script.py").write_text(SCRIPT * 2, encoding="utf-8")
-        return provenance.code_digest(script, functions)
+        return provenance.reached(script, functions)
 
-    monkeypatch.setattr(known_digests, "code_digest", edited_meanwhile)
+    monkeypatch.setattr(known_digests, "reached", edited_meanwhile)
     before = digest(code)
     monkeypatch.undo()
-    monkeypatch.setattr(provenance, "LIBRARY", code / "resilience")
+    monkeypatch.setattr(source_files, "LIBRARY", code / "resilience")
     monkeypatch.chdir(code)
     after = digest(code)
     assert after == provenance.code_digest(code / "script.py", [("own.py", "own")]) != before

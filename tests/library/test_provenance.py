@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from resilience import provenance
+from resilience import places, provenance, source_files
 from resilience.provenance import forget
 from tests.conftest import ROOT
 
@@ -19,7 +19,7 @@ def library(tmp_path, monkeypatch):
     """A copy of the library and of the scripts that a test may edit."""
     shutil.copytree(ROOT / "src/resilience", tmp_path / "resilience", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "workflow/scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(provenance, "LIBRARY", tmp_path / "resilience")
+    monkeypatch.setattr(source_files, "LIBRARY", tmp_path / "resilience")
 
     def edit(file: str, old: str, new: str) -> None:
         path = tmp_path / file
@@ -47,6 +47,8 @@ JOBS = {
             ("resilience.networks", "fc2"),
         ],
     ),
+    "train hmc": ("train.py", [("resilience.training.chains", "hmc"), ("resilience.networks", "fc2")]),
+    "train nuts": ("train.py", [("resilience.training.chains", "nuts"), ("resilience.networks", "fc2")]),
     "attack fgsm": ("attack.py", [("resilience.attacks.gradient", "fgsm"), ("resilience.networks", "fc2")]),
     "attack pgd": ("attack.py", [("resilience.attacks.gradient", "pgd"), ("resilience.networks", "fc2")]),
     "transfer": ("transfer.py", []),
@@ -63,6 +65,8 @@ JOBS = {
 }
 TORCH = {name for name in JOBS if name.split()[0] in ("train", "attack", "explain")}
 FIGURES = {"figure scatter", "figure rules"}
+CALL_OPTIONS = TORCH | FIGURES | {"dataset", "match size"}
+LOAD_SEEDING = TORCH | {"dataset", "points", "comparisons", "figure scatter"}
 
 EDITS = {
     "a comment": (
@@ -151,6 +155,49 @@ EDITS = {
         "probabilities = 1 * posterior",
         {"explain epsilon", "explain gamma"},
     ),
+    "which keys of an entry a function gets": (
+        "resilience/catalog.py",
+        "for key, value in settings.items() if key in known}",
+        "for key, value in settings.items() if key in known and value}",
+        CALL_OPTIONS,
+    ),
+    "how a function is found": (
+        "resilience/catalog.py",
+        "return getattr(importlib.import_module(found.module), found.name)",
+        "return getattr(importlib.import_module(found.module), found.name, None)",
+        CALL_OPTIONS - {"match size"},
+    ),
+    "types of settings, which an entry is read with": (
+        "resilience/parameters.py",
+        '"entry_of": "attacks"',
+        '"entry_of": "networks"',
+        CALL_OPTIONS,
+    ),
+    "the sampler that an annotation of another names": (
+        "resilience/training/chains.py",
+        "class NoUTurn:",
+        "class NoUTurn:\n    unused = 1\n",
+        {"train nuts"},
+    ),
+    "an annotation": (
+        "resilience/training/chains.py",
+        "sampler: FixedLength | NoUTurn",
+        "sampler: NoUTurn | FixedLength",
+        set(),
+    ),
+    "an effect of what is imported on the way": (
+        "resilience/seeding.py",
+        "import hashlib",
+        "import hashlib\n\n_ = hashlib.new('md5')",
+        LOAD_SEEDING,
+    ),
+    "a module that tells what a gradient costs": ("resilience/training/cost.py", "REPEATS = 3", "REPEATS = 4", set()),
+    "which device is taken": (
+        "resilience/devices.py",
+        "os.environ[CUDA] = name",
+        "os.environ[CUDA] = name.strip()",
+        TORCH,
+    ),
     "the page": ("resilience/pages.py", "autoescape=True", "autoescape=bool(1)", {"report"}),
 }
 
@@ -172,22 +219,9 @@ def test_an_edit_reaches_the_jobs_that_use_it_and_no_others(name, library):
 def test_digest_does_not_depend_on_where_the_library_lies(library):
     scripts, _ = library
     here = digests(scripts)
-    provenance.LIBRARY = ROOT / "src/resilience"
+    source_files.LIBRARY = ROOT / "src/resilience"
     forget()
     assert digests(ROOT / "workflow/scripts") == here
-
-
-def test_no_module_hides_imports_of_the_library_inside_functions():
-    """The digest follows imports at the head of a module only."""
-    import ast
-
-    for path in [*(ROOT / "src/resilience").rglob("*.py"), *(ROOT / "workflow/scripts").glob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef):
-                inner = [
-                    n for n in ast.walk(node) if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("resilience")
-                ]
-                assert not inner, f"{path}: {node.name} imports {inner[0].module}"
 
 
 @pytest.mark.parametrize(
@@ -206,60 +240,6 @@ def test_no_module_hides_imports_of_the_library_inside_functions():
 )
 def test_canonical_text(first, second, same):
     assert (provenance.canonical(first) == provenance.canonical(second)) == same
-
-
-SCOPES = """
-from resilience.robustness import column
-
-LIMIT = 3
-
-
-def helper(): ...
-
-
-def table(): ...
-
-
-def subject({arguments}):
-    {body}
-"""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "body", "named"),
-    [
-        ("", "return helper()", {"helper"}),
-        ("table", "return table.rows", set()),
-        ("", "table = 3; return table", set()),
-        ("a=table", "return a", {"table"}),
-        ("a: table", "return a", {"table"}),
-        ("", "return [table for table in range(3)]", set()),
-        ("", "x = [table for table in range(3)]; return table()", {"table"}),
-        ("", "return [helper() for x in range(LIMIT)]", {"helper", "LIMIT"}),
-        ("", "return [table for table in table()]", {"table"}),
-        ("", "return {x: y for x in helper() for y in table(x)}", {"helper", "table"}),
-        ("", "global LIMIT; LIMIT = 4", {"LIMIT"}),
-        ("", "return lambda table: table + LIMIT", {"LIMIT"}),
-        ("", "return (lambda helper: helper)(helper)", {"helper"}),
-        ("", "import pandas as table; return table.DataFrame()", set()),
-        ("", "for table in helper(): pass", {"helper"}),
-        ("", "with helper() as table: pass", {"helper"}),
-        ("column", "return column(1)", set()),
-        ("", "return column(1)", {"column"}),
-    ],
-)
-def test_local_names_stand_for_nothing_of_the_module(arguments, body, named):
-    module = provenance._read(SCOPES.format(arguments=arguments, body=body), package="x")
-    (node,) = module.definitions["subject"]
-    found = {name for _, name in provenance._references(node, module, here="x")}
-    assert found == named
-
-
-def test_an_inner_function_sees_the_names_of_the_outer_one():
-    source = SCOPES.format(arguments="table", body="def inner(): return table, helper\n    return inner")
-    module = provenance._read(source, package="x")
-    (node,) = module.definitions["subject"]
-    assert {name for _, name in provenance._references(node, module, here="x")} == {"helper"}
 
 
 DIGESTS = """
@@ -294,3 +274,24 @@ def test_digests_are_the_same_in_every_locale(other_locale, tmp_path):
     ]
     assert len(found[0]) == 5
     assert found[0] == found[1]
+
+
+def test_places_of_the_library_that_look_for_code_are_known():
+    """What is found there has to be named by the recipe of a job, or never to reach an artifact."""
+    forget()
+    found = {
+        (module, getattr(node, "name", ""))
+        for module in source_files.library_sources().keys() - {"resilience.source_code"}  # which lists such names
+        for node in source_files.table_of(module).statements
+        if places.ANYWHERE in places.places_of(node, module)
+    }
+    assert {place for place in found if place[0] not in places.SILENT} == places.FINDS_WHAT_RECIPES_NAME
+    scripts = [str(script) for script in (ROOT / "workflow/scripts").glob("*.py")]
+    assert scripts
+    for script in scripts:
+        for node in source_files.table_of(script).statements:
+            assert places.ANYWHERE not in places.places_of(node, script), script
+
+
+def test_silent_modules_are_there():
+    assert places.SILENT.keys() <= source_files.library_sources().keys()
