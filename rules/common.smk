@@ -41,7 +41,8 @@ from snakemake.settings.types import ExecMode
 
 from resilience import catalog, devices, fork_server, persistence, running
 from resilience.known_digests import KnownDigests
-from resilience.provenance import canonical, content_digest
+from resilience.contents import content_digest
+from resilience.provenance import canonical
 
 fork_server.let_jobs_import_from(ROOT / "src")
 # Snakemake 9 asks three times for each job where the copy of its script lies, and works that out anew.
@@ -74,11 +75,12 @@ def hand_scripts_over_early():
 def recipe(script, functions=(), **settings):
     """The recipe of a job that runs ``script`` and calls the functions named by the ``(section, entry)`` pairs.
 
-    That is all that the job depends on beside its input files, its settings and a digest of the code that it reaches, as one
-    text. Snakemake reruns a job when this text changes.
+    That is all that the job depends on beside its input files: its settings and a digest of the code that it reaches; and
+    the packages that this imports, whose versions are recorded. It is one text, since Snakemake keeps no names of parameters.
     """
     named = tuple(named_function(section, entry) for section, entry in functions)
-    return canonical({"script": Path(script).stem, "settings": settings, "code": code_of(script, named)})
+    code, packages = code_of(script, named)
+    return canonical({"script": Path(script).stem, "settings": settings, "code": code, "packages": packages})
 
 
 DIGESTS = KnownDigests(Path(".snakemake/resilience/code_digests.json"))
@@ -86,8 +88,8 @@ DIGESTS = KnownDigests(Path(".snakemake/resilience/code_digests.json"))
 
 @cache
 def code_of(script, functions):
-    """The digest of the code that a script and some functions reach, which does not change while a run is planned."""
-    return DIGESTS.of(ROOT / "workflow/scripts" / script, functions).digest
+    """Digest and packages of the code that a script and some functions reach, which do not change while a run is planned."""
+    return DIGESTS.of(ROOT / "workflow/scripts" / script, functions)
 
 
 def named_function(section, entry):

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resilience.artifacts import ABOUT, DIGEST, HISTORY, added_to, json_of, place_of
+from resilience.contents import content_digest
 from resilience.embedding import FORMATS
 from resilience.history import History, unsealed
-from resilience.provenance import content_digest
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import Namedlist

@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,20 +51,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
-
-
-@cache
-def content_digest(path: Path) -> str:
-    """Digest of a file, or of the names and contents of all files in a folder but those whose names start with a dot."""
-    if path.is_file():
-        with path.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()[:16]
-    inside = sorted((file.relative_to(path) for file in path.rglob("[!.]*")), key=os.fsencode)
-    shown = [file for file in inside if not any(part.startswith(".") for part in file.parts)]
-    contents = [
-        os.fsencode(file) + f":{content_digest(path / file) if (path / file).is_file() else ''}".encode() for file in shown
-    ]
-    return hashlib.sha256(b"\x1e".join(contents)).hexdigest()[:16]
 
 
 def code_digest(script: Path, functions: Iterable[Place] = ()) -> str:

@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resilience.contents import content_digest
 from resilience.heads import Head, head_of, inputs_of, root_of
 from resilience.history import History, recipe_of, version_of
-from resilience.provenance import content_digest
 
 if TYPE_CHECKING:
     from snakemake.jobs import Job

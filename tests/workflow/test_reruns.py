@@ -60,6 +60,16 @@ def edit(file: str, old: str, new: str) -> Change:
     return change
 
 
+def append(file: str, line: str) -> Change:
+    """Add a line to the end of a source."""
+
+    def change(project: Project) -> None:
+        with (project.folder / file).open("a", encoding="utf-8") as source:
+            source.write(f"\n{line}\n")
+
+    return change
+
+
 def reorder(project: Project) -> None:
     def turned(value: object) -> object:
         return {key: turned(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
@@ -209,6 +219,57 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "only a comment": (
         edit("src/resilience/attacks/gradient.py", "    attacked = ball.st", "    # A comment.\n    attacked = ball.st"),
         [],
+    ),
+    "only an annotation": (
+        edit(
+            "src/resilience/training/chains.py",
+            "    sampler: FixedLength | NoUTurn,\n    deviations: dict[str, float],\n    chains",
+            "    sampler: NoUTurn | FixedLength,\n    deviations: dict[str, float],\n    chains",
+        ),
+        [],
+    ),
+    "a sampler that an annotation names beside another": (
+        edit("src/resilience/training/chains.py", "adapt_mass_matrix=False,\n            max", "adapt_mass_matrix=True,\n            max"),
+        [
+            r"fc2/nuts/seed\d/(weights|history|fit)\.",
+            *under("fc2/nuts", "clean", "margin"),
+            r"fc2/nuts/seed\d/transfer/n4/(lrp|rob)",
+            *CLAIMS,
+        ],
+    ),
+    "what a module does when it is imported": (
+        append("src/resilience/robustness.py", "_ = np.seterr(under='ignore')"),
+        [r"robustness\.csv", *CLAIMS, *figures("fig0.", "beside_noise"), *ALL_PAGES],
+    ),
+    "how the settings of an entry become arguments": (
+        edit("src/resilience/catalog.py", "for key, value in settings.items() if key in known}", "for key, value in settings.items() if key in known if key}"),
+        [r"results/"],
+    ),
+    "how numbers are compared, in a script": (
+        edit("workflow/scripts/outcomes.py", "outcomes(artifacts", "outcomes(*[]) if False else outcomes(artifacts"),
+        [r"outcomes\.csv", r"report\.html"],
+    ),
+    "how random signs are drawn": (
+        edit("src/resilience/attacks/ball.py", "torch.randint(0, 2,", "torch.randint(0, 1 + 1,"),
+        [r"/noise/", *CLAIMS, *figures("beside_noise")],
+    ),
+    "classes that are balanced": (
+        edit("workflow/scripts/points.py", '"index": index}', '"index": index + 0}'),
+        [
+            r"points\.",
+            r"/seed\d/(clean|fgsm|pgd|margin|transfer|matched|noise)/",
+            *CLAIMS,
+            *figures("fig0.", "beside_noise"),
+            *ALL_PAGES,
+        ],
+    ),
+    "how transferred inputs are taken over": (
+        edit("workflow/scripts/transfer.py", '["x", "zero_gradient"])', '["x", "zero_gradient"][:])'),
+        [r"fc2/(map|nuts)/seed\d/transfer/", *CLAIMS],
+    ),
+    "how far claims are corrected": (
+        edit("src/resilience/multiple_testing.py", "np.minimum(scaled, 1)", "np.minimum(scaled, 1.0)"),
+        [*CLAIMS[:2], *figures("answer", "fig04"), r"report\.html"],
     ),
     "only a docstring": (edit("src/resilience/lrp.py", '"""Epsilon rule:', '"""The epsilon rule:'), []),
     "touch of every source file": (touch, []),
