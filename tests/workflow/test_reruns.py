@@ -229,7 +229,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         [],
     ),
     "a sampler that an annotation names beside another": (
-        edit("src/resilience/training/chains.py", "adapt_mass_matrix=False,\n            max", "adapt_mass_matrix=True,\n            max"),
+        edit("src/resilience/training/chains.py", "mass_matrix=False,\n            max_tree", "mass_matrix=True,\n            max_tree"),
         [
             r"fc2/nuts/seed\d/(weights|history|fit)\.",
             *under("fc2/nuts", "clean", "margin"),
@@ -242,7 +242,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         [r"robustness\.csv", *CLAIMS, *figures("fig0.", "beside_noise"), *ALL_PAGES],
     ),
     "how the settings of an entry become arguments": (
-        edit("src/resilience/catalog.py", "for key, value in settings.items() if key in known}", "for key, value in settings.items() if key in known if key}"),
+        edit("src/resilience/catalog.py", "settings.items() if key in known}", "settings.items() if key in known and key}"),
         [r"results/"],
     ),
     "how numbers are compared, in a script": (
@@ -269,7 +269,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     ),
     "how far claims are corrected": (
         edit("src/resilience/multiple_testing.py", "np.minimum(scaled, 1)", "np.minimum(scaled, 1.0)"),
-        [*CLAIMS[:2], *figures("answer", "fig04"), r"report\.html"],
+        [*CLAIMS[:2], *figures("answer", "fig03"), r"report\.html"],
     ),
     "only a docstring": (edit("src/resilience/lrp.py", '"""Epsilon rule:', '"""The epsilon rule:'), []),
     "touch of every source file": (touch, []),
