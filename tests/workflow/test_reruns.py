@@ -229,7 +229,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         [],
     ),
     "a sampler that an annotation names beside another": (
-        edit("src/resilience/training/chains.py", "mass_matrix=False,\n            max_tree", "mass_matrix=True,\n            max_tree"),
+        edit("src/resilience/training/chains.py", "matrix=False,\n            max", "matrix=True,\n            max"),
         [
             r"fc2/nuts/seed\d/(weights|history|fit)\.",
             *under("fc2/nuts", "clean", "margin"),
