@@ -123,11 +123,9 @@ def version_of(package: str) -> str:
     if package == PYTHON:
         return platform.python_version()
     try:
-        found = metadata.distribution(DISTRIBUTIONS.get(package, package)).read_text("METADATA") or ""
+        return metadata.version(DISTRIBUTIONS.get(package, package))
     except metadata.PackageNotFoundError:
         return "missing"
-    # The whole of it takes milliseconds to parse.
-    return next((line[9:] for line in found.splitlines() if line.startswith("Version: ")), "unknown")
 
 
 def _text(plain: Mapping[str, Any]) -> str:
