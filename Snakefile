@@ -61,6 +61,7 @@ else:
 
 if workflow.modifier.is_main_snakefile() and workflow.exec_mode == ExecMode.DEFAULT:
     running.forget_the_killed(WRITTEN)
+    logger.addFilter(say_what_to_do)
 
 
 onstart:
