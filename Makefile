@@ -1,7 +1,7 @@
 # make               set up .venv and run the default workflow; bars in a terminal, plain lines elsewhere
 # make test          set up what is missing and run the tests
 # make browser       Chromium from Debian's packages, without which the tests of the pages are skipped
-# make test-ends    the lowest of all dependencies on this Python, the newest on the newest that is found: minutes, 6 GB
+# make test-ends     the lowest of all dependencies on this Python, the newest on the newest that is found: minutes, 6 GB
 # make test-slurm    a Slurm of one node, from Debian's packages, and the workflow on it: minutes; needs root
 # make check         the fast part of the tests only: style, types, library
 # make reproduction  the paper's figures in little, under both definitions, beside the published numbers: about an hour
@@ -11,6 +11,7 @@
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
+NAME_ANOTHER := Name a Python, 3.11 or newer, with: make PYTHON=python3.12
 
 .PHONY: run test browser test-ends test-slurm check reproduction docs bench clean
 
@@ -45,8 +46,9 @@ bench: .venv/bench
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 .venv/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12")'
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here. $(NAME_ANOTHER)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". $(NAME_ANOTHER)")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments, since it has no ensurepip. On Debian, install python3-venv. $(NAME_ANOTHER)" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
@@ -69,4 +71,4 @@ bench: .venv/bench
 	@touch $@
 
 clean:
-	rm -rf .venv results/* logs .snakemake docs/_build
+	rm -rf .venv .ends results/* logs .snakemake docs/_build

@@ -66,6 +66,9 @@ for defined in workflow.rules:
 
 if workflow.modifier.is_main_snakefile() and workflow.exec_mode == ExecMode.DEFAULT:
     running.forget_the_killed(WRITTEN)
+    logger.addFilter(say_what_to_do)
+    logger.addFilter(say_how_to_keep)
+    atexit.register(tell_of_histories)
 
 
 onstart:

@@ -13,16 +13,6 @@ KILLED_BY_SLURM = re.compile(
 LOG_OF_STARTED = re.compile(r"^localrule\b.*\n(?:    .*\n)*?    log: (\S+)", re.M)
 
 
-def explain_write_protection(record):
-    """Say of results that cannot be written what a run would say at its start: Snakemake refuses files there before that."""
-    if "Write-protected output files" in record.getMessage():
-        try:
-            running.refuse_unwritable(WRITTEN)
-        except running.RunError as error:
-            atexit.register(print, error, file=sys.stderr)
-    return True
-
-
 def say_how_to_keep(record):
     """Of this workflow's jobs neither times nor records decide, as Snakemake says that they may, but what files say."""
     if "--cleanup-metadata" in record.getMessage():
@@ -32,10 +22,6 @@ def say_how_to_keep(record):
             (),
         )
     return True
-
-
-logger.addFilter(explain_write_protection)
-logger.addFilter(say_how_to_keep)
 
 
 def silence():
@@ -55,10 +41,6 @@ def tell_of_histories():
     for (package, then, now), count in sorted(persistence.JUDGE.other_versions.items()):
         lines.append(f"{count} files were made with {package} {then}; here it is {now}. They are kept.")
     print(*filter(None, lines), sep="\n", end="\n" if any(lines) else "", file=sys.stderr)
-
-
-if workflow.exec_mode == ExecMode.DEFAULT:
-    atexit.register(tell_of_histories)
 
 
 def refuse_silent_artifacts():
@@ -131,8 +113,19 @@ def announce_failures():
     killed = killed_by_slurm()
     failed = {path: cause for path in sorted(recent | set(killed)) if (cause := cause_of(path, killed))}
     lines = [f"Failed: {cause}\n  Log: {path}" for path, cause in failed.items()]
+    if in_the_way := running.obstacle(WRITTEN):
+        lines.append(in_the_way)
     if lines:
         atexit.register(print, "\n".join(["", *lines]), file=sys.stderr)
+
+
+def say_what_to_do(record):
+    """Let the log say what is in the way of files that cannot be written; Snakemake would list those files alone."""
+    if getattr(record, "exception", "") == "ProtectedOutputException":
+        files = record.getMessage().partition("affected files:")[2].strip().splitlines()
+        each = "\n".join(running.locked(file.strip()) for file in files)
+        record.msg, record.args = running.obstacle(WRITTEN) or each, ()
+    return True
 
 
 def cause_of(path, killed):

@@ -12,6 +12,7 @@ import getpass
 import os
 import shutil
 import socket
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -34,6 +35,8 @@ CLUSTER = "a cluster"
 
 #: The locks of this process. They are the system's, and last as long as these files are open.
 _held: dict[Path, IO[str]] = {}
+#: Whether the folders of this process's run are its own, so that jobs may have run.
+_begun = False
 
 
 class RunError(RuntimeError):
@@ -84,8 +87,10 @@ def begin(folders: list[str], local: bool) -> None:
     RunError
         If another run writes there, or none can.
     """
+    global _begun
     for folder in map(Path, folders):
         _own(folder)
+    _begun = True
     if PRESENT in _held:
         _write(_held[PRESENT], socket.gethostname() if local else CLUSTER)
     os.environ.pop(VARIABLE, None)
@@ -114,22 +119,31 @@ def tidy(folder: Path) -> None:
         inner[:] = [name for name in inner if not Path(place, name, OWNER).exists()]
 
 
-def refuse_unwritable(folders: list[str]) -> None:
-    """Raise the :class:`RunError` of :func:`begin` for the first of some folders of results that cannot be written."""
-    for folder in map(Path, folders):
+def obstacle(folders: list[str]) -> str:
+    """What keeps files from being made in the first of some folders of results where it does, and what to do; or nothing."""
+    for folder in folders:
         try:
-            (folder / OWNER).open("a").close()
+            with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+                file.write(bytes(1))
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise _unwritable(folder, error) from error
+            return _unwritable(folder, error)
+    return ""
 
 
-def _unwritable(folder: Path, error: OSError) -> RunError:
-    return RunError(
-        f"{folder} cannot be written: {error.strerror}. Nothing was run. Make it writable, make room, or name another"
-        " folder with the key results of the config."
-    )
+def locked(file: str) -> str:
+    """What to do about a single file that is read-only, though it is due to be made again."""
+    return f"{file} cannot be written: it is read-only.{_so_far()} Make it writable, or delete it, and run again."
+
+
+def _unwritable(folder: str | Path, error: OSError) -> str:
+    reason = f"{folder} cannot be written: {error.strerror}.{_so_far()}"
+    return f"{reason} Make it writable, make room, or name another folder with the key results of the config."
+
+
+def _so_far() -> str:
+    return "" if _begun else " Nothing was run."
 
 
 def _own(folder: Path) -> None:
@@ -145,7 +159,7 @@ def _own(folder: Path) -> None:
         owner = place.read_text(encoding="utf-8", errors="surrogateescape") or "it has just begun"
         raise RunError(f"Another run writes into {folder}: {owner}. Wait until it is done, or end it.") from None
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise RunError(_unwritable(folder, error)) from error
     atexit.register(_leave, place)
 
 

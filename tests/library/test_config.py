@@ -61,7 +61,16 @@ def merged(*names: str) -> dict:
 
 @pytest.mark.parametrize(
     "names",
-    [("config",), ("attacks",), ("tutorial",), ("paper",), ("published",), ("paper", "small"), ("published", "small")],
+    [
+        ("config",),
+        ("mnist5k",),
+        ("attacks",),
+        ("tutorial",),
+        ("paper",),
+        ("published",),
+        ("paper", "small"),
+        ("published", "small"),
+    ],
     ids=" ".join,
 )
 def test_every_config_that_comes_along_is_accepted(names):
@@ -70,7 +79,7 @@ def test_every_config_that_comes_along_is_accepted(names):
 
 def test_no_config_that_comes_along_is_left_out():
     assert {path.stem for path in (ROOT / "config").glob("*.yaml")} == {
-        *("config", "attacks", "tutorial", "paper", "published", "small", "reproduction")
+        *("config", "mnist5k", "attacks", "tutorial", "paper", "published", "small", "reproduction")
     }
 
 

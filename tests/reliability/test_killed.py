@@ -7,7 +7,6 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.reliability import mounts
 from tests.reliability.runs import Run, has_begun, little_project, unfinished, wait_until
 from tests.workflow.conftest import Project
 
@@ -31,7 +31,8 @@ MOUNTED = ("disk", "read-only")
 #: What no run survives; the others take a job or the process that jobs are forked from, and the run tries again.
 FATAL = ("snakemake", "group", *MOUNTED)
 REASONS = {"disk": "No space left on device", "read-only": "Read-only file system"}
-NO_MOUNT = "a full disk and a read-only folder need a small file system of their own, which only root can mount"
+#: Asked here, before there is a process that runs are forks of, which would not see what is mounted.
+CAN_MOUNT = mounts.possible()
 
 
 def shares() -> list[list[str]]:
@@ -41,31 +42,16 @@ def shares() -> list[list[str]]:
     return [sorted(kinds[seed :: len(SEEDS)], key=lambda kind: kind != "server") for seed in SEEDS]
 
 
-def mount(*arguments: str) -> bool:
-    return shutil.which("mount") is not None and subprocess.run(["mount", *arguments], capture_output=True).returncode == 0
-
-
-def make_read_only(folder: Path) -> None:
-    """As it is, on top of itself, until that is unmounted."""
-    assert mount("--bind", str(folder), str(folder))
-    assert mount("-o", "remount,bind,ro", str(folder))
-
-
-def umount(place: Path) -> None:
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
 @pytest.fixture
-def disk(tmp_path):
+def project(tmp_path):
     """A project whose results lie on a small disk of their own, where that can be had."""
     project = little_project(tmp_path / "project")
     results = project.folder / "results"
     results.mkdir()
-    mounted = mount("-t", "tmpfs", "-o", "size=32m", "tmpfs", str(results))
-    yield project, mounted
-    # A test that failed may have left another mount on top.
-    while os.path.ismount(results):
-        umount(results)
+    with mounts.undone(project.folder):
+        if CAN_MOUNT:
+            mounts.mount("-t", "tmpfs", "-o", "size=32m", "tmpfs", str(results))
+        yield project
 
 
 def artifacts(project: Project) -> dict[str, str]:
@@ -80,7 +66,7 @@ def disturb(run: Run, kind: str, chance: random.Random) -> bool:
     if kind == "disk":
         fill(results)
     elif kind == "read-only":
-        make_read_only(results)
+        mounts.make_read_only(results)
     elif kind == "group":
         # Just as a file appears, which would be seen half-written if it were not written under another name.
         before = appeared(results)
@@ -152,7 +138,7 @@ def repair(project: Project, kind: str) -> None:
     if kind == "disk":
         (results / ".filler").unlink()
     else:
-        umount(results)
+        mounts.umount(results)
 
 
 def begin_anew(project: Project) -> None:
@@ -199,27 +185,10 @@ def disturbed(project: Project, planned: list[str], chance: random.Random) -> tu
         run.kill_all()
 
 
-@pytest.mark.parametrize("there", [False, True], ids=["a file to be made", "a file to be made again"])
-def test_a_folder_that_is_read_only_is_refused_in_one_sentence(there, disk):
-    """Whether the run would notice at its start, or Snakemake does before that, since a file there is to be made again."""
-    project, mounted = disk
-    if not mounted:
-        pytest.skip(NO_MOUNT)
-    target = "results/digits/data.safetensors"
-    if there:
-        project.snakemake("--cores", "1", target)
-    make_read_only(project.folder / "results")
-    refused = project.snakemake("--cores", "1", "--force", target, check=False)
-    assert refused.returncode
-    assert ("Write-protected" in refused.stderr) == there
-    assert refused.stderr.count("results cannot be written: Read-only file system. Nothing was run. Make it writable") == 1
-
-
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_disturbed_run_goes_on_to_the_same_bytes(seed, disk, undisturbed, capsys):
-    project, mounted = disk
+def test_a_disturbed_run_goes_on_to_the_same_bytes(seed, project, undisturbed, capsys):
     chance = random.Random(seed)
-    planned = [kind for kind in shares()[seed] if mounted or kind not in MOUNTED]
+    planned = [kind for kind in shares()[seed] if CAN_MOUNT or kind not in MOUNTED]
     survived: Counter[str] = Counter()
     begun = resumed = 0
     while planned:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from tests.reliability import mounts
 from tests.workflow.conftest import Project, copy_project
 
 NUMBER = {"figure": "Fig. 2", "dataset": "digits", "network": "fc2", "attack": "fgsm", "draws": 4, "layer": 5, "value": 0.1}
@@ -68,6 +69,20 @@ def test_everything_of_both_runs_is_a_target(project):
     only = run(project, "-n", "--", "paper_fig05").stdout
     assert "results/paper/less/figures/fig05.png" in only
     assert "results/published" not in only
+
+
+@pytest.mark.skipif(not mounts.possible(), reason="only root can make a folder read-only for everybody")
+def test_what_cannot_be_written_is_told_of_once(project):
+    """Not once by each of the modules, all of which read the same rules."""
+    made = "results/paper/less/digits/points.safetensors"
+    run(project, "--cores", "1", "--", made)
+    with mounts.undone(project.folder):
+        mounts.make_read_only(project.folder / "results")
+        refused = run(project, "--cores", "1", "--forcerun", "paper_choose_points", "--", made, check=False)
+    assert refused.returncode
+    assert refused.stderr.count("results/reproduction/less cannot be written: Read-only file system. Nothing was run.") == 1
+    assert refused.stderr.count("cannot be written") == 1
+    assert "Write-protected" not in refused.stderr
 
 
 def test_a_run_without_its_config_is_refused(project):
