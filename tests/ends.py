@@ -23,7 +23,10 @@ TOOLS = ["hypothesis", "packaging", "pytest", "pytest-xdist", "zennit"]
 #: One for each thing that a dependency does here: draw, read tables, check settings, compute, sample, parse, serialise.
 TESTS = [
     f"tests/library/test_{name}.py"
-    for name in ("artifacts", "attacks", "chains", "comparisons", "config", "figures", "lrp", "provenance", "training")
+    for name in (
+        *("artifacts", "attacks", "chains", "comparisons", "config", "embedding", "figures", "history", "lrp"),
+        *("provenance", "training"),
+    )
 ]
 
 
