@@ -138,6 +138,8 @@ ALLOWED = {
     "report": set(),
     "explore": set(),
     "times": set(),
+    "verify": set(),
+    "history": set(),
     "transfer": set(),
     "match_size": set(),
     "cancellation": {"torch", "pandas"},
