@@ -4,7 +4,7 @@
 # make test-ends     the lowest of all dependencies on this Python, the newest on the newest that is found: minutes, 6 GB
 # make test-slurm    a Slurm of one node, from Debian's packages, and the workflow on it: minutes; needs root
 # make check         the fast part of the tests only: style, types, library
-# make reproduction  the paper's figures in little, under both definitions, beside the published numbers: about an hour
+# make reproduction  the paper's figures in little, under both definitions, beside the published numbers: one to two hours
 # make docs          these pages and a reference of the library as a site: docs/_build/index.html
 # make bench         measure speed against the floor and against peers; make bench BENCH="lrp --threads 2" a part of it
 
