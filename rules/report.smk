@@ -43,6 +43,6 @@ rule times:
         mem_mb=growing_from(1000),
         runtime=10,
     params:
-        recipe=times_recipe,
+        measured=times_recipe,
     script:
         "../workflow/scripts/times.py"

@@ -116,6 +116,8 @@ mounts.mount("-t", "tmpfs", "tmpfs", {str(tmp_path)!r})
 print(len(mounts.below(Path({str(tmp_path)!r}))), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run([sys.executable, "-c", mounts_a_disk], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", mounts_a_disk], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
+    )
     assert (done.stdout, done.returncode) == ("1\n", -signal.SIGKILL), done.stderr
     assert mounts.below(tmp_path) == []

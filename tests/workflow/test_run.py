@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.workflow.conftest import copy_project
+from tests.workflow.test_refusals import flip_a_bit
 
 
 def test_one_core_and_two_give_the_same_bytes(finished, on_one_core):
@@ -86,7 +87,7 @@ def test_list_reads_as_a_table_of_contents(finished):
     said = finished.snakemake("--list-target-rules").stdout
     listed = dict(re.findall(r"^(\w+) \((.+)\)$", said, flags=re.M))
     assert len(listed) == len(said.strip().splitlines())
-    assert set(listed) == STAGES | {"all", "times"} | set(finished.config()["figures"])
+    assert set(listed) == STAGES | {"all", "times", "verify", "history"} | set(finished.config()["figures"])
     assert all(description.endswith(".") for description in listed.values())
     assert "layer" in listed["fig01"]
 
@@ -101,7 +102,7 @@ def test_the_end_of_a_run_says_where_things_lie(finished):
 
 def test_a_failed_job_ends_with_its_cause_and_names_its_log(again):
     target, data = "results/digits/fc2/det/seed0/weights.safetensors", again.folder / "results/digits/data.safetensors"
-    data.write_bytes(data.read_bytes()[:-1])
+    flip_a_bit(data)
     (again.folder / target).unlink()
     done = again.snakemake("--cores", "1", "--quiet", "rules", "--", target, check=False)
     assert done.returncode != 0
@@ -126,7 +127,7 @@ def test_of_what_slurm_said_of_a_killed_job_the_most_telling_is_repeated(order, 
     in_this_run = time.time() + 3600
     os.utime(log, (in_this_run, in_this_run))
     target = again.folder / "results/digits/points.safetensors"
-    (again.folder / "results/digits/data.safetensors").write_bytes(b"damaged")
+    flip_a_bit(again.folder / "results/digits/data.safetensors")
     target.unlink()
     done = again.snakemake("--cores", "1", "--quiet", "rules", "--", "results/digits/points.safetensors", check=False)
     assert done.returncode != 0

@@ -22,9 +22,9 @@ OF_DEBIAN = "cannot make virtual environments, since it has no ensurepip. On Deb
 def python(folder: Path, name: str, first: str) -> Path:
     """A program that is this Python, but for what it runs first."""
     (folder / name).mkdir(parents=True)
-    (folder / name / "sitecustomize.py").write_text(first)
+    (folder / name / "sitecustomize.py").write_text(first, encoding="utf-8")
     program = folder / name / "python3"
-    program.write_text(f'#!/bin/sh\nPYTHONPATH="{folder / name}" exec "{sys.executable}" "$@"\n')
+    program.write_text(f'#!/bin/sh\nPYTHONPATH="{folder / name}" exec "{sys.executable}" "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     return program
 
@@ -35,7 +35,7 @@ def refusal(tmp_path: Path, name: str) -> str:
     project.mkdir()
     for file in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / file, project)
-    done = subprocess.run(["make", f"PYTHON={name}"], cwd=project, capture_output=True, text=True, check=False)
+    done = subprocess.run(["make", f"PYTHON={name}"], cwd=project, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode
     assert not (project / ".venv").exists()
     assert done.stderr.splitlines()[0].endswith("Name a Python, 3.11 or newer, with: make PYTHON=python3.12")
@@ -69,7 +69,7 @@ def test_the_ends_are_found(which, expected, tmp_path):
         [sys.executable, ROOT / ".ci/find_python.py", which],
         env={"PATH": path, "HOME": str(tmp_path)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     found = {str(program): ".".join(map(str, versions[name][:3])) for name, program in programs.items()}
@@ -80,7 +80,7 @@ def test_no_python_will_do(tmp_path):
     program = python(tmp_path, "old", OLD)
     command = [sys.executable, ROOT / ".ci/find_python.py", "oldest"]
     surroundings = {"PATH": str(program.parent), "HOME": str(tmp_path)}
-    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=surroundings, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode
     assert done.stderr == "No Python here is 3.11 or newer and can make virtual environments.\n"
 
