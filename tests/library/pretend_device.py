@@ -107,7 +107,7 @@ def pretend_device() -> Iterator[torch.device]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     there = {
         "is_available": lambda: True,
-        "get_device_name": lambda: "a pretend device",
+        "get_device_name": lambda device=None: "a pretend device",
         "synchronize": lambda: None,
         "is_current_stream_capturing": lambda: False,
         # Its numbers are those of the CPU's generator, so it has no state of its own.

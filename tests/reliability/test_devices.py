@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from resilience import artifacts, devices
+from resilience.heads import head_of
 from tests.conftest import ROOT
 from tests.library.pretend_device import pretend_device
 from tests.reliability.stages import Job, jobs
@@ -56,8 +58,13 @@ def test_a_pretended_gpu_writes_what_the_cpu_writes(tmp_path, monkeypatch):
         expected = run(tmp_path / "cpu", "")
     with pretend_device():
         found = run(tmp_path / "device", "0, a pretend device")
-    for file in (file for job in in_little() for file in job.products):
-        same(found / file, expected / file)
+    for job in in_little():
+        for file in job.products:
+            same(found / file, expected / file)
+            here, there = head_of(found / file), head_of(expected / file)
+            assert here.digest == there.digest, file
+            assert here.history.device == ("a pretend device" if job.script in COMPUTING else "cpu"), file
+            assert replace(here.history, device="cpu") == there.history, file
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU here")
@@ -73,6 +80,6 @@ def same(found: Path, expected: Path) -> None:
             for name, array in others.items():
                 np.testing.assert_array_equal(arrays[name], array, err_msg=f"{found}: {name}")
         case ".csv":
-            pd.testing.assert_frame_equal(pd.read_csv(found), pd.read_csv(expected), check_exact=True)
+            pd.testing.assert_frame_equal(artifacts.read_table(found), artifacts.read_table(expected), check_exact=True)
         case _:
             assert artifacts.read_json(found) == artifacts.read_json(expected)
