@@ -1,12 +1,11 @@
-# What the results say of themselves. Neither needs a run: both read what is there.
+# What the results say of themselves. Neither needs a run: both read what is there, whenever they are asked, so they make no
+# file that could be there already, not even one of their times.
 
 
 rule verify:
     """Say whether every file of the results is whole, and made from what lies beside it."""
     log:
         "<logs>/verify.log",
-    benchmark:
-        "<logs>/verify.tsv"
     localrule: True
     conda:
         "../envs/report.yaml"
@@ -25,8 +24,6 @@ rule history:
     """Print all that one file goes back to: --config of=FILE, as text, or form=prov as PROV-JSON."""
     log:
         "<logs>/history.log",
-    benchmark:
-        "<logs>/history.tsv"
     localrule: True
     conda:
         "../envs/report.yaml"

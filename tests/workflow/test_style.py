@@ -46,7 +46,7 @@ def test_every_rule_declares_what_a_cluster_needs(file, block):
     if "script:" not in block:
         assert "localrule: True" in block
         return
-    for key in ("threads:", "log:", "benchmark:", "conda:", "params:", "resources:"):
+    for key in ("threads:", "log:", "conda:", "params:", "resources:", *(["benchmark:"] if "output:" in block else [])):
         assert key in block, f"{file}: {key} is missing"
     for resource in ("gpu=", "mem_mb=", "runtime="):
         assert resource in block, f"{file}: {resource} is missing"
