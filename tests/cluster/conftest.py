@@ -18,6 +18,7 @@ import pytest
 
 from tests.cluster.one_node import Slurm, missing_packages
 from tests.workflow.conftest import Project, copy_project
+from tests.workflow.test_refusals import flip_a_bit
 
 #: One command, as docs/cluster.md has it, but for the pause before Slurm is asked.
 COMMAND = ["--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1"]
@@ -121,7 +122,7 @@ def troubled(cluster, local, tmp_path_factory) -> dict[str, tuple[Project, Run]]
     for trouble, options in TROUBLES.items():
         project = start_of(local, tmp_path_factory.mktemp("troubled"))
         if trouble == "damaged data":
-            (project.folder / "results/digits/data.safetensors").write_bytes(b"damaged")
+            flip_a_bit(project.folder / "results/digits/data.safetensors")
         runs[trouble] = (project, cluster.start(project, *options, "--", "results/digits/fc2/det/seed0/weights.safetensors"))
     return runs
 

@@ -86,7 +86,7 @@ def test_a_job_that_fails_for_good_ends_with_its_cause_and_names_its_log(trouble
     status, said = run.finish()
     assert status != 0
     last = said.strip().splitlines()[-2:]
-    assert re.fullmatch(r"Failed: ArtifactError: results/digits/data\.safetensors: cannot be read as safetensors.*", last[0])
+    assert re.fullmatch(r"Failed: ArtifactError: results/digits/data\.safetensors: is damaged.*", last[0])
     assert last[1] == "  Log: logs/digits/fc2/det/seed0/train.log"
     assert not (project.folder / WEIGHTS.format("det")).exists()
 
