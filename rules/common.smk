@@ -41,7 +41,7 @@ from snakemake.settings.types import ExecMode
 
 from resilience import catalog, devices, fork_server, persistence, running
 from resilience.known_digests import KnownDigests
-from resilience.contents import content_digest
+from resilience.digests import content_digest
 from resilience.provenance import canonical
 
 fork_server.let_jobs_import_from(ROOT / "src")

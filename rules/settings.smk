@@ -7,8 +7,12 @@ from resilience.grid import CLEAN, Grid
 if flaws := [flaw for file in workflow.configfiles for flaw in config_files.problems(file)]:
     refuse("\n".join(flaws))
 
-# What `snakemake history` is asked is no setting of a run.
-ASKED = {key: str(config.pop(key)) for key in ("of", "form") if key in config}
+# What `snakemake history` is asked on the command line is no setting of a run.
+ASKED = {
+    key: str(config.pop(key))
+    for key in ("of", "form")
+    if key in config and key in workflow.config_settings.config
+}
 
 config_files.retype(config, workflow.config_settings.config)
 try:

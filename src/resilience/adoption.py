@@ -5,6 +5,7 @@ Their content stays; their history becomes that of now, and says that it was ado
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from resilience.artifacts import (
@@ -23,25 +24,33 @@ from resilience.artifacts import (
 )
 from resilience.documents import write_document
 from resilience.embedding import FORMATS
+from resilience.heads import head_of
 from resilience.history import History
+
+#: The device of an artifact whose first history is that of its adoption.
+UNKNOWN = "unknown"
 
 
 def adopt(path: str | Path, history: History) -> None:
     """Give an artifact a history, also one that a version without histories wrote.
 
+    Who vouches that it would be made to the same content does not know with which packages and on which device it was made:
+    those stay what they were, or are not known.
+
     Raises
     ------
-    ArtifactError
+    ArtifactError, ValueError
         If it is damaged, or belongs to another place.
     """
+    made = head_of(path).history or replace(history, packages={}, device=UNKNOWN)
+    history = replace(history, packages=made.packages, device=made.device, adopted=True)
     match Path(path).suffix:
         case ".safetensors":
             write_tensors(path, read_tensors(path), read_about(path), history)
         case ".json":
             write_json(path, read_json(path), history)
         case ".csv":
-            text = _bare(path)
-            write_table_text(path, text, text.count("\n") - 1, history)
+            write_table_text(path, _bare(path), history)
         case suffix:
             write_document(path, FORMATS[suffix].split(Path(path).read_bytes()).content, history)
 

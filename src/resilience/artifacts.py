@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from resilience import running
+from resilience.digests import short_digest
 from resilience.history import History, unsealed
 
 if TYPE_CHECKING:
@@ -175,10 +176,14 @@ def read_about(path: str | Path) -> dict[str, Any]:
 
 
 def _refuse_what_belongs_elsewhere(path: str | Path, header: Mapping[str, Any]) -> None:
-    here = place_of(path)
-    # A copy that lies outside of a folder of results claims to be nothing.
-    if header.get("place", here) != here and "/" in here:
+    if belongs_elsewhere(path, header):
         raise ArtifactError(f"{path}: holds what belongs to {header['place']}; {REMEDY}")
+
+
+def belongs_elsewhere(path: str | Path, header: Mapping[str, Any]) -> bool:
+    """Whether a header is that of a file of another place. A copy outside of a folder of results claims to be nothing."""
+    here = place_of(path)
+    return header.get("place", here) != here and "/" in here
 
 
 def _header(path: str | Path) -> dict[str, Any]:
@@ -222,18 +227,19 @@ def write_table(path: str | Path, table: pd.DataFrame, history: History | None =
     ArtifactError
         If a text in the table has more than one line.
     """
-    write_table_text(path, table.to_csv(index=False, lineterminator="\n"), len(table), history)
+    text = table.to_csv(index=False, lineterminator="\n")
+    if text.count("\n") != 1 + len(table):
+        raise ArtifactError(f"{path}: a text in the table has more than one line; nothing was written")
+    write_table_text(path, text, history)
 
 
-def write_table_text(path: str | Path, text: str, rows: int, history: History | None) -> None:
-    """Write what :func:`split_table` says that a table is without what is added."""
+def write_table_text(path: str | Path, text: str, history: History | None) -> None:
+    """Write what :func:`split_table` says that a table is without what is added: a line of names, and one for each row."""
     digest = digest_of_text(path, text)
     told = '"{}"'.format(json_text(history.sealed(digest)).replace('"', '""')) if history else ""
-    lines = text.splitlines()
-    if len(lines) != rows + 1:
-        raise ArtifactError(f"{path}: a text in the table has more than one line; nothing was written")
-    added = [f"{DIGEST},{HISTORY}", f"{digest},{told}", *[f"{digest},"] * (rows - 1)]
-    if not rows:
+    lines = text.removesuffix("\n").split("\n")
+    added = [f"{DIGEST},{HISTORY}", f"{digest},{told}", *[f"{digest},"] * (len(lines) - 2)]
+    if len(lines) == 1:
         added = [f"{digest},{told or HISTORY}"]
     whole_lines = [f"{line},{more}\n" for line, more in zip(lines, added, strict=True)]
     with whole(path) as partial:
@@ -346,4 +352,4 @@ def _json(content: Mapping[str, Any]) -> str:
 
 def digest_of_text(path: str | Path, text: str) -> str:
     """Of a text and the place that it belongs to."""
-    return "sha256:" + hashlib.sha256(f"{place_of(path)}\n{text}".encode()).hexdigest()[:16]
+    return short_digest(f"{place_of(path)}\n{text}".encode())

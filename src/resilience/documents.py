@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from resilience.artifacts import (
     vouched,
     whole,
 )
+from resilience.digests import short_digest
 from resilience.embedding import FORMATS
 from resilience.history import History
 
@@ -53,4 +53,4 @@ def read_document(path: str | Path) -> tuple[bytes, dict[str, Any]]:
 
 def _digest_of(path: str | Path, content: bytes) -> str:
     """Of a document and the place that it belongs to."""
-    return "sha256:" + hashlib.sha256(place_of(path).encode() + b"\n" + content).hexdigest()[:16]
+    return short_digest(place_of(path).encode() + b"\n" + content)

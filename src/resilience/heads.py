@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resilience.artifacts import ABOUT, DIGEST, HISTORY, added_to, json_of, place_of
-from resilience.contents import content_digest
+from resilience.artifacts import ABOUT, DIGEST, HISTORY, added_to, belongs_elsewhere, json_of, place_of
+from resilience.digests import content_digest
 from resilience.embedding import FORMATS
 from resilience.history import History, unsealed
 
@@ -63,7 +63,7 @@ def head_of(path: str | Path) -> Head:
         raise ValueError("it is damaged") from error
 
 
-def digest_of(path: str) -> str:
+def recorded_digest(path: str) -> str:
     """The digest by which an input is recorded: what it says of itself, or that of all its bytes if it is no artifact."""
     try:
         return _told(Path(path))[DIGEST]
@@ -76,8 +76,7 @@ def _told(path: Path) -> dict[str, Any]:
     told = READERS.get(path.suffix, _document)(path)
     if not isinstance(told.get(DIGEST), str):
         raise ValueError("it has no digest")
-    here = place_of(path)
-    if "/" in here and told.get("place", here) != here:
+    if belongs_elsewhere(path, told):
         raise ValueError(f"it holds what belongs to {told['place']}")
     return told
 
@@ -126,7 +125,7 @@ def root_of(path: str | Path) -> str:
     return whole[: len(whole) - len(place)].rstrip("/") or "."
 
 
-def inputs_of(inputs: Namedlist, root: str, digest: Callable[[str], str] = digest_of) -> dict[str, dict[str, str]]:
+def inputs_of(inputs: Namedlist, root: str, digest: Callable[[str], str] = recorded_digest) -> dict[str, dict[str, str]]:
     """What the history of an artifact below a folder of results says of the inputs of its job.
 
     By the name of the input, the digest of each file by the way there from that folder; the user's own files by their names

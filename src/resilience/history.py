@@ -6,7 +6,6 @@ A history has no time, host or path in it, so that artifacts stay the same from 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -14,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from typing import Any
+
+from resilience.digests import short_digest
 
 #: Packages are imported by one name and installed by another.
 DISTRIBUTIONS = {"PIL": "pillow", "pyro": "pyro-ppl", "sklearn": "scikit-learn", "yaml": "pyyaml"}
@@ -42,7 +43,7 @@ class History:
     packages
         Versions of Python and of the packages that the code imports.
     device
-        ``cpu``, or the name of the GPU.
+        ``cpu``, the name of the GPU, or ``unknown``.
     adopted
         Whether the artifact was there before, and somebody vouched that all this would have made it.
     """
@@ -81,7 +82,6 @@ def expected(
     wildcards: Mapping[str, str],
     inputs: Mapping[str, Mapping[str, str]],
     device: str = "cpu",
-    adopted: bool = False,
 ) -> History:
     """The history of what a job makes.
 
@@ -89,14 +89,12 @@ def expected(
     ----------
     recipe
         What the rule hands the job: its script, settings, the digest of the code, and the packages that this imports.
-    wildcards, inputs, device, adopted
+    wildcards, inputs, device
         As for :class:`History`.
     """
     made_by = recipe_of(recipe)
     versions = {name: version_of(name) for name in (PYTHON, *made_by.get("packages", ()))}
-    return History(
-        made_by["script"], dict(wildcards), made_by["settings"], made_by["code"], inputs, versions, device, adopted
-    )
+    return History(made_by["script"], dict(wildcards), made_by["settings"], made_by["code"], inputs, versions, device)
 
 
 @cache
@@ -133,4 +131,4 @@ def _text(plain: Mapping[str, Any]) -> str:
 
 
 def _digest(*parts: str) -> str:
-    return "sha256:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return short_digest("\n".join(parts).encode())

@@ -39,7 +39,8 @@ class _ByArtifacts:
         if not judges(self, job):
             return super().params_changed(job, file)  # type: ignore[misc]
         files = job.output if file is None else [file]
-        before, after = JUDGE.differences(job, _fetched([*files, *job.input])[: len(files)])
+        _fetch([*files, *job.input])
+        before, after = JUDGE.differences(job, files)
         return ParamsChange(before, after, set(files)) if before or after else NO_PARAMS_CHANGE
 
     def input_changed(self, job: Job, file: Any = None) -> Any:
@@ -56,7 +57,7 @@ class _ByArtifacts:
         if self.dag.workflow.touch and is_ours(job):  # type: ignore[attr-defined]
             for file in filter(Path.exists, map(Path, job.output)):
                 inputs = inputs_of(job.input, root_of(file))
-                adopt(file, expected(job.params.recipe, job.wildcards_dict, inputs, adopted=True))
+                adopt(file, expected(job.params.recipe, job.wildcards_dict, inputs))
         await super().finished(job)  # type: ignore[misc]
 
 
@@ -101,10 +102,9 @@ def _nothing(file: Any) -> Any:
     return () if file is None else False
 
 
-def _fetched(files: Iterable[Any]) -> list[str]:
-    """Where files lie on this machine; those in a storage are fetched."""
+def _fetch(files: Iterable[Any]) -> None:
+    """See that files lie on this machine, as far as they are: those in a storage are fetched."""
     for file in files:
         if file.is_storage and not Path(file).exists() and file.storage_object.exists():
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             file.storage_object.retrieve_object()
-    return [str(file) for file in files]

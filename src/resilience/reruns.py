@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resilience.contents import content_digest
+from resilience.digests import content_digest
 from resilience.heads import Head, head_of, inputs_of, root_of
 from resilience.history import History, recipe_of, version_of
 
@@ -58,7 +58,8 @@ class Judge:
                 before.add(f"{file}: it does not say what it was made from")
             else:
                 self._count_versions(told.history)
-                then, now = compared(told.history, job.params.recipe, named_inputs(job, root_of(file)))
+                inputs = inputs_of(job.input, root_of(file), digest_or_gone)
+                then, now = compared(told.history, job.params.recipe, job.wildcards_dict, inputs)
                 before |= then
                 after |= now
         return before, after
@@ -84,8 +85,10 @@ def is_ours(job: Job) -> bool:
     return isinstance(recipe, str) and recipe.startswith(RECIPE)
 
 
-def compared(then: History, recipe: str, inputs: Mapping[str, Mapping[str, str]]) -> tuple[set[str], set[str]]:
-    """What a history says, and what it would say of a job with a recipe and inputs, as far as that differs."""
+def compared(
+    then: History, recipe: str, wildcards: Mapping[str, str], inputs: Mapping[str, Mapping[str, str]]
+) -> tuple[set[str], set[str]]:
+    """What a history says, and what it would say of a job with a recipe, wildcards and inputs, as far as that differs."""
     now = recipe_of(recipe)
     before, after = set(_of_inputs(then.inputs)), set(_of_inputs(inputs))
     # What was made from a file that is gone stays.
@@ -94,14 +97,9 @@ def compared(then: History, recipe: str, inputs: Mapping[str, Mapping[str, str]]
     if then.settings != now["settings"] or then.script != now["script"]:
         before |= set(_leaves(then.settings, then.script))
         after |= set(_leaves(now["settings"], now["script"]))
-    before.add(("code", then.code))
-    after.add(("code", now["code"]))
+    before |= {("code", then.code), *then.wildcards.items()}
+    after |= {("code", now["code"]), *wildcards.items()}
     return {" ".join(one) for one in before - after}, {" ".join(one) for one in after - before}
-
-
-def named_inputs(job: Job, root: str) -> dict[str, dict[str, str]]:
-    """As the histories of what a job makes name its inputs, which may be gone."""
-    return inputs_of(job.input, root, digest_or_gone)
 
 
 @cache

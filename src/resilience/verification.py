@@ -12,7 +12,7 @@ from pathlib import Path
 from resilience import artifacts, running
 from resilience.documents import read_document
 from resilience.embedding import FORMATS
-from resilience.heads import digest_of, head_of, root_of
+from resilience.heads import head_of, recorded_digest, root_of
 
 #: What can be said of a file.
 WHOLE, UNTOLD, INCOMPLETE, FOREIGN = "whole", "says nothing of its history", "has lost inputs", "no artifact"
@@ -58,7 +58,7 @@ def examine(path: Path) -> Finding:
     changed, gone = [], []
     for name, digest in [item for files in head.history.inputs.values() for item in files.items()]:
         if (source := root / name).exists():
-            if digest_of(str(source)) != digest:
+            if recorded_digest(str(source)) != digest:
                 changed.append(f"made from another {name} than lies there now")
         elif "/" in name:  # A name alone is a file of the user's own, which may lie anywhere.
             gone.append(f"made from {name}, which is gone")

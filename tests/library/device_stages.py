@@ -28,8 +28,8 @@ from resilience.posterior import Posterior
 from resilience.training import checkpoints
 from resilience.training.fit import Fit, Task
 from tests.conftest import double_network, noisy_posterior
-from tests.library.test_lrp import STACKS
-from tests.library.test_lrp import images as rectangular_images
+from tests.library.lrp_stacks import STACKS
+from tests.library.lrp_stacks import images as rectangular_images
 
 #: Computes on a device, and gives what it found.
 Stage = Callable[[torch.device], dict[str, Any]]

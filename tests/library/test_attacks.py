@@ -14,7 +14,7 @@ from resilience.attacks.gradient import LossGradient
 from resilience.computing import denormals_flushed
 from resilience.posterior import Posterior, point
 from tests.conftest import double_network, noisy_posterior
-from tests.library.test_lrp import STACKS, images
+from tests.library.lrp_stacks import STACKS, images
 
 
 def labels(count: int, classes: int = 3) -> torch.Tensor:

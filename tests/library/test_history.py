@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from resilience import artifacts
-from resilience.heads import digest_of, head_of, inputs_of, root_of
+from resilience.heads import head_of, inputs_of, recorded_digest, root_of
 from resilience.history import History, abridged, expected, unsealed, version_of
 from resilience.provenance import canonical
 from resilience.reruns import compared
@@ -82,13 +82,18 @@ def test_long_texts_are_recorded_by_their_digest():
 )
 def test_what_differs_is_told(now, inputs, before, after):
     recipe = canonical(json.loads(RECIPE) | now)
-    found = compared(MADE, recipe, {"points": inputs or {"digits/points.safetensors": "d1"}})
+    found = compared(MADE, recipe, MADE.wildcards, {"points": inputs or {"digits/points.safetensors": "d1"}})
     assert found == (before, after)
+
+
+def test_what_a_file_is_about_counts():
+    """The training of another seed has the same settings, code and inputs."""
+    assert compared(MADE, RECIPE, {"seed": "1"}, MADE.inputs) == ({"seed 0"}, {"seed 1"})
 
 
 def test_settings_written_in_another_way_are_the_same():
     recipe = canonical({**json.loads(RECIPE), "settings": {"attack": {"steps": 3.0, "epsilon": 0.1}}})
-    assert compared(MADE, recipe, MADE.inputs) == (set(), set())
+    assert compared(MADE, recipe, MADE.wildcards, MADE.inputs) == (set(), set())
 
 
 def test_inputs_are_named_from_the_folder_of_results(tmp_path):
@@ -109,10 +114,10 @@ def test_inputs_are_named_from_the_folder_of_results(tmp_path):
     assert len(set(told["both"].values())) == 2
     assert list(told["own"]) == ["pictures.npz", "pictures.npz'"]
     assert len(set(told["own"].values())) == 2
-    assert told["weights"][place] == digest_of(str(here / place)) == head_of(here / place).digest
+    assert told["weights"][place] == recorded_digest(str(here / place)) == head_of(here / place).digest
 
 
-def test_a_history_changes_the_digest_of_nothing(tmp_path):
+def test_a_history_changes_the_recorded_digest_nothing(tmp_path):
     """A file that is made again to the same content is what it was, for those that were made from it."""
     path = tmp_path / "digits/points.safetensors"
     path.parent.mkdir()

@@ -16,10 +16,10 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from resilience import data
-from resilience.contents import content_digest
 from resilience.data import DataError, Source
 from resilience.datasets.image_folder import image_folder
 from resilience.datasets.npz import npz
+from resilience.digests import content_digest
 
 LABELS = np.arange(12) % 3
 GREY = np.linspace(0, 1, 12 * 4 * 5).reshape(12, 4, 5)

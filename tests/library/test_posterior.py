@@ -8,7 +8,7 @@ from resilience import networks, posterior
 from resilience.artifacts import ArtifactError, read_about, write_tensors
 from resilience.posterior import DRAWS, MEAN_FIELD, POINT
 from tests.conftest import double_network, noisy_posterior
-from tests.library.test_lrp import STACKS, images
+from tests.library.lrp_stacks import STACKS, images
 
 SETTINGS = {"architecture": "fc2", "width": 5, "shape": [1, 3, 3], "classes": 4}
 

@@ -245,12 +245,12 @@ def test_canonical_text(first, second, same):
 DIGESTS = """
 import sys
 from pathlib import Path
-from resilience import contents, provenance
+from resilience import digests, provenance
 
 for name in ("train.py", "report.py", "explore.py"):
     print(provenance.code_digest(Path(sys.argv[1], name)))
 print(provenance.code_digest(Path(sys.argv[1], "train.py"), [("own.py", "own")]))
-print(contents.content_digest(Path("pictures")))
+print(digests.content_digest(Path("pictures")))
 """
 
 

@@ -16,7 +16,8 @@ from resilience.attacks import saliency
 from resilience.attacks.gradient import LossGradient
 from resilience.posterior import point, predict
 from tests.conftest import double_network
-from tests.library.test_lrp import RULES, images, slow_maps
+from tests.library.lrp_stacks import RULES, images
+from tests.library.test_lrp import slow_maps
 
 CLASSES = 4
 

@@ -15,7 +15,7 @@ from resilience.robustness import top_pixels
 from resilience.stacks import LayerError
 from resilience.training.fit import Task
 from tests.conftest import double_network, noisy_posterior
-from tests.library.test_lrp import STACKS, images
+from tests.library.lrp_stacks import STACKS, images
 
 ATTACKS = ("saliency_top_k", "saliency_region", "saliency_target")
 EPSILON = 0.1

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 from resilience import fork_server
 from tests.conftest import ROOT
 from tests.workflow import warm
+from tests.workflow.chromium import Browser, browser, missing_packages
 
 PARTS = ("Snakefile", "rules", "workflow", "src", "config", "profiles", "envs", "tests/config.yaml")
 
@@ -131,6 +133,15 @@ def on_one_core(tmp_path_factory) -> Project:
     project = one_of_each(tmp_path_factory.mktemp("on_one_core"))
     project.snakemake("--cores", "1", "--quiet", "rules")
     return project
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A browser, where Debian's packages are there that bring one."""
+    if missing := missing_packages():
+        pytest.skip(f"Debian's packages {' and '.join(missing)} are missing; try make browser")
+    with browser() as opened:
+        yield opened
 
 
 @pytest.fixture

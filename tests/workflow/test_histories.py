@@ -73,6 +73,16 @@ def test_what_is_not_what_its_place_says_is_made_anew(damage, again, finished):
     assert again.digests() == before
 
 
+@pytest.mark.parametrize("file", ["fit.json", "history.csv", "weights.safetensors"])
+def test_a_file_of_another_seed_is_made_anew_though_all_that_it_was_made_from_is_the_same(file, again, finished):
+    model = again.folder / "results/digits/fc2/det/seed0"
+    before = again.digests()
+    swapped(model / file)
+    assert f"results/digits/fc2/det/seed0/{file}" in again.planned()
+    again.snakemake("--cores", "2", "--quiet", "rules", "--", f"results/digits/fc2/det/seed0/{file}")
+    assert again.digests() == before
+
+
 def test_a_table_from_older_heat_maps_is_made_anew(again, finished):
     """The maps are whole and say what the config asks for, but the table says that it was made from others."""
     path = again.folder / MAPS
@@ -155,7 +165,8 @@ def test_results_of_a_version_without_histories_are_kept_until_somebody_decides(
     for path in verification.files_in(again.folder / "results"):
         original = head_of(finished.folder / path.relative_to(again.folder))
         assert head_of(path).digest == original.digest, path
-        assert vars(head_of(path).history) == vars(original.history) | {"adopted": True, "device": "cpu"}, path
+        unknown = {"adopted": True, "device": "unknown", "packages": {}}
+        assert vars(head_of(path).history) == vars(original.history) | unknown, path
     assert {finding.state for finding in verification.verify(again.folder / "results")} == {verification.WHOLE}
 
 
@@ -167,10 +178,15 @@ def test_a_change_that_somebody_vouches_for_is_adopted(again):
     )
     assert "results/claims.csv" in again.planned()
     before = pd.read_csv(again.folder / "results/claims.csv").drop(columns="history")
+    made = head_of(again.folder / "results/claims.csv").history
     again.snakemake("--touch", "--cores", "2", "--quiet", "rules")
     assert again.planned() == set()
     after = pd.read_csv(again.folder / "results/claims.csv").drop(columns="history")
     pd.testing.assert_frame_equal(after, before)
+    adopted = head_of(again.folder / "results/claims.csv").history
+    assert adopted.adopted
+    assert adopted.code != made.code
+    assert adopted.packages == made.packages
 
 
 def test_nothing_in_a_history_tells_of_the_machine(finished):
@@ -252,6 +268,13 @@ def test_history_refuses_in_a_sentence(settings, said, finished):
     assert done.returncode
     assert re.search(said, done.stderr.strip().splitlines()[-2])
     assert finished.planned() == set()
+
+
+def test_what_history_is_asked_stands_on_the_command_line_and_in_no_config(again):
+    again.write_config(again.config() | {"of": "results/claims.csv"})
+    done = again.snakemake("-n", check=False)
+    assert done.returncode
+    assert "config: the key 'of' is unknown" in done.stderr
 
 
 def test_versions_that_differ_are_told_and_rerun_nothing(again):
