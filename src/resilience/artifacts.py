@@ -72,7 +72,7 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 def place_of(path: str | Path) -> str:
     """Which artifact a path is: the end of it that stays when a folder of results is moved."""
-    found = PLACE.search(Path(path).as_posix())
+    found = PLACE.search(os.fspath(path))
     return found[0] if found else ""
 
 

@@ -54,7 +54,7 @@ def head_of(path: str | Path) -> Head:
         If it is no artifact, damaged, cut short, or another one than its place says.
     """
     try:
-        told = _told(Path(path))
+        told = _told(os.fspath(path))
         sealed = told.get(HISTORY)
         if isinstance(sealed, str):  # That of a table is read where it is asked for: most are asked for their digests.
             sealed = json_of(sealed)
@@ -66,14 +66,14 @@ def head_of(path: str | Path) -> Head:
 def recorded_digest(path: str) -> str:
     """The digest by which an input is recorded: what it says of itself, or that of all its bytes if it is no artifact."""
     try:
-        return _told(Path(path))[DIGEST]
+        return _told(path)[DIGEST]
     except (OSError, ValueError, *DAMAGE):
         return content_digest(Path(path))
 
 
-def _told(path: Path) -> dict[str, Any]:
-    """What stands in the head of an artifact."""
-    told = READERS.get(path.suffix, _document)(path)
+def _told(path: str) -> dict[str, Any]:
+    """What stands in the head of an artifact. A path is a text here: a plan has thousands, and objects would take as long."""
+    told = READERS.get(os.path.splitext(path)[1], _document)(path)
     if not isinstance(told.get(DIGEST), str):
         raise ValueError("it has no digest")
     if belongs_elsewhere(path, told):
@@ -81,8 +81,8 @@ def _told(path: Path) -> dict[str, Any]:
     return told
 
 
-def _tensors(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
+def _tensors(path: str) -> dict[str, Any]:
+    with open(path, "rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 0 < length < LONGEST_HEADER:
@@ -95,8 +95,8 @@ def _tensors(path: Path) -> dict[str, Any]:
     return about
 
 
-def _table(path: Path) -> dict[str, Any]:
-    with path.open(encoding="utf-8", newline="") as file:
+def _table(path: str) -> dict[str, Any]:
+    with open(path, encoding="utf-8", newline="") as file:
         names = file.readline()
         first = file.readline()
     if names.endswith(f",{DIGEST}\n"):  # A version without histories wrote it.
@@ -105,14 +105,15 @@ def _table(path: Path) -> dict[str, Any]:
     return {DIGEST: digest, HISTORY: history or None}
 
 
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_bytes())
+def _json(path: str) -> dict[str, Any]:
+    return json.loads(Path(path).read_bytes())
 
 
-def _document(path: Path) -> dict[str, Any]:
-    if path.suffix not in FORMATS:
-        raise ValueError(f"{path.suffix} is no kind of artifact")
-    text = FORMATS[path.suffix].split(path.read_bytes()).text
+def _document(path: str) -> dict[str, Any]:
+    suffix = os.path.splitext(path)[1]
+    if suffix not in FORMATS:
+        raise ValueError(f"{suffix} is no kind of artifact")
+    text = FORMATS[suffix].split(Path(path).read_bytes()).text
     return {DIGEST: ""} if text is None else json.loads(text)  # Without a text, a version without histories wrote it.
 
 
@@ -121,7 +122,7 @@ READERS = {".safetensors": _tensors, ".csv": _table, ".json": _json}
 
 def root_of(path: str | Path) -> str:
     """The folder of results in which an artifact lies."""
-    whole, place = Path(path).as_posix(), place_of(path)
+    whole, place = os.fspath(path), place_of(path)
     return whole[: len(whole) - len(place)].rstrip("/") or "."
 
 
