@@ -72,7 +72,7 @@ def recorded_digest(path: str) -> str:
 
 
 def _told(path: str) -> dict[str, Any]:
-    """What stands in the head of an artifact. A path is a text here: a plan has thousands, and objects would take as long."""
+    """What stands in the head of an artifact. A path is a text here: a plan has thousands of them."""
     told = READERS.get(os.path.splitext(path)[1], _document)(path)
     if not isinstance(told.get(DIGEST), str):
         raise ValueError("it has no digest")
