@@ -54,8 +54,8 @@ def entry(**traits: Any) -> Callable[[F], F]:
 class Section:
     """A section of the config whose entries each name a function: ``key`` holds the name, ``module`` the functions.
 
-    Beside the keys of its entry a function gets ``arguments``, a figure's function those of them that it names. ``trait`` is
-    what it must say of itself in :func:`entry`.
+    Beside the keys of its entry a function gets those of ``arguments`` that its signature names. ``trait`` is what it must
+    say of itself in :func:`entry`.
     """
 
     key: str
@@ -132,6 +132,20 @@ def load(section: str, name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(found.module), found.name)
 
 
+def bound(section: str, settings: dict[str, Any]) -> Callable[..., Any]:
+    """The function that an entry names, with the options of that entry.
+
+    It is called with all that functions of its section may ask for, by name, and hands over what this one asks for.
+    """
+    make, asked, given = load(section, name_in(section, settings)), named(section, settings).inputs, options(section, settings)
+    return lambda **known: make(**{name: known[name] for name in asked}, **given)
+
+
+def name_in(section: str, settings: dict[str, Any]) -> str:
+    """The name of the function that an entry names."""
+    return str(settings[SECTIONS[section].key])
+
+
 @cache
 def _run(file: Path) -> dict[str, Any]:
     return runpy.run_path(str(file))
@@ -139,7 +153,7 @@ def _run(file: Path) -> dict[str, Any]:
 
 def named(section: str, settings: dict[str, Any]) -> Function:
     """What the source says of the function that an entry names."""
-    return function(section, settings[SECTIONS[section].key])
+    return function(section, name_in(section, settings))
 
 
 def options(section: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -222,11 +236,9 @@ def _own_function(section: str, name: str, folder: Path) -> Function:
 
 def _refuse_what_does_not_fit(found: Function, section: Section, name: str) -> None:
     """Refuse a function whose arguments are not those that it gets, or that does not say what its section must know."""
-    takes_some = section.key == "figure" and set(found.inputs) <= set(section.arguments)
-    takes_all = section.key != "figure" and len(found.inputs) == len(section.arguments)
-    if not takes_some and not takes_all:
-        taken, got = (", ".join(names) or "nothing" for names in (found.inputs, section.arguments))
-        raise FunctionError(f"{name} takes {taken}; a function of this section gets {got}")
+    if unknown := [argument for argument in found.inputs if argument not in section.arguments]:
+        taken, known = (", ".join(names) or "nothing" for names in (unknown, section.arguments))
+        raise FunctionError(f"{name} takes {taken}; what a function of this section can take is {known}")
     if is_own(name) and found.traits.get("derived"):
         raise FunctionError(f"{name} cannot be derived: it gets a network, not what was attacked before")
     if section.trait and section.trait not in found.traits:

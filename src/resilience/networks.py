@@ -106,7 +106,7 @@ def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: in
         raise NetworkError(f"{classes} class leaves nothing to predict; the labels must have at least two, 0 and 1")
     name = settings["architecture"]
     layers = catalog.function("networks", name).traits["layers"]
-    architecture = partial(catalog.load("networks", name), tuple(shape), classes, **catalog.options("networks", settings))
+    architecture = partial(catalog.bound("networks", settings), shape=tuple(shape), classes=classes)
     sizes.refuse_network(architecture)
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which seeds the GPU's numbers, too: those of a training that goes on there must stay.

@@ -27,9 +27,8 @@ network = posterior.load(snakemake.input.weights, int(place.draws), recipe["netw
 points = artifacts.read_tensors(snakemake.input.points)
 x, y = torch.from_numpy(points["x"]).to(device), torch.from_numpy(points["y"]).to(device)
 
-attack = catalog.load("attacks", settings["method"])
 generator = torch.Generator().manual_seed(seed_of(*place))
-attacked = attack(network, x, y, generator, **catalog.options("attacks", settings))
+attacked = catalog.bound("attacks", settings)(posterior=network, x=x, y=y, generator=generator)
 refuse_no_images(attacked)
 objective: Objective = catalog.value_in("attacks", settings, "objective") or "likelihood"
 gradient = LossGradient(network, image_shape(x), objective)(x, y)

@@ -16,7 +16,7 @@ settings = jobs.settings_of(snakemake)
 history = jobs.history_of(snakemake)
 name = snakemake.wildcards.dataset
 
-source = catalog.load("datasets", settings["source"])(**catalog.options("datasets", settings))
+source = catalog.bound("datasets", settings)()
 arrays = data.split(source, settings["validation"], settings.get("train_points"), name)
 artifacts.write_tensors(snakemake.output[0], arrays, {"dataset": name}, history)
 progress.finish()

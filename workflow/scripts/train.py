@@ -39,8 +39,7 @@ task = Task.of(settings["network"], learning, seed, start, device)
 kept = Path(snakemake.output.weights).with_name("checkpoint")
 task = replace(task, checkpoints=kept, recipe=snakemake.params.recipe)
 sizes.refuse_draws(task.network(), catalog.stored_draws(settings["training"]) or OF_A_DISTRIBUTION)
-train = catalog.load("trainings", settings["training"]["method"])
-fit = train(task, **catalog.options("trainings", settings["training"]))
+fit = catalog.bound("trainings", settings["training"])(task=task)
 
 weights = snakemake.output.weights
 posterior.save(weights, fit.weights, fit.kind, task.about(), seed, history)

@@ -34,10 +34,10 @@ def mean_of_attacks(
     Tensor
         Attacked images [N, C, H, W] in [0, 1].
     """
-    make, options = catalog.load("attacks", attack["method"]), catalog.options("attacks", attack)
+    make = catalog.bound("attacks", attack)
     total, least, most = torch.zeros_like(x), x, x
     for draw in posterior.alone():
-        attacked = make(draw, x, y, generator, **options)
+        attacked = make(posterior=draw, x=x, y=y, generator=generator)
         total += attacked
         least, most = torch.minimum(least, attacked), torch.maximum(most, attacked)
     # A mean lies between its parts, but for rounding.

@@ -8,19 +8,18 @@ from torch import Tensor
 from resilience.attacks.ball import Ball, random_signs
 from resilience.catalog import entry
 from resilience.parameters import Fraction
-from resilience.posterior import Posterior
 
 
 @entry()
-def noise(posterior: Posterior, x: Tensor, y: Tensor, generator: torch.Generator, *, epsilon: Fraction) -> Tensor:
+def noise(x: Tensor, generator: torch.Generator, *, epsilon: Fraction) -> Tensor:
     """Random noise of an attack's size: each pixel goes up or down by epsilon, as likely, and is clamped to [0, 1].
 
     What an attack does to an explanation is the attack's only in so far as noise of the same epsilon does less.
 
     Parameters
     ----------
-    posterior, x, y, epsilon
-        See :func:`resilience.attacks.gradient.fgsm`; of the network nothing is used.
+    x, epsilon
+        See :func:`resilience.attacks.gradient.fgsm`.
     generator
         For the signs.
 

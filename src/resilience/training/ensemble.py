@@ -25,8 +25,8 @@ def ensemble(task: Task, *, members: Count, of: TrainingEntry) -> Fit:
     of
         Their training, a point estimate.
     """
-    train = catalog.load("trainings", of["method"])
-    fits = [train(_member(task, index), **catalog.options("trainings", of)) for index in range(members)]
+    train = catalog.bound("trainings", of)
+    fits = [train(task=_member(task, index)) for index in range(members)]
     if any(fit.kind != POINT for fit in fits):
         raise TrainingError(f"the members of an ensemble are point estimates, which {of['method']} is not")
     weights = {name: torch.stack([fit.weights[name] for fit in fits]) for name in fits[0].weights}

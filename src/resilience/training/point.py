@@ -47,12 +47,11 @@ def adversarial(
     attack
         The attack of each batch.
     """
-    make = catalog.load("attacks", attack["method"])
-    options = catalog.options("attacks", attack)
+    make = catalog.bound("attacks", attack)
     generator = torch.Generator().manual_seed(seed_of(task.seed, "attack"))
 
     def loss(network: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
-        return _cross_entropy(network, make(posterior.point(network), x, y, generator, **options), y)
+        return _cross_entropy(network, make(posterior=posterior.point(network), x=x, y=y, generator=generator), y)
 
     return descend(task, loss, epochs, learning_rate, decay, batch_size, generator)
 
