@@ -33,8 +33,8 @@ else:
     include: "rules/data.smk"
     include: "rules/training.smk"
     include: "rules/attacks.smk"
-    include: "rules/lrp.smk"
-    include: "rules/robustness.smk"
+    include: "rules/explanations.smk"
+    include: "rules/measures.smk"
     include: "rules/figures.smk"
     include: "rules/explore.smk"
     include: "rules/report.smk"
@@ -55,6 +55,7 @@ else:
             rules.figures.input,
             JUDGED,
             rules.outcomes.output,
+            rules.summary.output,
             rules.report.output,
             rules.explore.input,
         localrule: True

@@ -1,7 +1,7 @@
 rule comparisons:
     """Compare the models pairwise, with intervals that count points and seeds."""
     input:
-        robustness=expand("{attack}/robustness.csv", attack=ALL_ATTACKS),
+        measured=ALL_UNDER_ATTACK,
         cancellation=ALL_CANCELLATIONS,
     output:
         report("<results>/comparisons.csv", category="Tables", labels={"table": "comparisons"}),
@@ -22,11 +22,8 @@ rule comparisons:
         "../workflow/scripts/comparisons.py"
 
 
-FIXED_CLASS = sorted(name for name, rule in config["lrp"].items() if rule["explained"] == "clean")
-
-
 rule claims:
-    """Judge each claim of the paper: holds, reversed or inconclusive."""
+    """Judge each claim: holds, reversed or inconclusive."""
     input:
         "<results>/comparisons.csv",
     output:
@@ -43,12 +40,6 @@ rule claims:
         mem_mb=growing_from(1000),
         runtime=10,
     params:
-        recipe=recipe(
-            "claims.py",
-            **config["claims"],
-            fixed_class=FIXED_CLASS,
-            matched_size=sorted(MATCHED),
-            noise=sorted(NOISY),
-        ),
+        recipe=claims_recipe,
     script:
         "../workflow/scripts/claims.py"

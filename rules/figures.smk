@@ -1,7 +1,7 @@
 rule figure:
     """Draw a figure from tables and heat maps."""
     input:
-        robustness=lambda wildcards: figure_input("robustness", wildcards.figure),
+        measured=lambda wildcards: figure_input("measured", wildcards.figure),
         maps=lambda wildcards: figure_input("maps", wildcards.figure),
         cancellation=lambda wildcards: figure_input("cancellation", wildcards.figure),
         comparisons=lambda wildcards: figure_input("comparisons", wildcards.figure),

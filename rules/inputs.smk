@@ -9,10 +9,16 @@ def model_path(dataset, network, training, seed):
     return f"<results>/{dataset}/{network}/{training}/seed{seed}"
 
 
-def maps_of(model, inputs, draws, lrp_name, network):
-    """The heat maps of one (model, inputs, rule), a file for each layer."""
-    folder = f"{model}/{inputs}/n{draws}/lrp/{lrp_name}"
-    return [f"{folder}/layer{layer}.safetensors" for layer in GRID.layers(network)]
+def maps_of(model, inputs, draws, explanation, network):
+    """The heat maps of one (model, inputs, explanation), a file for each layer."""
+    folder = f"{model}/{inputs}/n{draws}/explanations/{explanation}"
+    return [f"{folder}/layer{layer}.safetensors" for layer in GRID.explained_layers(network, explanation)]
+
+
+def explained_maps(inputs, wildcards):
+    """The heat maps of the inputs of one model, clean or attacked, by the explanation that a job is about."""
+    model = model_path(wildcards.dataset, wildcards.network, wildcards.training, wildcards.seed)
+    return maps_of(model, inputs, wildcards.draws, wildcards.explanation, wildcards.network)
 
 
 def attacked_models():
@@ -25,15 +31,45 @@ def attacked_models():
 ALL_DATASETS = sorted({dataset for dataset, *_ in GRID.trained()})
 ALL_MODELS = [model_path(*trained, seed) for trained in GRID.trained() for seed in GRID.seeds]
 ALL_ATTACKS = [f"{model}/{attack}/n{draws}" for model, *_, attack, draws in attacked_models()]
+ALL_EXPLAINED = [
+    (model, network, attack, draws, explanation)
+    for model, dataset, network, training, attack, draws in attacked_models()
+    for explanation in GRID.explanations(dataset, network, training, attack, draws)
+]
 ALL_MAPS = sorted(
     {
         path
-        for model, dataset, network, training, attack, draws in attacked_models()
-        for lrp_name in GRID.rules(dataset, network, training, attack, draws)
+        for model, network, attack, draws, explanation in ALL_EXPLAINED
         for inputs in (CLEAN, attack)
-        for path in maps_of(model, inputs, draws, lrp_name, network)
+        for path in maps_of(model, inputs, draws, explanation, network)
     }
 )
+
+
+def table_of(model, inputs, draws, explanation):
+    """The table beside the maps of one (model, inputs, explanation)."""
+    return f"{model}/{inputs}/n{draws}/explanations/{explanation}/measures.csv"
+
+
+ALL_UNDER_ATTACK = [
+    *(f"{attack}/predictions.csv" for attack in ALL_ATTACKS),
+    *(table_of(model, attack, draws, explanation) for model, _, attack, draws, explanation in ALL_EXPLAINED),
+]
+ALL_CLEAN = sorted(
+    {
+        *(
+            table_of(model, CLEAN, draws, explanation)
+            for model, _, _, draws, explanation in ALL_EXPLAINED
+            if GRID.measures("explanation")
+        ),
+        *(
+            f"{model}/{CLEAN}/n{draws}/network.csv"
+            for model, _, _, draws, _ in ALL_EXPLAINED
+            if GRID.measures("network")
+        ),
+    }
+)
+ALL_TABLES = [*ALL_UNDER_ATTACK, *ALL_CLEAN]
 ALL_CANCELLATIONS = [
     f"{model_path(*cancelled, seed)}/cancellation.csv"
     for cancelled in GRID.cancelled()
@@ -103,11 +139,12 @@ def explained_inputs(wildcards):
 
 
 def explanations(inputs, dataset, network, training, seed, attack, draws):
-    """The heat maps of all rules by which an attacked model is explained, and the classes that they explain."""
+    """The heat maps of all explanations of an attacked model that have one for all draws, and the classes that they explain."""
     model = model_path(dataset, network, training, seed)
-    for lrp_name in GRID.rules(dataset, network, training, attack, int(draws)):
-        yield from maps_of(model, inputs, draws, lrp_name, network)
-        yield f"{model}/{inputs}/n{draws}/lrp/{lrp_name}/explained.safetensors"
+    for explanation in GRID.explanations(dataset, network, training, attack, int(draws)):
+        if config["explanations"][explanation]["over"] != "each":
+            yield from maps_of(model, inputs, draws, explanation, network)
+            yield f"{model}/{inputs}/n{draws}/explanations/{explanation}/explained.safetensors"
 
 
 def figure_function(name):
@@ -128,10 +165,11 @@ def trainings_of(name):
     return shown
 
 
-def robustness_tables(name):
-    """The robustness tables of the panels of a figure; beside heat maps only those of the models that are shown."""
+def measured_tables(name):
+    """The tables of the panels of a figure, of its explanation or of all; beside maps only those of the models shown."""
     function = figure_function(name)
     shows_one = "maps" in function.inputs
+    drawn = catalog.value_in("figures", config["figures"][name], "explanation")
     for panel in panels_of(name):
         place, attacks = (panel["dataset"], panel["network"]), [panel["attack"]]
         if function.traits.get("noise") and (noise := GRID.noise(panel["attack"])):
@@ -140,13 +178,16 @@ def robustness_tables(name):
             draws = GRID.draws_of(*place, training, attack)
             for seed in GRID.seeds[:1] if shows_one else GRID.seeds:
                 for number in draws[-1:] if shows_one else draws:
-                    yield f"{model_path(*place, training, seed)}/{attack}/n{number}/robustness.csv"
+                    model, here = model_path(*place, training, seed), (*place, training, attack, number)
+                    yield f"{model}/{attack}/n{number}/predictions.csv"
+                    for explanation in GRID.explanations(*here):
+                        if drawn in (None, explanation):
+                            yield table_of(model, attack, number, explanation)
 
 
 def pictures(name):
     """Images and heat maps of the panels of a figure: those of the first seed and of most draws."""
-    function, settings = figure_function(name), config["figures"][name]
-    lrp_name = settings.get("rule", catalog.default(function, "rule"))
+    explanation = catalog.value_in("figures", config["figures"][name], "explanation")
     for panel in panels_of(name):
         place, attack = (panel["dataset"], panel["network"]), panel["attack"]
         yield f"<results>/{panel['dataset']}/points.safetensors"
@@ -155,11 +196,11 @@ def pictures(name):
             draws = GRID.draws_of(*place, training, attack)[-1]
             yield f"{model}/{attack}/n{draws}/inputs.safetensors"
             for inputs in (CLEAN, attack):
-                yield from maps_of(model, inputs, draws, lrp_name, panel["network"])
+                yield from maps_of(model, inputs, draws, explanation, panel["network"])
 
 
 FIGURE_INPUTS = {
-    "robustness": robustness_tables,
+    "measured": measured_tables,
     "maps": pictures,
     "cancellation": lambda name: ALL_CANCELLATIONS,
     "comparisons": lambda name: ["<results>/comparisons.csv"],

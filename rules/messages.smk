@@ -78,7 +78,7 @@ def verdicts(path):
     """In how many settings each claim holds, as a table."""
     import pandas as pd
 
-    from resilience.claims import HOLDS, INCONCLUSIVE, REVERSED, summarise
+    from resilience.verdicts import HOLDS, INCONCLUSIVE, REVERSED, summarise
 
     claims = summarise(pd.read_csv(path))
     if not claims:

@@ -40,16 +40,72 @@ def match_size_recipe(wildcards):
 
 
 def explain_recipe(wildcards):
-    """An explanation depends on its LRP rule, on the layers, and on the network."""
-    network, lrp = config["networks"][wildcards.network], config["lrp"][wildcards.rule]
-    functions = [("lrp", lrp), ("networks", network)]
-    return recipe("explain.py", functions, lrp=lrp, network=network, layers=GRID.layers(wildcards.network))
+    """An explanation depends on its entry, on the layers, and on the network."""
+    network, explanation = (
+        config["networks"][wildcards.network],
+        config["explanations"][wildcards.explanation],
+    )
+    functions = [
+        ("explanations", explanation),
+        *catalog.inner_entries("explanations", explanation),
+        ("networks", network),
+    ]
+    return recipe(
+        "explain.py",
+        functions,
+        explanation=explanation,
+        network=network,
+        layers=GRID.layers(wildcards.network),
+    )
 
 
-def robustness_recipe(wildcards):
-    """Robustness depends on k and on which pixels those are."""
-    settings = config["robustness"]
-    return recipe("robustness.py", top_k=sorted(settings["top_k"]), pixels=settings["pixels"])
+def measures_of(kind):
+    """The measures of a kind, and their functions."""
+    measures = GRID.measures(kind)
+    return measures, [("measures", settings) for settings in measures.values()]
+
+
+def measure_recipe(wildcards):
+    """What is measured of heat maps depends on the measures of these."""
+    measures, functions = measures_of("maps")
+    return recipe("measure.py", functions, measures=measures)
+
+
+def predict_recipe(wildcards):
+    """What is measured of predictions depends on the network and on the measures of these."""
+    (measures, functions), network = measures_of("predictions"), config["networks"][wildcards.network]
+    return recipe("predict.py", [*functions, ("networks", network)], measures=measures, network=network)
+
+
+def measure_explanation_recipe(wildcards):
+    """What is measured of a clean explanation depends on it, on the network, and on the measures of these."""
+    measures, functions = measures_of("explanation")
+    network, explanation = (
+        config["networks"][wildcards.network],
+        config["explanations"][wildcards.explanation],
+    )
+    functions += [("explanations", explanation), *catalog.inner_entries("explanations", explanation)]
+    return recipe(
+        "measure_explanation.py",
+        [*functions, ("networks", network)],
+        measures=measures,
+        explanation=explanation,
+        network=network,
+        layers=GRID.layers(wildcards.network),
+    )
+
+
+def measure_network_recipe(wildcards):
+    """What is measured of a network depends on it, and on the measures of networks."""
+    (measures, functions), network = measures_of("network"), config["networks"][wildcards.network]
+    return recipe(
+        "measure_network.py", [*functions, ("networks", network)], measures=measures, network=network
+    )
+
+
+def summary_recipe(wildcards):
+    """The summary depends on the names of the measures."""
+    return recipe("summary.py", measures=sorted(config["measures"]))
 
 
 def cancellation_recipe(wildcards):
@@ -66,7 +122,7 @@ def cancellation_recipe(wildcards):
 
 
 def outcomes_recipe(wildcards):
-    """The outcomes depend on the layers, on the rule and k that are shown, and on which attacks are noise."""
+    """The outcomes depend on the layers, on what is shown of explanations, and on which attacks are noise."""
     return recipe(
         "outcomes.py",
         layers={network: GRID.layers(network) for _, network, *_ in GRID.attacked()},
@@ -76,19 +132,37 @@ def outcomes_recipe(wildcards):
 
 
 def comparisons_recipe(wildcards):
-    """The comparisons depend on the roles of trainings, on the layers, and on k."""
+    """The comparisons depend on the roles of trainings, on the layers, and on the measures that models are compared by."""
     compared = [*GRID.attacked(), *GRID.cancelled()]
     return recipe(
         "comparisons.py",
         roles={training: GRID.role(training) for _, _, training, *_ in compared},
         layers={network: GRID.layers(network) for _, network, *_ in compared},
-        top_k=config["claims"]["top_k"],
+        measures=[config["claims"]["measure"], *config["claims"].get("also", [])],
         confidence=config["claims"]["confidence"],
     )
 
 
+def claims_recipe(wildcards):
+    """The verdicts depend on the claims that are judged, and on what explanations and attacks are."""
+    claims, explanations = config["claims"], config["explanations"]
+    judged = catalog.claims_of(claims["judged"])
+    return recipe(
+        "claims.py",
+        [("statements", {"claim": name}) for name in judged],
+        judged=[[name, catalog.statement(name)] for name in judged],
+        explanation=claims["explanation"],
+        measure=claims["measure"],
+        confidence=claims["confidence"],
+        by_rules=sorted(name for name, entry in explanations.items() if entry["method"] == "lrp"),
+        of_clean_class=sorted(name for name, entry in explanations.items() if entry["explained"] == "clean"),
+        matched_size=sorted(MATCHED),
+        noise=sorted(NOISY),
+    )
+
+
 def figure_recipe(wildcards):
-    """A figure depends on its entry, on its function, and on methods, layers and strengths of what it shows."""
+    """A figure depends on its entry, on its function, and on methods, layers, strengths and measures of what it shows."""
     entry = config["figures"][wildcards.figure]
     panels = panels_of(wildcards.figure)
     return recipe(
@@ -99,7 +173,7 @@ def figure_recipe(wildcards):
         layers={panel["network"]: GRID.layers(panel["network"]) for panel in panels},
         epsilons={panel["attack"]: GRID.epsilon(panel["attack"]) for panel in panels},
         noise={panel["attack"]: GRID.noise(panel["attack"]) for panel in panels},
-        pixels=config["robustness"]["pixels"],
+        measures=GRID.measures("maps"),
     )
 
 
@@ -116,7 +190,7 @@ def report_recipe(wildcards):
 
 
 def explore_recipe(wildcards):
-    """A page to explore depends on its entry, on methods, layers, strength and seeds of what it shows, and on k."""
+    """A page to explore depends on its entry, on methods, layers, strength and seeds of what it shows, and on the overlaps."""
     page = config["explore"][wildcards.page]
     return recipe(
         "explore.py",
@@ -127,9 +201,8 @@ def explore_recipe(wildcards):
         layers=GRID.layers(page["network"]),
         epsilon=GRID.epsilon(page["attack"]),
         seeds=GRID.seeds,
-        first={"rule": GRID.shown["lrp"], "k": GRID.shown["top_k"]},
-        top_k=sorted(config["robustness"]["top_k"]),
-        pixels=config["robustness"]["pixels"],
+        first=GRID.shown,
+        measures=GRID.measures("maps"),
     )
 
 

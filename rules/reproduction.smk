@@ -64,7 +64,7 @@ use rule * from published as published_*
 
 
 def tables_of(run):
-    """The robustness tables of a run that the published numbers are compared with."""
+    """The tables of a run that the published numbers are compared with."""
     from resilience.config import check
     from resilience.grid import Grid
 
@@ -79,7 +79,10 @@ def tables_of(run):
             here = (row["dataset"], row["network"], training, row["attack"])
             for draws in grid.draws_of(*here):
                 for seed in grid.seeds:
-                    yield f"{results}/{here[0]}/{here[1]}/{training}/seed{seed}/{here[3]}/n{draws}/robustness.csv"
+                    attacked = f"{results}/{here[0]}/{here[1]}/{training}/seed{seed}/{here[3]}/n{draws}"
+                    yield f"{attacked}/predictions.csv"
+                    if row["explanation"] in grid.explanations(*here, draws):
+                        yield f"{attacked}/explanations/{row['explanation']}/measures.csv"
 
 
 rule reproduction_table:
@@ -102,7 +105,7 @@ rule reproduction_table:
         mem_mb=growing_from(2000),
         runtime=30,
     params:
-        recipe=recipe("reproduction.py", top_k=SETTINGS["paper"]["claims"]["top_k"]),
+        recipe=recipe("reproduction.py", measure=SETTINGS["paper"]["claims"]["measure"]),
     script:
         "../workflow/scripts/reproduction.py"
 

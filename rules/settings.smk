@@ -55,7 +55,7 @@ wildcard_constraints:
     attack=one_of(config["attacks"]),
     inputs=one_of([CLEAN, *config["attacks"]]),
     draws=r"[1-9]\d*",
-    rule=one_of(config["lrp"]),
+    explanation=one_of(config["explanations"]),
     layer=r"\d+",
     figure=one_of(config["figures"]),
     page=one_of(config["explore"]),

@@ -199,7 +199,7 @@ def _is_finite(array: np.ndarray) -> bool:
 
 
 def read_explanations(paths: Iterable[str | Path]) -> tuple[dict[tuple[str, int], np.ndarray], Arrays]:
-    """Heat maps [N, C, H, W] by rule and layer, and by rule the predictions [N, classes] that lie beside them.
+    """Heat maps [N, C, H, W] by explanation and layer, and by explanation the predictions [N, classes] that lie beside them.
 
     Raises
     ------
@@ -210,9 +210,9 @@ def read_explanations(paths: Iterable[str | Path]) -> tuple[dict[tuple[str, int]
     for path in paths:
         about, arrays = read_about(path), read_tensors(path)
         if "relevance" in arrays:
-            maps[about["rule"], about["layer"]] = arrays["relevance"]
+            maps[about["explanation"], about["layer"]] = arrays["relevance"]
         else:
-            probabilities[about["rule"]] = arrays["probabilities"]
+            probabilities[about["explanation"]] = arrays["probabilities"]
     return maps, probabilities
 
 

@@ -1,4 +1,4 @@
-"""What the config can name: datasets, networks, trainings, attacks, LRP rules and figures.
+"""What the config can name: datasets, networks, trainings, attacks, explanations, measures and figures.
 
 A function that carries :func:`entry` can be named in the config; its keyword-only parameters are the keys of the entry.
 One of the library is named by itself, one in a file of the user's own as ``file.py:function``.
@@ -38,7 +38,8 @@ def entry(**traits: Any) -> Callable[[F], F]:
     parameter that holds it), ``at_most`` of a training (the parameter that bounds the number of draws), ``shared_by`` of a
     training (the parameter with the number of chains that share these equally), ``role`` of a training (deterministic,
     adversarial, control or bayesian, or the parameter that holds it), ``derived`` of an attack (whether it is made from
-    attacked inputs, not from a network), ``classes`` and ``side`` of a dataset (how many, and the pixels of an image's
+    attacked inputs, not from a network), ``of`` of a measure (what it looks at: maps, predictions, explanation or network),
+    ``classes`` and ``side`` of a dataset (how many, and the pixels of an image's
     shorter side or the parameter that holds them), ``least_side`` of a network (the fewest such pixels), ``panels`` and
     ``trainings`` of a figure (the most panels, and the fewest trainings in each, that it draws), ``noise`` of a figure
     (whether it shows the same networks under random noise, too).
@@ -69,9 +70,21 @@ SECTIONS = {
     "networks": Section("architecture", "networks", ("shape", "classes"), "layers"),
     "trainings": Section("method", "training", ("task",), "role"),
     "attacks": Section("method", "attacks", ("posterior", "x", "y", "generator")),
-    "lrp": Section("rule", "lrp"),
+    "rules": Section("rule", "lrp_rules"),
+    "explanations": Section("method", "explanations", ("stack", "x", "explained", "layers", "generator")),
+    "measures": Section(
+        "measure",
+        "measures",
+        (
+            *("clean", "attacked"),
+            *("probabilities", "probabilities_attacked", "y", "x", "x_attacked", "zero_gradient"),
+            *("posterior", "relevance", "explained", "explain", "generator"),
+        ),
+        "of",
+    ),
+    "statements": Section("claim", "claims", ("compared",), "place"),
     "figures": Section(
-        "figure", "figures", ("panels", "style", "robustness", "maps", "cancellation", "comparisons", "claims")
+        "figure", "figures", ("panels", "style", "measured", "maps", "cancellation", "comparisons", "claims")
     ),
 }
 
@@ -137,7 +150,11 @@ def bound(section: str, settings: dict[str, Any]) -> Callable[..., Any]:
 
     It is called with all that functions of its section may ask for, by name, and hands over what this one asks for.
     """
-    make, asked, given = load(section, name_in(section, settings)), named(section, settings).inputs, options(section, settings)
+    make, asked, given = (
+        load(section, name_in(section, settings)),
+        named(section, settings).inputs,
+        options(section, settings),
+    )
     return lambda **known: make(**{name: known[name] for name in asked}, **given)
 
 
@@ -195,6 +212,44 @@ def stored_draws(training: dict[str, Any]) -> int | None:
     function = named("trainings", training)
     number = function.traits.get("draws", function.traits.get("at_most"))
     return int(training.get(number, default(function, number))) if isinstance(number, str) else number
+
+
+def claims_of(judged: list[str]) -> list[str]:
+    """The claims that a config judges: of a name of a paper all that its module holds, else that one function.
+
+    Raises
+    ------
+    FunctionError
+        If there is no such paper and no such function.
+    """
+    found: list[str] = []
+    for name in judged:
+        if is_own(name):
+            function("statements", name)
+            found.append(name)
+            continue
+        of_paper = [key for key, known in functions("statements").items() if paper_of(known) == name]
+        if not of_paper and name not in functions("statements"):
+            raise FunctionError(f"{name} is neither a paper nor a claim")
+        found.extend(of_paper or [name])
+    return list(dict.fromkeys(found))
+
+
+def papers() -> list[str]:
+    """The papers whose claims the library holds, such as carbone2021."""
+    return sorted({paper_of(known) for known in functions("statements").values()})
+
+
+def paper_of(claim: Function) -> str:
+    """The paper that a claim is of: the module of its function, or the file of the user's own."""
+    return claim.module.removesuffix(".py").rpartition("/")[2].rpartition(".")[2]
+
+
+def statement(claim: str) -> dict[str, str]:
+    """What a claim says: its paper, the sentence, where that stands, and the published value, if there is one."""
+    found = function("statements", claim)
+    about = {"claim": found.name, "sentence": found.summary, "place": found.traits["place"]}
+    return {"paper": paper_of(found), **about, "published": str(found.traits.get("published", ""))}
 
 
 def sources(section: str) -> list[Path]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,16 +15,21 @@ from scipy import stats
 from resilience.grid import CLEAN
 from resilience.intervals import Resampled, interval
 from resilience.multiple_testing import holm
-from resilience.robustness import column, relevant, rules_in
 from resilience.seeding import generator_of
+from resilience.tables import Measured
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RESAMPLES = 1000
+SETTING = ["dataset", "network", "attack", "training", "draws"]
+#: What stands before the measure whose correlation with softmax robustness is compared.
+CORRELATION = "correlation with "
+#: An explanation and a layer.
+Place = tuple[str, int]
 
 COLUMNS = [
-    *("dataset", "network", "attack", "measure", "rule", "layer", "subset", "training", "role", "draws"),
+    *("dataset", "network", "attack", "measure", "explanation", "layer", "subset", "training", "role", "draws"),
     *("reference", "reference_role", "reference_draws", "mean", "mean_reference", "estimate", "low", "high"),
     *("low_points", "high_points", "seed_sd", "p", "effect_size", "seeds", "points", "p_wilcoxon", "p_mann_whitney"),
     *("relevant", "relevant_reference", "p_corrected", "p_wilcoxon_corrected", "p_mann_whitney_corrected"),
@@ -81,43 +88,48 @@ def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 class Model:
-    """One training with one number of draws under one attack: its robustness tables of all seeds."""
+    """One training with one number of draws under one attack: its tables of all seeds."""
 
-    def __init__(self, training: str, role: str, draws: int, table: pd.DataFrame):
+    def __init__(
+        self, training: str, role: str, draws: int, predictions: pd.DataFrame, explained: dict[Place, pd.DataFrame]
+    ):
         self.training, self.role, self.draws = training, role, draws
-        self._table = table
-        self._correlations: dict[str, Resampled] = {}
+        self._predictions, self._explained = predictions, explained
+        self._correlations: dict[tuple[Place, str], Resampled] = {}
 
-    def values(self, name: str) -> np.ndarray:
-        """A column as [seeds, points]."""
-        return self._pivot(self._table[name]).astype(float)
+    def values(self, name: str, place: Place | None = None) -> np.ndarray:
+        """A column as [seeds, points]: of the predictions, or of an explanation of a layer."""
+        table = self._predictions if place is None else self._explained[place]
+        return _by_seed(table, table[name]).astype(float)
 
     def stayed_right(self) -> np.ndarray:
         """Whether both predictions are the label, [seeds, points]."""
-        right = self._table[["prediction", "prediction_attacked"]].eq(self._table["label"], axis=0).all(axis=1)
-        return self._pivot(right).astype(bool)
+        table = self._predictions
+        right = table[["prediction", "prediction_attacked"]].eq(table["label"], axis=0).all(axis=1)
+        return _by_seed(table, right).astype(bool)
 
-    def correlation(self, name: str) -> Resampled:
-        """Spearman's correlation of a column with softmax robustness."""
-        if name not in self._correlations:
-            self._correlations[name] = correlation(self.values(name), self.values("softmax_robustness"))
-        return self._correlations[name]
+    def correlation(self, place: Place, name: str) -> Resampled:
+        """Spearman's correlation of a measure of an explanation with softmax robustness."""
+        if (place, name) not in self._correlations:
+            self._correlations[place, name] = correlation(self.values(name, place), self.values("softmax_robustness"))
+        return self._correlations[place, name]
 
-    def rules(self, layer: int, top_k: float) -> set[str]:
-        """The rules by which this model was explained."""
-        return set(rules_in(self._table, layer, top_k))
+    @property
+    def places(self) -> set[Place]:
+        """The explanations of this model, and the layers that each has."""
+        return set(self._explained)
 
-    def _pivot(self, values: pd.Series) -> np.ndarray:
-        seeds = self._table["seed"].nunique()
-        ordered = self._table.assign(_=values).sort_values(["seed", "index"])["_"].to_numpy()
-        return ordered.reshape(seeds, -1)
+
+def _by_seed(table: pd.DataFrame, values: pd.Series) -> np.ndarray:
+    ordered = table.assign(_=values).sort_values(["seed", "index"])["_"].to_numpy()
+    return ordered.reshape(table["seed"].nunique(), -1)
 
 
 def compare(
-    tables: pd.DataFrame,
+    measured: Measured,
     roles: dict[str, str],
     layers: dict[str, tuple[int, ...]],
-    top_k: float,
+    measures: list[str],
     confidence: float,
     cancellation: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
@@ -125,14 +137,14 @@ def compare(
 
     Parameters
     ----------
-    tables
-        The robustness tables of all models, under one another.
+    measured
+        The tables of all models.
     roles
         Role of each training: deterministic, adversarial, control or bayesian.
     layers
         Learnable layers of each network.
-    top_k
-        Percentage of most relevant pixels.
+    measures
+        Those of heat maps that are compared.
     confidence
         Of the intervals.
     cancellation
@@ -141,26 +153,34 @@ def compare(
     Returns
     -------
     pandas.DataFrame
-        One row per comparison, none where no two models can be compared; ``estimate`` is model minus reference. Measures
-        are ``lrp_robustness``, ``softmax_robustness``, ``correlation`` (Spearman's, of the two), and ``cancellation``
-        (tangent minus normal part, after most draws, so above zero where the normal part cancels more). ``subset`` is
+        One row per comparison, none where no two models can be compared; ``estimate`` is model minus reference. ``measure``
+        is one of ``measures``, ``softmax_robustness``, ``correlation with`` one of ``measures`` (Spearman's, of softmax
+        robustness), or ``cancellation`` (tangent minus normal part, after most draws, so above zero where the normal part
+        cancels more). ``subset`` is
         ``all`` points or ``unbroken``: those that both models classify rightly before and after the attack.
         ``effect_size`` is the mean difference over its standard deviation among points; ``p`` belongs to the interval;
         ``p_wilcoxon`` and ``p_mann_whitney`` compare the means over seeds of each point, the latter as the paper does:
         one-sided, model above reference. Each is also given corrected for the number of rows. ``relevant`` and
         ``relevant_reference`` are the shares of pixels with any relevance before the attack: where one is below k, ties at
-        zero fill the top k and raise the LRP robustness.
+        zero fill the top k and raise the overlap.
     """
     import pandas as pd
 
+    explained = {
+        (str(dataset), str(network), str(attack), str(training), int(draws), (str(explanation), int(layer))): part
+        for (dataset, network, attack, training, draws, explanation, layer), part in measured.maps.groupby(
+            [*SETTING, "explanation", "layer"], sort=True
+        )
+    }
+    models: dict[tuple[str, str, str], list[Model]] = defaultdict(list)
+    for (dataset, network, attack, training, draws), part in measured.predictions.groupby(SETTING, sort=True):
+        here = (dataset, network, attack, training, draws)
+        places = {place: table for (*setting, place), table in explained.items() if tuple(setting) == here}
+        models[dataset, network, attack].append(Model(training, roles[training], draws, part, places))
     rows = []
-    for (dataset, network, attack), group in tables.groupby(["dataset", "network", "attack"], sort=True):
-        models = [
-            Model(training, roles[training], draws, part)
-            for (training, draws), part in group.groupby(["training", "draws"], sort=True)
-        ]
-        for model, reference in _pairs(models):
-            for row in _compare_pair(model, reference, layers[network], top_k, confidence):
+    for (dataset, network, attack), group in models.items():
+        for model, reference in _pairs(group):
+            for row in _compare_pair(model, reference, layers[network][-1], measures, confidence):
                 rows.append({"dataset": dataset, "network": network, "attack": attack, **row})
     if cancellation is not None:
         rows.extend(_compare_parts(cancellation, roles, layers, confidence))
@@ -181,7 +201,7 @@ def _pairs(models: list[Model]) -> Iterator[tuple[Model, Model]]:
 
 
 def _compare_pair(
-    model: Model, reference: Model, layers: tuple[int, ...], top_k: float, confidence: float
+    model: Model, reference: Model, output: int, measures: list[str], confidence: float
 ) -> Iterator[dict[str, Any]]:
     about = {
         "training": model.training,
@@ -195,18 +215,22 @@ def _compare_pair(
     everything = np.ones_like(unbroken)
     softmax = (model.values("softmax_robustness"), reference.values("softmax_robustness"))
     difference = _difference(*softmax, everything, confidence)
-    yield {"measure": "softmax_robustness", "rule": "", "layer": layers[-1], "subset": "all", **about, **difference}
-    for rule in sorted(model.rules(layers[-1], top_k) & reference.rules(layers[-1], top_k)):
-        for layer in layers:
-            name = column(rule, layer, top_k)
-            shares = [float(part.values(relevant(rule, layer)).mean()) for part in (model, reference)]
-            here = {"rule": rule, "layer": layer, **about, "relevant": shares[0], "relevant_reference": shares[1]}
-            for subset, counts in {"all": everything, "unbroken": unbroken}.items():
-                if counts.any(1).all():
-                    difference = _difference(model.values(name), reference.values(name), counts, confidence)
-                    yield {"measure": "lrp_robustness", "subset": subset, **here, **difference}
-            pair = (model.correlation(name), reference.correlation(name))
-            yield {"measure": "correlation", "subset": "all", **here, **_correlations(*pair, confidence)}
+    yield {"measure": "softmax_robustness", "explanation": "", "layer": output, "subset": "all", **about, **difference}
+    for place, measure in product(sorted(model.places & reference.places), measures):
+        explanation, layer = place
+        shares = [float(part.values("relevant", place).mean()) for part in (model, reference)]
+        here = {"explanation": explanation, "layer": layer, **about, "relevant": shares[0], "relevant_reference": shares[1]}
+        pair = (model.values(measure, place), reference.values(measure, place))
+        known = np.isfinite(pair[0]) & np.isfinite(pair[1])
+        for subset, counts in {"all": everything & known, "unbroken": unbroken & known}.items():
+            if counts.any(1).all():
+                first, second = (np.where(known, values, 0) for values in pair)
+                difference = _difference(first, second, counts, confidence)
+                yield {"measure": measure, "subset": subset, **here, **difference}
+        if known.all():
+            correlations = (model.correlation(place, measure), reference.correlation(place, measure))
+            name = f"{CORRELATION}{measure}"
+            yield {"measure": name, "subset": "all", **here, **_correlations(*correlations, confidence)}
 
 
 def _compare_parts(
@@ -215,7 +239,7 @@ def _compare_parts(
     """The tangent with the normal part of each model's own gradients, on clean inputs after most draws."""
     for (dataset, network, training), group in tables.groupby(["dataset", "network", "training"], sort=True):
         draws = int(group["draws"].max())
-        model = Model(training, roles[training], draws, group[group["draws"] == draws])
+        model = Model(training, roles[training], draws, group[group["draws"] == draws], {})
         tangent, normal = model.values("cancellation_tangent"), model.values("cancellation_normal")
         known = np.isfinite(tangent) & np.isfinite(normal)
         if known.any(1).all():
@@ -224,7 +248,7 @@ def _compare_parts(
                 "network": network,
                 "attack": CLEAN,
                 "measure": "cancellation",
-                "rule": "",
+                "explanation": "",
                 "layer": layers[network][-1],
                 "subset": "all",
                 "training": training,

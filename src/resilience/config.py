@@ -8,12 +8,29 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from resilience.catalog import SECTIONS, Function, FunctionError, function, functions, is_own, paths
+import yaml
+
+from resilience import tables
+from resilience.catalog import (
+    SECTIONS,
+    Function,
+    FunctionError,
+    claims_of,
+    default,
+    function,
+    functions,
+    is_own,
+    papers,
+    paths,
+)
 from resilience.config_files import EXPONENT
-from resilience.grid import Grid, GridError
+from resilience.grid import GridError
+from resilience.refusals import grid_of
 
 #: Nothing here can be so large. Draws, epochs and widths of that size would fill any memory or take forever.
 LARGEST = 10**9
+#: Columns that tables of measures and of predictions have beside those of the measures.
+COLUMNS_OF_TABLES = frozenset(tables.COLUMNS)
 #: The keys of a page to explore that are names, and the sections that these stand in.
 EXPLORED = {
     "dataset": "datasets",
@@ -48,13 +65,13 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
         If a key is unknown or missing, a value out of range, a name undefined, or the parts contradict each other.
     """
     config = {key: value for key, value in config.items() if not is_ones_own(key)}
-    problems = list(_structure(config, schema))
+    problems = [*_renamed(config)] or [*_structure(config, schema)]
     if not problems:
         config = _whole_numbers(_with_defaults(config, schema))
         problems = [*_entries(config, schema), *_names(config)]
     if not problems:
         try:
-            Grid(config)
+            grid_of(config)
         except GridError as error:
             problems = [str(error)]
     if problems:
@@ -74,6 +91,31 @@ def nearest(value: object, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {' or '.join(close)}?"
     return f"known: {', '.join(names)}" if names else "none is defined"
+
+
+def _renamed(config: dict[str, Any]) -> Iterator[str]:
+    """Sections of an earlier version, with the new spelling of what stands in them."""
+    if isinstance(rules := config.get("lrp"), dict):
+        yield "lrp: rules stand within explanations now, which need not be LRP; replace the section by\nexplanations:"
+        for name, settings in rules.items():
+            if isinstance(settings, dict):
+                shared = {
+                    key: value for key, value in settings.items() if key in ("explained", "start", "unit", "activations")
+                }
+                rule = {key: value for key, value in settings.items() if key not in shared}
+                yield f"  {name}: {_flow({'method': 'lrp', 'rule': rule, **shared})}"
+        yield "and lrp in experiments by explanations; a figure's rule is its explanation, and so is that of claims"
+    if isinstance(section := config.get("robustness"), dict):
+        yield "robustness: what is measured has names now; replace the section by\nmeasures:"
+        pixels = {key: value for key, value in section.items() if key == "pixels"}
+        for percent in section.get("top_k", []):
+            yield f"  top{percent:g}: {_flow({'measure': 'overlap', 'top_k': percent, **pixels})}"
+        yield "and top_k in claims and figures by the name of a measure, such as measure: top20"
+
+
+def _flow(settings: dict[str, Any]) -> str:
+    """An entry as one writes it in one line of YAML."""
+    return yaml.safe_dump(settings, default_flow_style=True, sort_keys=False, width=math.inf).strip()
 
 
 def _structure(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
@@ -102,7 +144,7 @@ def _unusable(value: Any, path: tuple[str, ...]) -> Iterator[str]:
 
 
 def _entries(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
-    for section in SECTIONS:
+    for section in SECTIONS.keys() & config.keys():
         shared = schema["properties"][section].get("additionalProperties", {}).get("properties", {})
         for name, settings in config[section].items():
             yield from _entry(section, settings, (section, name), config, set(shared))
@@ -141,13 +183,22 @@ def _is_known(section: str, name: Any) -> bool:
 
 def _references(named: Function, settings: dict[str, Any], path: tuple[str, ...], config: dict[str, Any]) -> Iterator[str]:
     for name, parameter in named.parameters.items():
-        value = settings.get(name)
+        value = settings.get(name, default(named, name))
         if value is None:
             continue
-        if (target := parameter.schema.get("name_in")) and value not in config[target]:
-            yield f"{_place(path)}.{name}: {_shown(value)} is not one of the {target}; {nearest(value, config[target])}"
+        if target := parameter.schema.get("name_in"):
+            yield from _name(str(value), target, parameter.schema.get("function"), f"{_place(path)}.{name}", config)
         if target := parameter.schema.get("entry_of"):
             yield from _inner_entry(target, value, (*path, name), config)
+
+
+def _name(value: str, target: str, function: str | None, place: str, config: dict[str, Any]) -> Iterator[str]:
+    """Problems of a name in a section, which may have to be that of an entry with a certain function."""
+    if value not in config[target]:
+        yield f"{place}: {_shown(value)} is not one of the {target}; {nearest(value, config[target])}"
+    elif function and config[target][value].get(SECTIONS[target].key) != function:
+        able = (key for key, entry in config[target].items() if entry.get(SECTIONS[target].key) == function)
+        yield f"{place}: {_shown(value)} is no {function}; {nearest('', able)}"
 
 
 def _inner_entry(section: str, settings: dict[str, Any], path: tuple[str, ...], config: dict[str, Any]) -> Iterator[str]:
@@ -161,10 +212,10 @@ def _inner_entry(section: str, settings: dict[str, Any], path: tuple[str, ...], 
 
 def _names(config: dict[str, Any]) -> Iterator[str]:
     """Names in experiments, figures, pages and claims that nothing defines, and names that cannot stand side by side."""
-    for section in (*SECTIONS, "experiments"):
+    for section in (*(SECTIONS.keys() & config.keys()), "experiments"):
         yield from _alike(config[section], section)
     for name, experiment in config["experiments"].items():
-        for section in ("datasets", "networks", "trainings", "attacks", "lrp"):
+        for section in ("datasets", "networks", "trainings", "attacks", "explanations"):
             yield from _undefined(experiment[section], section, f"experiments.{name}.{section}", config)
     for name, figure in config["figures"].items():
         for number, panel in enumerate(figure.get("panels", [])):
@@ -182,14 +233,19 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
         yield f"variant: {config['variant']!r} is also one of the datasets, and both name a folder; choose another"
     if config["results"].rstrip("/").rpartition("/")[2] in config["datasets"]:
         yield f"results: {config['results']!r} ends like one of the datasets, and both name a folder; choose another"
-    columns = [f"{percent:g}" for percent in config["robustness"]["top_k"]]
-    if len(set(columns)) < len(columns):
-        yield f"robustness.top_k: {_shown(config['robustness']['top_k'])} has numbers that differ in no digit that is shown"
+    for name in config["measures"]:
+        if name in COLUMNS_OF_TABLES:
+            yield f"measures: the name {name!r} is that of a column which the tables have anyway; choose another"
     if not (claims := config.get("claims")):
         return
-    yield from _undefined([claims["lrp"]], "lrp", "claims.lrp", config)
-    if claims["top_k"] not in config["robustness"]["top_k"]:
-        yield f"claims.top_k: {claims['top_k']} is not measured; robustness.top_k has {config['robustness']['top_k']}"
+    yield from _undefined([claims["explanation"]], "explanations", "claims.explanation", config)
+    yield from _undefined([claims["measure"]], "measures", "claims.measure", config)
+    yield from _undefined(claims.get("also", []), "measures", "claims.also", config)
+    for name in claims["judged"]:
+        try:
+            claims_of([name])
+        except FunctionError as problem:
+            yield f"claims.judged: {problem}; {nearest(name, [*papers(), *functions('statements')])}"
 
 
 def _alike(names: Iterable[str], section: str) -> Iterator[str]:

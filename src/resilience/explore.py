@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from resilience import pages
-from resilience.robustness import PIXELS, softmax_robustness
+from resilience.measures.predictions import softmax_robustness
+from resilience.measures.top_pixels import PIXELS
 
 #: The largest magnitude of a stored relevance, that of a sign and six bits: a page stays below 5 MB, whatever it holds.
 STEPS = 63
@@ -22,7 +23,7 @@ class Seen:
     """What a network with one seed makes of N test points.
 
     ``attacked`` are its attacked images [N, C, H, W], ``probabilities`` those of the classes [N, classes] before and after
-    the attack, ``maps`` the heat maps [N, C, H, W] before and after it, by rule and layer.
+    the attack, ``maps`` the heat maps [N, C, H, W] before and after it, by explanation and layer.
     """
 
     seed: int
@@ -39,6 +40,24 @@ class Model:
     colour: str
     draws: int
     seeds: Iterable[Seen]
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Values of k in percent, ascending, and which pixels; see :data:`resilience.measures.top_pixels.PIXELS`."""
+
+    top_k: Sequence[float]
+    pixels: str
+
+    @classmethod
+    def of(cls, measures: Mapping[str, Mapping[str, Any]], pixels: str) -> Overlaps:
+        """The overlaps among some measures that count pixels in one way."""
+        alike = (
+            entry["top_k"]
+            for entry in measures.values()
+            if entry["measure"] == "overlap" and entry.get("pixels", "absolute") == pixels
+        )
+        return cls(sorted(set(alike)), pixels)
 
 
 class Pack:
@@ -70,8 +89,7 @@ def render(
     points: Mapping[str, np.ndarray],
     models: Iterable[Model],
     chosen: np.ndarray,
-    top_k: Sequence[float],
-    pixels: str,
+    overlaps: Overlaps,
 ) -> str:
     """The page as HTML that needs no other file.
 
@@ -81,15 +99,15 @@ def render(
         The texts of the Jinja templates ``explore.html.j2``, ``explore.js`` and ``page.html.j2``.
     about
         What the page says of itself: ``dataset``, ``network``, ``attack``, ``trainings``, the names of its ``layers``, and
-        ``first``, the ``rule`` and ``k`` to begin with.
+        ``first``, the ``explanation`` and ``k`` to begin with.
     points
         ``x`` [N, C, H, W] in [0, 1], ``y`` and ``index`` [N] of all test points.
     models
         The reference first, then the other training with each number of draws; all with the same seeds in the same order.
     chosen
         Indices of the points that are shown.
-    top_k, pixels
-        The values of k in percent, ascending, and which pixels those are; see :data:`resilience.robustness.PIXELS`.
+    overlaps
+        What is counted of the maps.
 
     Raises
     ------
@@ -98,14 +116,14 @@ def render(
     """
     pack = Pack()
     images = pack.add(bytes_of(points["x"][chosen]))
-    reference, *others = (view(model, chosen, top_k, pixels, pack) for model in models)
+    reference, *others = (view(model, chosen, overlaps, pack) for model in models)
     seeds = [seen["seed"] for seen in reference["seeds"]]
     for other in others:
         if (found := [seen["seed"] for seen in other["seeds"]]) != seeds:
             raise ValueError(f"{other['name']}, {other['draws']} draws: has the seeds {found}, the reference {seeds}")
     content = {
         "shape": points["x"].shape[1:],
-        "topK": list(top_k),
+        "topK": list(overlaps.top_k),
         "seeds": seeds,
         "points": [
             {"index": int(index), "label": int(label)}
@@ -118,20 +136,20 @@ def render(
     return pages.fill(templates, "explore.html.j2", about=about, content=content, arrays=pack.text(), steps=STEPS)
 
 
-def view(model: Model, chosen: np.ndarray, top_k: Sequence[float], pixels: str, pack: Pack) -> dict[str, Any]:
+def view(model: Model, chosen: np.ndarray, overlaps: Overlaps, pack: Pack) -> dict[str, Any]:
     """What the page holds of one model, in the types that JSON has; arrays as where they begin in ``pack``."""
-    seeds = [view_of_seed(seen, chosen, top_k, pixels, pack) for seen in model.seeds]
+    seeds = [view_of_seed(seen, chosen, overlaps, pack) for seen in model.seeds]
     return {"name": model.name, "colour": model.colour, "draws": model.draws, "seeds": seeds}
 
 
-def view_of_seed(seen: Seen, chosen: np.ndarray, top_k: Sequence[float], pixels: str, pack: Pack) -> dict[str, Any]:
+def view_of_seed(seen: Seen, chosen: np.ndarray, overlaps: Overlaps, pack: Pack) -> dict[str, Any]:
     """What the page holds of one model with one seed."""
     before, after = (probabilities[chosen] for probabilities in seen.probabilities)
     maps: dict[str, dict[str, Any]] = {}
-    for (rule, layer), pair in seen.maps.items():
-        found = heat_maps((pair[0][chosen], pair[1][chosen]), top_k, pixels)
+    for (explanation, layer), pair in seen.maps.items():
+        found = heat_maps((pair[0][chosen], pair[1][chosen]), overlaps)
         packed = {key: [pack.add(array) for array in found[key]] for key in ("maps", "tops")}
-        maps.setdefault(rule, {})[str(layer)] = found | packed
+        maps.setdefault(explanation, {})[str(layer)] = found | packed
     return {
         "seed": seen.seed,
         "attacked": pack.add(bytes_of(seen.attacked[chosen])),
@@ -143,13 +161,13 @@ def view_of_seed(seen: Seen, chosen: np.ndarray, top_k: Sequence[float], pixels:
     }
 
 
-def heat_maps(pair: tuple[np.ndarray, np.ndarray], top_k: Sequence[float], pixels: str) -> dict[str, Any]:
+def heat_maps(pair: tuple[np.ndarray, np.ndarray], overlaps: Overlaps) -> dict[str, Any]:
     """Heat maps [N, C, H, W] before and after an attack, in 8 bits, and which pixels are their top k.
 
     ``maps`` [N, H, W] are the sums over channels, in steps of a 63rd of the largest one of either map. ``tops``
     [N, C, H, W] say of each pixel, channel by channel, to how many of the top k of the float maps it belongs; a pixel that
     belongs to those of one k belongs to those of every larger one. Counting them gives
-    :func:`resilience.robustness.lrp_robustness`.
+    :func:`resilience.measures.maps.overlap`.
     """
     totals = [part.sum(1) for part in pair]
     largest = np.maximum(*(np.abs(total).max((1, 2)) for total in totals))
@@ -158,7 +176,9 @@ def heat_maps(pair: tuple[np.ndarray, np.ndarray], top_k: Sequence[float], pixel
         "maps": [np.rint(STEPS * (total / scale)).astype(np.int8) for total in totals],
         "largest": [float(f"{value:.3g}") for value in largest],
         "relevant": (pair[0].reshape(len(pair[0]), -1) != 0).sum(1).tolist(),
-        "tops": [sum(PIXELS[pixels](part, percent).astype(np.uint8) for percent in top_k) for part in pair],
+        "tops": [
+            sum(PIXELS[overlaps.pixels](part, percent).astype(np.uint8) for percent in overlaps.top_k) for part in pair
+        ],
     }
 
 

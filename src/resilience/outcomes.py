@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from resilience.robustness import column, relevant
+from resilience.comparisons import SETTING
+from resilience.tables import Measured
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTING = ["dataset", "network", "attack", "training", "draws"]
-
 
 def outcomes(
-    tables: pd.DataFrame, layers: dict[str, tuple[int, ...]], lrp: str, top_k: float, noise: dict[str, str | None]
+    measured: Measured, layers: dict[str, tuple[int, ...]], explanation: str, measure: str, noise: dict[str, str | None]
 ) -> pd.DataFrame:
     """Means over test points and seeds for each attacked network.
 
     Parameters
     ----------
-    tables
-        The robustness tables of all models, under one another.
+    measured
+        The tables of all models.
     layers
         Learnable layers of each network; the last one stands for the output.
-    lrp, top_k
-        LRP rule and k of the LRP robustness.
+    explanation, measure
+        Which explanation, and by which measure it is said how much of it is left.
     noise
         For each attack the one that is random noise of the same epsilon, its control, or None.
 
@@ -33,30 +32,33 @@ def outcomes(
     pandas.DataFrame
         The setting, ``seeds`` and ``points``; shares of points that are classified rightly before (``right``) and after
         (``right_attacked``); ``mean_change`` of a pixel; share of points with no gradient to follow (``zero_gradient``);
-        ``softmax_robustness``; and of the maps that explain the output ``lrp_robustness`` and the share of ``relevant``
-        pixels, both empty where the rule was not used. ``softmax_robustness_noise`` and ``lrp_robustness_noise`` are those
-        of the same network under noise, empty where it was not exposed to any.
+        ``softmax_robustness``; and of the maps of an ``explanation`` of the output what is ``left`` by a ``measure``, and
+        the share of ``relevant`` pixels, both empty where there are none. ``softmax_robustness_noise`` and ``left_noise``
+        are those of the same network under noise, empty where it was not exposed to any.
     """
     import pandas as pd
 
-    found = {
-        setting: _outcome(group, layers[setting[1]][-1], lrp, top_k) for setting, group in tables.groupby(SETTING, sort=True)
-    }
+    groups = measured.predictions.groupby(SETTING, sort=True)
+    outputs = measured.maps[measured.maps["layer"] == measured.maps["network"].map(lambda network: layers[network][-1])]
+    outputs = outputs[outputs["explanation"] == explanation]
+    left = outputs.rename(columns={measure: "left"}).groupby(SETTING, sort=True)[["left", "relevant"]].mean()
+    found = {setting: _outcome(group) for setting, group in groups}
+    for setting, outcome in found.items():
+        known = dict(left.loc[setting]) if setting in left.index else dict.fromkeys(left, float("nan"))
+        outcome.update({"explanation": explanation, "measure": measure, **known})
     rows = []
     for (dataset, network, attack, training, draws), outcome in found.items():
         control = found.get((dataset, network, noise[attack], training, draws), {})
-        beside = {f"{name}_noise": control.get(name, float("nan")) for name in ("softmax_robustness", "lrp_robustness")}
+        beside = {f"{name}_noise": control.get(name, float("nan")) for name in ("softmax_robustness", "left")}
         rows.append(dict(zip(SETTING, (dataset, network, attack, training, draws), strict=True)) | outcome | beside)
     return pd.DataFrame(rows)
 
 
-def _outcome(table: pd.DataFrame, output: int, lrp: str, top_k: float) -> dict[str, float]:
-    measured = {"lrp_robustness": column(lrp, output, top_k), "relevant": relevant(lrp, output)}
+def _outcome(predictions: pd.DataFrame) -> dict[str, Any]:
     return {
-        "seeds": table["seed"].nunique(),
-        "points": table["index"].nunique(),
-        "right": (table["prediction"] == table["label"]).mean(),
-        "right_attacked": (table["prediction_attacked"] == table["label"]).mean(),
-        **{name: table[name].mean() for name in ("mean_change", "zero_gradient", "softmax_robustness")},
-        **{name: table[source].mean() if source in table else float("nan") for name, source in measured.items()},
+        "seeds": predictions["seed"].nunique(),
+        "points": predictions["index"].nunique(),
+        "right": (predictions["prediction"] == predictions["label"]).mean(),
+        "right_attacked": (predictions["prediction_attacked"] == predictions["label"]).mean(),
+        **{name: predictions[name].mean() for name in ("mean_change", "zero_gradient", "softmax_robustness")},
     }

@@ -32,8 +32,12 @@ OwnFolder = Annotated[str, {"minLength": 1, "path_to": "folder"}]
 #: Names an entry of another section: ``start: map`` in a training.
 TrainingName = Annotated[str, {"name_in": "trainings"}]
 AttackName = Annotated[str, {"name_in": "attacks"}]
-RuleName = Annotated[str, {"name_in": "lrp"}]
+ExplanationName = Annotated[str, {"name_in": "explanations"}]
+MeasureName = Annotated[str, {"name_in": "measures"}]
+#: A measure that counts top pixels, so that a picture can show them.
+OverlapName = Annotated[str, {"name_in": "measures", "function": "overlap"}]
 
 #: Holds an entry of another section: ``attack: {method: fgsm, epsilon: 0.1}`` in a training.
 AttackEntry = Annotated[dict[str, Any], {"entry_of": "attacks"}]
+RuleEntry = Annotated[dict[str, Any], {"entry_of": "rules"}]
 TrainingEntry = Annotated[dict[str, Any], {"entry_of": "trainings"}]

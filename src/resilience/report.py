@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resilience import flow, pages
-from resilience.claims import summarise
+from resilience.verdicts import summarise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ def render(
     templates
         The texts of the Jinja templates ``report.html.j2`` and ``page.html.j2``.
     claims
-        The table of :func:`resilience.claims.judge`; None if nothing was judged.
+        The table of :func:`resilience.verdicts.judge`; None if nothing was judged.
     outcomes
         The table of :func:`resilience.outcomes.outcomes`.
     figures
@@ -80,7 +80,7 @@ def beside_noise(outcome: Mapping[str, Any]) -> str:
     outcome
         A row of :func:`resilience.outcomes.outcomes`.
     """
-    left, under_noise = outcome["lrp_robustness"], outcome["lrp_robustness_noise"]
+    left, under_noise = outcome["left"], outcome["left_noise"]
     if math.isnan(left) or math.isnan(under_noise):
         return ""
     return "as much" if left == under_noise else "more" if left > under_noise else "less"

@@ -13,7 +13,7 @@ import numpy as np
 
 from resilience.comparisons import resamples
 from resilience.intervals import Resampled, interval
-from resilience.robustness import column
+from resilience.tables import Measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,20 +23,19 @@ KEYS = ("", "_low", "_high", "_draws", "_seeds", "_points", "_classified", "_agr
 AGREES, SAME_SIDE, DIFFERS, NOT_RUN = "agrees", "same side", "differs", "not run"
 
 
-def compare(
-    published: pd.DataFrame, runs: Mapping[str, pd.DataFrame], top_k: float, confidence: float = 0.95
-) -> pd.DataFrame:
+def compare(published: pd.DataFrame, runs: Mapping[str, Measured], measure: str, confidence: float = 0.95) -> pd.DataFrame:
     """One row for each published number, with what each run gives.
 
     Parameters
     ----------
     published
-        ``figure``, ``dataset``, ``network``, ``attack``, ``training``, ``draws``, ``reference``, ``rule``, ``layer``,
+        ``figure``, ``dataset``, ``network``, ``attack``, ``training``, ``draws``, ``reference``, ``explanation``,
+        ``layer``,
         ``statistic`` (``mode``, ``median`` or ``correlation``), ``value``, ``accuracy`` and ``note``.
     runs
-        Robustness tables under one another, by the name of the run.
-    top_k
-        The percentage of most relevant pixels that the published numbers are about.
+        The tables by the name of the run.
+    measure
+        What the published numbers are about: the overlap of the top 20 %.
     confidence
         Of the intervals, which count points and seeds.
 
@@ -50,8 +49,8 @@ def compare(
         network classifies rightly; what a network that has learned nothing explains is worth little.
     """
     result = published.copy()
-    for run, tables in runs.items():
-        found = [_found(row, tables, top_k, confidence) for row in published.to_dict("records")]
+    for run, measured in runs.items():
+        found = [_found(row, measured, measure, confidence) for row in published.to_dict("records")]
         for key in KEYS:
             result[run + key] = [row[key] for row in found]
     return result
@@ -64,13 +63,13 @@ def agreement(value: float, accuracy: float, low: float, high: float) -> str:
     return SAME_SIDE if min(low, value) > 0 or max(high, value) < 0 else DIFFERS
 
 
-def _found(row: Mapping[str, Any], tables: pd.DataFrame, top_k: float, confidence: float) -> dict[str, Any]:
+def _found(row: Mapping[str, Any], measured: Measured, measure: str, confidence: float) -> dict[str, Any]:
     """What a run gives for one published number."""
+    tables = measured.of(row["explanation"], row["layer"])
     here = tables[(tables["dataset"] == row["dataset"]) & (tables["network"] == row["network"])]
     here = here[here["attack"] == row["attack"]]
-    name = column(row["rule"], row["layer"], top_k)
-    values = _values(here, row["training"], row["draws"], name)
-    reference = _values(here, row["reference"], 1, name) if row["statistic"] != "correlation" else values
+    values = _values(here, row["training"], row["draws"], measure)
+    reference = _values(here, row["reference"], 1, measure) if row["statistic"] != "correlation" else values
     if values is None or reference is None:
         return dict.fromkeys(KEYS, np.nan) | {"_draws": 0, "_seeds": 0, "_points": 0, "_agreement": NOT_RUN}
     draws, model = values

@@ -105,7 +105,7 @@ const signed = value => value.toPrecision(2).replace("-", "\u2212");
 
 function show(name, model, view) {
   const section = document.getElementById(name), {index, k} = view, seen = model.seeds[view.seed];
-  const maps = seen.maps[view.rule][view.layer], found = overlap(maps.tops, index, k);
+  const maps = seen.maps[view.explanation][view.layer], found = overlap(maps.tops, index, k);
   const label = content.points[index].label, heading = `${named(model)}, seed ${seen.seed}`;
   const predicted = seen.predictions.map(part =>
     `predicted ${part.class[index]} (${(100 * part.probability[index]).toFixed(0)} %), ${part.class[index] === label ? "right" : "wrong"}`);
@@ -231,15 +231,15 @@ let chosen = 0, order = [], values = [];
 const ORDERS = {number: values => values[0][0].map((_, index) => index), reference: (values, now) => leastFirst(values[0], now), model: (values, now) => leastFirst(values[1], now)};
 
 function update() {
-  const rule = control("rule").value, layer = control("layer").value, k = control("k").value, seed = control("seed").selectedIndex;
+  const explanation = control("explanation").value, layer = control("layer").value, k = control("k").value, seed = control("seed").selectedIndex;
   for (const option of control("draws").options) {
-    const has = rule in content.models[option.index].seeds[0].maps;
+    const has = explanation in content.models[option.index].seeds[0].maps;
     option.disabled = !has;
-    option.text = option.value + (has ? "" : " (not by this rule)");
+    option.text = option.value + (has ? "" : " (without this explanation)");
   }
-  if (control("draws").selectedOptions[0].disabled) control("draws").selectedIndex = content.models.findLastIndex(model => rule in model.seeds[0].maps);
-  const models = [content.reference, content.models[control("draws").selectedIndex]], view = {index: chosen, rule, layer, k, seed};
-  values = models.map(model => model.seeds.map(seen => robustness(seen.maps[rule][layer], k)));
+  if (control("draws").selectedOptions[0].disabled) control("draws").selectedIndex = content.models.findLastIndex(model => explanation in model.seeds[0].maps);
+  const models = [content.reference, content.models[control("draws").selectedIndex]], view = {index: chosen, explanation, layer, k, seed};
+  values = models.map(model => model.seeds.map(seen => robustness(seen.maps[explanation][layer], k)));
   order = ORDERS[control("order").value](values, seed);
   point.value = order.indexOf(chosen) + 1;
   const of = content.points[chosen], where = `${point.value} of ${point.max}: test image ${of.index}, class ${of.label}`;
@@ -253,7 +253,7 @@ function update() {
 }
 
 function address() {
-  const names = ["order", "seed", "rule", "layer", "draws", "k"];
+  const names = ["order", "seed", "explanation", "layer", "draws", "k"];
   return {point: content.points[chosen].index, ...Object.fromEntries(names.map(name => [name, control(name).value]))};
 }
 
@@ -272,7 +272,7 @@ function follow() {
   const asked = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   const place = content.points.findIndex(of => String(of.index) === asked.point);
   if (place >= 0) chosen = place;
-  for (const name of ["order", "seed", "rule", "layer", "draws", "k"]) choose(name, asked[name]);
+  for (const name of ["order", "seed", "explanation", "layer", "draws", "k"]) choose(name, asked[name]);
   update();
   const missing = Object.entries(address()).filter(([name, shown]) => name in asked && asked[name] !== String(shown));
   control("missing").textContent = missing.map(([name, shown]) => `The address asks for ${name} ${asked[name]}, which is not on this page: it shows ${name} ${shown}.`).join(" ");
@@ -297,16 +297,16 @@ function hit(event) {
 
 async function start() {
   await unpack();
-  const rules = [...new Set(content.models.flatMap(model => Object.keys(model.seeds[0].maps)))].sort();
+  const explanations = [...new Set(content.models.flatMap(model => Object.keys(model.seeds[0].maps)))].sort();
   const {reference} = content, other = content.models[0];
   control("order").append(new Option("by number", "number"), new Option(`${reference.name}: least robust first`, "reference"), new Option(`${other.name}: least robust first`, "model"));
   control("seed").append(...content.seeds.map(seed => new Option(seed, seed)));
-  control("rule").append(...rules.map(rule => new Option(rule, rule)));
+  control("explanation").append(...explanations.map(explanation => new Option(explanation, explanation)));
   control("layer").append(...Object.entries(layers).map(([layer, name]) => new Option(name, layer)));
   control("draws").append(...content.models.map(model => new Option(model.draws, model.draws)));
   control("k").append(...content.topK.map(k => new Option(`${k} %`, k)));
   for (const name of ["layer", "draws"]) control(name).selectedIndex = control(name).options.length - 1;
-  choose("rule", first.rule);
+  choose("explanation", first.explanation);
   choose("k", String(first.k));
   control("scale").style.background = `linear-gradient(to right, ${ANCHORS.map(colour => `rgb(${colour})`)})`;
   document.querySelector("form").addEventListener("submit", event => event.preventDefault());

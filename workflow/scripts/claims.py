@@ -6,7 +6,10 @@ fork_server.hand_over(start=False)
 
 from typing import TYPE_CHECKING
 
-from resilience import artifacts, claims, jobs, progress
+import pandas as pd
+
+from resilience import artifacts, catalog, jobs, progress, verdicts
+from resilience.compared import Compared
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -14,9 +17,15 @@ if TYPE_CHECKING:
 progress.start(snakemake.log[0])
 settings = jobs.settings_of(snakemake)
 history = jobs.history_of(snakemake)
-table = claims.judge(
-    artifacts.read_table(snakemake.input[0]),
-    *(settings[key] for key in ("lrp", "top_k", "confidence", "fixed_class", "matched_size", "noise")),
-)
+known = ("explanation", "measure", "by_rules", "of_clean_class", "matched_size", "noise")
+compared = Compared(artifacts.read_table(snakemake.input[0]), **{key: settings[key] for key in known})
+
+
+def rows_of(claim: str) -> pd.DataFrame:
+    """The comparisons that decide a claim."""
+    return catalog.bound("statements", {"claim": claim})(compared=compared)
+
+
+table = verdicts.judge(dict(settings["judged"]), rows_of, settings["confidence"])
 artifacts.write_table(snakemake.output[0], table, history)
 progress.finish()

@@ -6,7 +6,7 @@ fork_server.hand_over(start=False)
 
 from typing import TYPE_CHECKING
 
-from resilience import artifacts, comparisons, jobs, progress
+from resilience import artifacts, comparisons, jobs, progress, tables
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 progress.start(snakemake.log[0])
 settings = jobs.settings_of(snakemake)
 history = jobs.history_of(snakemake)
-robustness = artifacts.read_tables(snakemake.input.robustness)
+measured = tables.gather(map(artifacts.read_table, snakemake.input.measured))
 cancellation = artifacts.read_tables(snakemake.input.cancellation) if snakemake.input.cancellation else None
-result = comparisons.compare(robustness, **settings, cancellation=cancellation)
+result = comparisons.compare(measured, **settings, cancellation=cancellation)
 artifacts.write_table(snakemake.output[0], result, history)
 progress.finish()

@@ -43,6 +43,10 @@ def seen(training: str, draws: int) -> Iterator[explore.Seen]:
         )
 
 
+# A page shows the overlaps that count pixels alike, as the first of them does.
+first = settings["measures"].get(settings["first"]["measure"], {})
+pixels = first.get("pixels", "absolute")
+overlaps = explore.Overlaps.of(settings["measures"], pixels)
 style = Style(settings["methods"])
 models = [
     explore.Model(style.name(training), style.colour(training), draws, seen(training, draws))
@@ -58,13 +62,12 @@ page = explore.render(
         "attack": panel.attack_name,
         "trainings": " and ".join(map(style.name, trainings)),
         "layers": {str(layer): panel.layer_name(layer) for layer in panel.layers},
-        "first": settings["first"],
+        "first": {"explanation": settings["first"]["explanation"], "k": first.get("top_k", overlaps.top_k[0])},
     },
     points,
     models,
     explore.spread(len(points["y"]), entry.get("points")),
-    settings["top_k"],
-    settings["pixels"],
+    overlaps,
 )
 documents.write_document(snakemake.output[0], page.encode(), history)
 progress.finish()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from resilience import artifacts, catalog, jobs, progress
+from resilience import artifacts, catalog, jobs, progress, tables
 from resilience.figures import drawing
 from resilience.figures.panels import Maps, Panel, Style
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
-def read_pictures(paths: list[str], panels: list[Panel], pixels: str) -> list[Maps]:
+def read_pictures(paths: list[str], panels: list[Panel], measures: tables.Measures) -> list[Maps]:
     """Images and heat maps of each panel, before and after the attack."""
     clean: dict[Any, Any] = {}
     attacked: dict[Any, Any] = {}
@@ -47,7 +47,7 @@ def read_pictures(paths: list[str], panels: list[Panel], pixels: str) -> list[Ma
                     for name in panel.trainings
                     for layer in panel.layers
                 },
-                pixels,
+                measures,
             )
         )
     return found
@@ -69,14 +69,13 @@ panels = [
 readers = {
     "panels": lambda: panels,
     "style": lambda: Style(settings["methods"], entry.get("colours", {})),
-    "robustness": lambda: pd.concat(map(artifacts.read_table, snakemake.input.robustness), ignore_index=True),
+    "measured": lambda: tables.gather(map(artifacts.read_table, snakemake.input.measured), settings["measures"]),
     "cancellation": lambda: pd.concat(map(artifacts.read_table, snakemake.input.cancellation), ignore_index=True),
-    "maps": lambda: read_pictures(snakemake.input.maps, panels, settings["pixels"]),
+    "maps": lambda: read_pictures(snakemake.input.maps, panels, settings["measures"]),
     "comparisons": lambda: artifacts.read_table(snakemake.input.comparisons[0]),
     "claims": lambda: artifacts.read_table(snakemake.input.claims[0]),
 }
 wanted = catalog.named("figures", entry).inputs
-draw = catalog.load("figures", entry["figure"])
-figure = draw(*(readers[name]() for name in wanted), **catalog.options("figures", entry))
+figure = catalog.bound("figures", entry)(**{name: readers[name]() for name in wanted})
 drawing.save(figure, snakemake.output, history)
 progress.finish()

@@ -6,7 +6,7 @@ fork_server.hand_over(start=False)
 
 from typing import TYPE_CHECKING
 
-from resilience import artifacts, jobs, progress
+from resilience import artifacts, jobs, progress, tables
 from resilience.outcomes import outcomes
 
 if TYPE_CHECKING:
@@ -15,5 +15,7 @@ if TYPE_CHECKING:
 progress.start(snakemake.log[0])
 settings = jobs.settings_of(snakemake)
 history = jobs.history_of(snakemake)
-artifacts.write_table(snakemake.output[0], outcomes(artifacts.read_tables(snakemake.input), **settings), history)
+artifacts.write_table(
+    snakemake.output[0], outcomes(tables.gather(map(artifacts.read_table, snakemake.input)), **settings), history
+)
 progress.finish()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from resilience import artifacts, jobs, progress, reproduction
+from resilience.tables import gather
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
 progress.start(snakemake.log[0])
 settings = jobs.settings_of(snakemake)
 history = jobs.history_of(snakemake)
-tables = {
-    run: pd.concat([artifacts.read_table(path) for path in snakemake.input[f"{run}_run"]], ignore_index=True)
-    for run in ("paper", "published")
-}
+measured = {run: gather(map(artifacts.read_table, snakemake.input[f"{run}_run"])) for run in ("paper", "published")}
 published = pd.read_csv(snakemake.input.published, keep_default_na=False)
-artifacts.write_table(snakemake.output[0], reproduction.compare(published, tables, settings["top_k"]), history)
+artifacts.write_table(snakemake.output[0], reproduction.compare(published, measured, settings["measure"]), history)
 progress.finish()

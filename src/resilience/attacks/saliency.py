@@ -24,11 +24,11 @@ from resilience.attacks.ball import Ball, ball_step, refuse_no_gradient
 from resilience.attacks.gradient import LossGradient
 from resilience.catalog import entry
 from resilience.computing import in_chunks
+from resilience.measures.top_pixels import top_pixels
 from resilience.networks import Weights, image_shape, of_layer
 from resilience.parameters import Count, Fraction, NonNegative, Percent, Positive
 from resilience.posterior import Posterior, predict
 from resilience.progress import track
-from resilience.robustness import top_pixels
 from resilience.stacks import chunk_of, refuse_unknown_layers
 
 #: D of heat maps [N, C, H, W]: a value [N] for each, which the attack raises.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resilience.catalog import entry
-from resilience.claims import INCONCLUSIVE
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
+from resilience.verdicts import INCONCLUSIVE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,11 +56,11 @@ def answer(panels: list[Panel], style: Style, claims: pd.DataFrame) -> Figure:
             place.set_xlabel(f"{int(here['points'].iloc[0])} points × {int(here['seeds'].iloc[0])} seeds")
         else:
             place.text(0.5, 0.5, "no claim\nis about this", ha="center", va="center", transform=place.transAxes)
+    about = dict.fromkeys(f"{row['explanation']}, {row['measure']}" for _, row in wanted.iterrows())
     low, high = axes[0, 0].get_xlim()
     axes[0, 0].set_xlim(low, high + 0.15 * (high - low))
-    top_k = f"{claims['top_k'].iloc[0]:g}" if len(claims) else ""
     figure.supxlabel(
-        f"Bayesian network's LRP robustness (top {top_k} % of pixels, output) minus that of another\n"
+        f"What is left of a Bayesian network's explanation ({', '.join(about)}) minus that of another\n"
         "95 % intervals; filled: a finding, hollow: inconclusive",
         fontsize=8,
     )

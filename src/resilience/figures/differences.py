@@ -10,8 +10,8 @@ from scipy import stats
 from resilience.catalog import entry
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
-from resilience.parameters import Percent, RuleName
-from resilience.robustness import chance, column, relevant
+from resilience.parameters import ExplanationName, MeasureName
+from resilience.tables import Measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,50 +21,56 @@ if TYPE_CHECKING:
 
 @entry(trainings=2)
 def differences(
-    panels: list[Panel], style: Style, robustness: pd.DataFrame, *, rule: RuleName = "epsilon", top_k: Percent = 20
+    panels: list[Panel],
+    style: Style,
+    measured: Measured,
+    *,
+    explanation: ExplanationName = "epsilon",
+    measure: MeasureName = "top20",
 ) -> Figure:
-    """Distributions of the paired differences of LRP robustness, by layer and number of draws.
+    """Distributions of the paired differences of what is left of explanations, by layer and number of draws.
 
-    Each curve is the density, over test points and seeds, of the LRP robustness of one model minus that of the reference on
-    the same point. The dot is the mean. Right of the line, the model's explanations survive the attack better than the
-    reference's. The dotted line is where the mean of a model would be whose top pixels survive by chance alone. Where a
-    network relates fewer than k % of the pixels to a layer, pixels without relevance fill the top k and count as surviving;
-    the title of such a panel says so.
+    Each curve is the density, over test points and seeds, of a measure of one model's explanations minus that of the
+    reference on the same point. The dot is the mean. Right of the line, the model's explanations survive the attack better
+    than the reference's. The dotted line is where the mean of a model would be whose top pixels survive by chance alone.
+    Where a network relates fewer than k % of the pixels to a layer, pixels without relevance fill the top k and count as
+    surviving; the title of such a panel says so.
 
     Parameters
     ----------
-    rule
-        The LRP rule.
-    top_k
-        The percentage of most relevant pixels; one of those under ``robustness``.
+    explanation
+        What is drawn.
+    measure
+        By which measure.
     """
     rows = max(len(panel.layers) for panel in panels)
     figure, axes = drawing.canvas(rows, len(panels), drawing.PAGE, 0.6 + 1.75 * rows, sharex=True)
     for index, panel in enumerate(panels):
-        of_panel = panel.of(robustness)
         for row, layer in enumerate(panel.layers):
-            place = axes[row, index]
-            _ridges(place, of_panel, panel, style, column(rule, layer, top_k))
-            reference = panel.of(robustness, panel.reference)[column(rule, layer, top_k)]
-            place.axvline(chance(top_k) - reference.mean(), color=drawing.QUIET, lw=0.9, ls=":", zorder=1)
+            place, table = axes[row, index], measured.of(explanation, layer)
+            of_panel = panel.of(table)
+            _ridges(place, of_panel, panel, style, measure)
+            if (chance := measured.chance(measure)) is not None:
+                by_chance = chance - panel.of(table, panel.reference)[measure].mean()
+                place.axvline(by_chance, color=drawing.QUIET, lw=0.9, ls=":", zorder=1)
             title = panel.layer_name(layer)
-            if share := _ties(of_panel, rule, layer, top_k):
+            if share := _ties(of_panel, measured.chance(measure)):
                 title += f" (ties: only {100 * share:.0f} % relevant)"
             place.set_title(f"{panel.title}\n{title}" if row == 0 else title)
         points, seeds = of_panel["index"].nunique(), of_panel["seed"].nunique()
         axes[-1, index].set_xlabel(f"{points} points × {seeds} seeds")
     names = " or ".join(dict.fromkeys(style.name(panel.reference).lower() for panel in panels))
     figure.supxlabel(
-        f"LRP robustness (top {top_k:g} % of pixels, {rule} rule) minus that of the {names} network; dotted: chance",
+        f"{measured.title(measure).capitalize()} ({explanation}) minus that of the {names} network; dotted: chance",
         fontsize=8,
     )
     return figure
 
 
-def _ties(table: pd.DataFrame, rule: str, layer: int, top_k: float) -> float | None:
-    """The smallest share of relevant pixels among the models, if it is below k."""
-    share = float(table.groupby("training")[relevant(rule, layer)].mean().min())
-    return share if share < top_k / 100 else None
+def _ties(table: pd.DataFrame, top: float | None) -> float | None:
+    """The smallest share of relevant pixels among the models, if it is below that of the top pixels."""
+    share = float(table.groupby("training")["relevant"].mean().min())
+    return share if top is not None and share < top else None
 
 
 def _ridges(axes: Axes, table: pd.DataFrame, panel: Panel, style: Style, name: str) -> None:

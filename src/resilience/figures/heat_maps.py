@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from resilience import robustness as measures
 from resilience.catalog import entry
 from resilience.figures import drawing
 from resilience.figures.panels import Maps, Panel, Style
-from resilience.parameters import Percent, RuleName
+from resilience.parameters import ExplanationName, OverlapName
+from resilience.tables import Measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 def layers(
     panels: list[Panel],
     style: Style,
-    robustness: pd.DataFrame,
+    measured: Measured,
     maps: list[Maps],
     *,
-    rule: RuleName = "epsilon",
-    top_k: Percent = 30,
+    explanation: ExplanationName = "epsilon",
+    measure: OverlapName = "top30",
 ) -> Figure:
     """Heat maps of every layer before and after an attack that succeeded, on one image.
 
@@ -38,10 +38,9 @@ def layers(
     """
     panel, of_panel = panels[0], maps[0]
     training = panel.reference
-    table = _points(robustness, panel, of_panel, training)
+    table = _points(measured.of(explanation, panel.layers[-1]), panel, of_panel, training)
     broken = table[(table["prediction"] == table["label"]) & (table["prediction_attacked"] != table["label"])]
-    name = measures.column(rule, panel.layers[-1], top_k)
-    point = _median(broken if len(broken) else table, name)
+    point = _median(broken if len(broken) else table, measure)
     row = table.iloc[point]
     figure, axes = drawing.canvas(2, 1 + len(panel.layers), drawing.PAGE, 3.9)
     for index, (title, predicted) in enumerate((("Image x", "prediction"), ("Attacked x̃", "prediction_attacked"))):
@@ -49,17 +48,18 @@ def layers(
         drawing.show_image(axes[index, 0], image, f"{title}\nclassified as {row[predicted]}")
     for place, layer in enumerate(panel.layers, start=1):
         pair = [part[point] for part in of_panel.layers[training, layer]]
-        survived = row[measures.column(rule, layer, top_k)]
-        ties = ",\nblank pixels counted" if row[measures.relevant(rule, layer)] < top_k / 100 else ""
+        here = _points(measured.of(explanation, layer), panel, of_panel, training).iloc[point]
+        survived = here[measure]
+        ties = ",\nblank pixels counted" if here["relevant"] < of_panel.top_k(measure) / 100 else ""
         for index, relevance in enumerate(pair):
-            chosen = of_panel.top(relevance, top_k)
+            chosen = of_panel.top(relevance, measure)
             title = panel.layer_name(layer).capitalize() if index == 0 else ""
             drawn = drawing.show_map(axes[index, place], relevance, float(np.abs(relevance).max()), chosen, title)
         axes[1, place].set_xlabel(f"{100 * survived:.0f} % survive{ties}")
     bar = figure.colorbar(drawn, ax=axes[:, -1], shrink=0.6, ticks=[drawn.norm.vmin, 0, drawn.norm.vmax])
     bar.ax.set_yticklabels(["negative", "0", "positive"])
     bar.set_label("relevance, scaled per map")
-    figure.suptitle(f"{style.name(training)} network: {panel.title}, {rule} rule, top {top_k:g} % of pixels", fontsize=8.5)
+    figure.suptitle(f"{style.name(training)} network: {panel.title}, {explanation}, {measured.title(measure)}", fontsize=8.5)
     return figure
 
 
@@ -67,11 +67,11 @@ def layers(
 def overlap(
     panels: list[Panel],
     style: Style,
-    robustness: pd.DataFrame,
+    measured: Measured,
     maps: list[Maps],
     *,
-    rule: RuleName = "epsilon",
-    top_k: Percent = 20,
+    explanation: ExplanationName = "epsilon",
+    measure: OverlapName = "top20",
 ) -> Figure:
     """How LRP robustness is counted: the top pixels of two heat maps, and those that they share.
 
@@ -80,10 +80,10 @@ def overlap(
     """
     panel, of_panel = panels[0], maps[0]
     training, layer = panel.reference, panel.layers[-1]
-    table = _points(robustness, panel, of_panel, training)
-    point = _median(table, measures.column(rule, layer, top_k))
+    table = _points(measured.of(explanation, layer), panel, of_panel, training)
+    point = _median(table, measure)
     pair = [part[point] for part in of_panel.layers[training, layer]]
-    tops = [of_panel.top(relevance, top_k) for relevance in pair]
+    tops = [of_panel.top(relevance, measure) for relevance in pair]
     figure, axes = drawing.canvas(1, 3, drawing.PAGE, 2.75)
     for place, relevance, top, title in zip(axes[0], pair, tops, ("R(x)", "R(x̃)"), strict=False):
         drawing.show_map(place, relevance, float(np.abs(relevance).max()), title=f"Relevance {title}")
@@ -97,10 +97,10 @@ def overlap(
     axes[0, 2].imshow(picture, interpolation="nearest")
     drawing.frame(axes[0, 2], "The top pixels of both")
     counts = ", ".join(f"{name} {mask.sum()}" for name, (mask, _) in shades.items())
-    axes[0, 2].set_xlabel(f"{counts}\nLRP robustness = {both.sum()} / {tops[0].sum()} = {both.sum() / tops[0].sum():.2f}")
+    axes[0, 2].set_xlabel(f"{counts}\noverlap = {both.sum()} / {tops[0].sum()} = {both.sum() / tops[0].sum():.2f}")
     handles = [Rectangle((0, 0), 1, 1, color=colour) for _, colour in shades.values()]
     axes[0, 2].legend(handles, shades, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=7)
-    figure.suptitle(f"{style.name(training)} network: {panel.title}, {rule} rule", fontsize=8.5)
+    figure.suptitle(f"{style.name(training)} network: {panel.title}, {explanation}", fontsize=8.5)
     return figure
 
 
@@ -108,11 +108,11 @@ def overlap(
 def failed_attack(
     panels: list[Panel],
     style: Style,
-    robustness: pd.DataFrame,
+    measured: Measured,
     maps: list[Maps],
     *,
-    rule: RuleName = "epsilon",
-    top_k: Percent = 30,
+    explanation: ExplanationName = "epsilon",
+    measure: OverlapName = "top30",
     choice: Literal["median", "largest"] = "median",
 ) -> Figure:
     """Deterministic and Bayesian heat maps of an attack that failed on both networks.
@@ -129,10 +129,9 @@ def failed_attack(
     """
     panel, of_panel = panels[0], maps[0]
     trainings, layer = panel.trainings[:2], panel.layers[-1]
-    name = measures.column(rule, layer, top_k)
-    tables = [_points(robustness, panel, of_panel, training) for training in trainings]
+    tables = [_points(measured.of(explanation, layer), panel, of_panel, training) for training in trainings]
     failed = np.all([(t["prediction"] == t["label"]) & (t["prediction_attacked"] == t["label"]) for t in tables], axis=0)
-    advantage = (tables[1][name] - tables[0][name]).to_numpy()
+    advantage = (tables[1][measure] - tables[0][measure]).to_numpy()
     candidates = np.flatnonzero(failed) if failed.any() else np.arange(len(failed))
     order = candidates[np.argsort(advantage[candidates], kind="stable")]
     point = order[len(order) // 2] if choice == "median" else order[-1]
@@ -145,28 +144,28 @@ def failed_attack(
         drawing.show_image(axes[row, 0], clean[point], "x" if row == 0 else "")
         drawing.show_image(axes[row, 1], attacked[point], "x̃" if row == 0 else "")
         for place, relevance, title in zip((2, 3), pair, ("R(x)", "R(x̃)"), strict=True):
-            chosen = of_panel.top(relevance, top_k)
+            chosen = of_panel.top(relevance, measure)
             drawn = drawing.show_map(axes[row, place], relevance, largest, chosen, title if row == 0 else "")
         axes[row, 0].set_ylabel(
             f"{style.name(training)}{f', n = {draws}' if draws > 1 else ''}", color=style.colour(training)
         )
-        axes[row, 3].set_xlabel(f"{100 * table[name].iloc[point]:.0f} % survive")
+        axes[row, 3].set_xlabel(f"{100 * table[measure].iloc[point]:.0f} % survive")
         change = np.abs(attacked[point] - clean[point])
         axes[row, 1].set_xlabel(f"mean change {change.mean():.3f}")
         figure.colorbar(drawn, ax=axes[row, 3], shrink=0.75, label="relevance", format="%.2f")
     label = int(tables[0]["label"].iloc[point])
     fate = "rightly predicted by both before and after" if failed.any() else "although no attack failed on both"
     figure.suptitle(
-        f"{panel.title}, top {top_k:g} % of pixels: class {label}, {fate};\n"
+        f"{panel.title}, {measured.title(measure)}: class {label}, {fate};\n"
         f"the image with the {choice} difference of {len(candidates)} {'such' if failed.any() else 'test'} images",
         fontsize=8.5,
     )
     return figure
 
 
-def _points(robustness: pd.DataFrame, panel: Panel, maps: Maps, training: str) -> pd.DataFrame:
+def _points(table: pd.DataFrame, panel: Panel, maps: Maps, training: str) -> pd.DataFrame:
     """The rows of one model, in the order of the test points."""
-    table = panel.of(robustness, training)
+    table = panel.of(table, training)
     return table[table["seed"] == maps.seed].reset_index(drop=True)
 
 

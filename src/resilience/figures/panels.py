@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resilience.robustness import PIXELS
+from resilience.measures.top_pixels import PIXELS
+from resilience.tables import Measures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,18 +38,17 @@ class Panel:
         """The training that the others are compared with."""
         return self.trainings[0]
 
-    def of(self, robustness: pd.DataFrame, training: str | None = None) -> pd.DataFrame:
+    def of(self, table: pd.DataFrame, training: str | None = None) -> pd.DataFrame:
         """The rows of this panel; those of one training are the ones with most draws."""
-        here = (robustness["dataset"] == self.dataset) & (robustness["network"] == self.network)
-        here &= robustness["attack"] == self.attack
+        here = (table["dataset"] == self.dataset) & (table["network"] == self.network) & (table["attack"] == self.attack)
         if training is None:
-            return robustness[here]
-        table = robustness[here & (robustness["training"] == training)]
-        return table[table["draws"] == table["draws"].max()]
+            return table[here]
+        of_training = table[here & (table["training"] == training)]
+        return of_training[of_training["draws"] == of_training["draws"].max()]
 
-    def of_noise(self, robustness: pd.DataFrame, training: str) -> pd.DataFrame:
+    def of_noise(self, table: pd.DataFrame, training: str) -> pd.DataFrame:
         """The same under noise of the attack's epsilon; empty where there is none."""
-        return replace(self, attack=self.noise or "").of(robustness, training)
+        return replace(self, attack=self.noise or "").of(table, training)
 
     def layer_name(self, layer: int) -> str:
         """A layer as an axis names it."""
@@ -78,12 +78,16 @@ class Maps:
     draws: dict[str, int]
     images: dict[str, Pair]
     layers: dict[tuple[str, int], Pair]
-    pixels: str = "absolute"
+    measures: Measures = field(default_factory=dict)
 
-    def top(self, relevance: np.ndarray, percent: float) -> np.ndarray:
-        """Which pixels of one heat map [C, H, W] count as the top ``percent`` %."""
-        chosen: np.ndarray = PIXELS[self.pixels](relevance[None], percent)
-        return np.asarray(chosen[0])
+    def top(self, relevance: np.ndarray, measure: str) -> np.ndarray:
+        """Which pixels of one heat map [C, H, W] an overlap counts as the top ones."""
+        pixels = self.measures[measure].get("pixels", "absolute")
+        return np.asarray(PIXELS[pixels](relevance[None], self.top_k(measure))[0])
+
+    def top_k(self, measure: str) -> float:
+        """How many of the pixels these are, in percent."""
+        return float(self.measures[measure]["top_k"])
 
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart.

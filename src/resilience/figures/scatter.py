@@ -9,8 +9,8 @@ from resilience.comparisons import correlation
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
 from resilience.intervals import interval
-from resilience.parameters import Percent, RuleName
-from resilience.robustness import chance, column
+from resilience.parameters import ExplanationName, MeasureName
+from resilience.tables import Measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 
 @entry()
 def scatter(
-    panels: list[Panel], style: Style, robustness: pd.DataFrame, *, rule: RuleName = "epsilon", top_k: Percent = 20
+    panels: list[Panel],
+    style: Style,
+    measured: Measured,
+    *,
+    explanation: ExplanationName = "epsilon",
+    measure: MeasureName = "top20",
 ) -> Figure:
-    """LRP robustness against softmax robustness, by layer and model, with the correlation in every panel.
+    """What is left of explanations against softmax robustness, by layer and model, with the correlation in every panel.
 
     A dot is a test point under one seed: to the right its explanation survived the attack, at the top its prediction did.
     The dotted line is what two unrelated heat maps have in common by chance. ρ is Spearman's rank correlation,
@@ -33,18 +38,19 @@ def scatter(
     figure, axes = drawing.canvas(len(rows), columns, drawing.PAGE, 0.8 + 1.5 * len(rows), sharex=True, sharey=True)
     for row, (panel, layer) in enumerate(rows):
         for index, training in enumerate(panel.trainings):
-            place, table = axes[row, index], panel.of(robustness, training)
-            _cloud(place, table, column(rule, layer, top_k), style.colour(training))
-            place.plot([chance(top_k)] * 2, [0, 1], color=drawing.QUIET, lw=0.9, ls=":", zorder=1)
+            place, table = axes[row, index], panel.of(measured.of(explanation, layer), training)
+            _cloud(place, table, measure, style.colour(training))
+            if (chance := measured.chance(measure)) is not None:
+                place.plot([chance] * 2, [0, 1], color=drawing.QUIET, lw=0.9, ls=":", zorder=1)
             if layer == panel.layers[0]:
                 draws = int(table["draws"].iloc[0])
                 setting = f"{panel.setting}\n" if len(panels) > 1 else ""
                 names = f"{style.name(training)}{f', n = {draws}' if draws > 1 else ''}"
                 place.set_title(setting + names, color=style.colour(training))
         axes[row, 0].set_ylabel(f"{panel.layer_name(layer)}\nsoftmax robustness")
-    table = panels[0].of(robustness, panels[0].reference)
+    table = panels[0].of(measured.of(explanation, panels[0].layers[-1]), panels[0].reference)
     count = f"{table['index'].nunique()} points × {table['seed'].nunique()} seeds"
-    figure.supxlabel(f"LRP robustness, top {top_k:g} %, {rule} rule; dotted: chance", fontsize=8)
+    figure.supxlabel(f"{measured.title(measure).capitalize()}, {explanation}; dotted: chance", fontsize=8)
     figure.suptitle(f"{'; '.join(panel.title for panel in panels)} — {count}", fontsize=8.5)
     return figure
 

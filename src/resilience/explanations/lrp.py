@@ -1,149 +1,61 @@
-"""Layer-wise Relevance Propagation over draws of a network's weights.
+"""Layer-wise Relevance Propagation through one draw of a network's weights (paper, Sec. IV-A and VII-D).
 
-The rules are those of Montavon et al. 2019, "Layer-Wise Relevance Propagation: An Overview", Sec. 10.2 (the paper's
-Sec. VII-D): with a the input of a layer, w its weights, b its bias and R_k the relevance of its outputs,
-
-    R_j = Σ_k  a_j ρ(w_jk) / (ε + Σ_{0,j} a_j ρ(w_jk))  R_k ,   where a_0 = 1 and w_0k = b_k.
-
-A rule says what ρ and ε are. Activations and flattening pass relevance on unchanged, max-pooling gives it to the winner,
-and average-pooling is a linear layer with constant weights.
+How a layer with weights shares relevance is said by a rule (:mod:`resilience.lrp_rules`). Activations and flattening pass
+relevance on unchanged, max-pooling gives it to the winner, and average-pooling is a linear layer with constant weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from resilience import catalog
 from resilience.catalog import entry
-from resilience.computing import in_chunks
-from resilience.networks import image_shape, learnable_layers
-from resilience.parameters import NonNegative, Positive
-from resilience.posterior import Posterior, predict
-from resilience.progress import steps as progress_steps
-from resilience.stacks import Activation, Affine, Layer, Step, activation_gradient, chunk_of, pass_down, stacks_of, trace
-
-Explained = Literal["predicted", "clean", "own"]
-#: One summand of z = Σ a_j ρ(w_jk): an input, a weight and a bias.
-Term = tuple[Tensor, Tensor, Tensor | None]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How layers share relevance among their inputs.
-
-    ``terms`` and ``stabiliser`` are the terms of z and what keeps it from zero in the division. An activation passes
-    relevance on unchanged, or with ``by_slope`` times its slope at that input, as the published code does.
-    """
-
-    terms: Callable[[Tensor, Tensor, Tensor | None], list[Term]]
-    stabiliser: float
-    by_slope: bool = False
+from resilience.explain import explain
+from resilience.lrp_rules import Rule
+from resilience.networks import learnable_layers
+from resilience.parameters import RuleEntry
+from resilience.posterior import Posterior
+from resilience.stacks import Activation, Affine, Layer, Step, activation_gradient, pass_down, trace
 
 
 @entry()
-def epsilon(*, epsilon: Positive = 0.1) -> Rule:
-    """Epsilon rule: R_j = Σ_k a_j w_jk / (z_k + ε sign z_k) R_k (Montavon et al. 2019, Sec. 10.2.1).
+def lrp(
+    stack: Sequence[Layer],
+    x: Tensor,
+    explained: Tensor,
+    layers: Sequence[int],
+    *,
+    rule: RuleEntry,
+    unit: Literal["strongest", "all"] = "strongest",
+    start: Literal["one", "value"] = "one",
+    activations: Literal["pass", "slope"] = "pass",
+) -> Tensor:
+    """Layer-wise Relevance Propagation (Bach et al. 2015; Montavon et al. 2019): what each layer's unit owes to each pixel.
+
+    A map of the last layer explains the network's output, whatever comes behind that layer; one of an inner layer explains
+    that layer after its activation.
 
     Parameters
     ----------
-    epsilon
-        ε; it absorbs relevance of weak or contradictory contributions.
+    rule
+        How layers share relevance among their inputs.
+    unit
+        What a map of an inner layer explains: its most active unit, or all of its activations.
+    start
+        The relevance that propagation starts from at the explained unit: one, or the unit's value.
+    activations
+        Whether activations pass relevance on unchanged, or times their slope as the published code does.
     """
-    return Rule(lambda a, w, b: [(a, w, b)], epsilon)
+    chosen: Rule = catalog.bound("rules", rule)()
+    chosen = replace(chosen, by_slope=activations == "slope")
+    return sweep(stack, x, chosen, Starts(layers, layers[-1], explained, unit, start))
 
 
-@entry()
-def gamma(*, gamma: NonNegative = 0.1, stabiliser: Positive = 1e-6) -> Rule:
-    """Gamma rule: ρ(w) = w + γ w⁺, for the bias too (Montavon et al. 2019, Sec. 10.2.1).
-
-    Parameters
-    ----------
-    gamma
-        γ; 0 is the rule without it, large values let only positive weights count.
-    stabiliser
-        Added to the size of z, which might be zero.
-    """
-
-    def terms(a: Tensor, w: Tensor, b: Tensor | None) -> list[Term]:
-        return [(a, w + gamma * w.clamp(min=0), None if b is None else b + gamma * b.clamp(min=0))]
-
-    return Rule(terms, stabiliser)
-
-
-@entry()
-def alpha1beta0(*, stabiliser: Positive = 1e-6) -> Rule:
-    """Alpha-beta rule with α = 1, β = 0: only positive contributions count (Montavon et al. 2019, Sec. 10.2.3).
-
-    The contribution of an input is (a_j w_jk)⁺ = a_j⁺ w_jk⁺ + a_j⁻ w_jk⁻, that of the bias b_k⁺.
-    """
-
-    def terms(a: Tensor, w: Tensor, b: Tensor | None) -> list[Term]:
-        positive = (a.clamp(min=0), w.clamp(min=0), None if b is None else b.clamp(min=0))
-        return [positive, (a.clamp(max=0), w.clamp(max=0), None)]
-
-    return Rule(terms, stabiliser)
-
-
-@entry()
-def squared_gamma(*, gamma: NonNegative = 0.1, stabiliser: Positive = 1e-10) -> Rule:
-    """The gamma rule of the published code: ρ(w) = w + γ w w⁺, which for small weights is hardly more than ρ(w) = w.
-
-    Parameters
-    ----------
-    gamma
-        γ.
-    stabiliser
-        Added to the size of z, which might be zero.
-    """
-
-    def terms(a: Tensor, w: Tensor, b: Tensor | None) -> list[Term]:
-        return [(a, w + gamma * w * w.clamp(min=0), None if b is None else b + gamma * b * b.clamp(min=0))]
-
-    return Rule(terms, stabiliser)
-
-
-@entry()
-def alpha1beta0_without_bias(*, stabiliser: NonNegative = 0.0) -> Rule:
-    """The alpha-beta rule of the published code: as ``alpha1beta0``, but biases do not count.
-
-    Parameters
-    ----------
-    stabiliser
-        Added to z. The published code stabilises where z = 0 alone, where nothing contributes and nothing is passed on.
-    """
-    inner = alpha1beta0(stabiliser=stabiliser)
-    return Rule(lambda a, w, b: inner.terms(a, w, None), stabiliser)
-
-
-@torch.no_grad()
-def explained_classes(choice: Explained, posterior: Posterior, x: Tensor, clean: Tensor) -> Tensor:
-    """The classes whose logits are explained.
-
-    Parameters
-    ----------
-    choice
-        ``predicted``: the class that the posterior predictive gives to ``x``. ``clean``: the one that it gives to the clean
-        images, so that an attack cannot change what is explained. ``own``: the one that each draw gives to ``x``.
-    posterior
-        S draws.
-    x, clean
-        Images [N, C, H, W], and the same before the attack.
-
-    Returns
-    -------
-    Tensor
-        [N], or [S, N] for ``own``.
-    """
-    if choice == "own":
-        return torch.stack([predict(draw, x).argmax(1) for draw in posterior.alone()])
-    return predict(posterior, clean if choice == "clean" else x).argmax(1)
-
-
-@torch.no_grad()
 def heat_maps(
     posterior: Posterior,
     x: Tensor,
@@ -153,25 +65,18 @@ def heat_maps(
     unit: Literal["strongest", "all"] = "strongest",
     start: Literal["one", "value"] = "one",
 ) -> dict[int, Tensor]:
-    """Mean over draws of the heat maps that explain each layer at the input (paper, Sec. IV-A: E_w[R(x, w)]).
+    """Mean over draws of the heat maps that explain some of the layers at the input (paper, Sec. IV-A: E_w[R(x, w)]).
 
     Parameters
     ----------
-    posterior
-        S draws of a stack of layers.
-    x
-        Images [N, C, H, W] in [0, 1].
-    explained
-        Class whose logit the map of the last layer explains: [N], or [S, N] for another one in each draw.
+    posterior, x, explained
+        See :func:`resilience.explain.explain`.
     rule
         How relevance is shared.
     layers
-        Indices of the learnable layers to explain. The last one of the network stands for the network's output, whatever
-        comes behind it; a map of an inner layer explains that layer after its activation, in each draw.
-    unit
-        What a map of an inner layer explains: its strongest unit, or all of its activations.
-    start
-        Relevance that propagation starts from at the explained unit: one, or the unit's value.
+        Indices of the learnable layers to explain. The last one of the network stands for its output.
+    unit, start
+        See :func:`lrp`.
 
     Returns
     -------
@@ -183,20 +88,12 @@ def heat_maps(
     LayerError
         If the network has a layer that relevance cannot pass.
     """
-    stacks = stacks_of(posterior, image_shape(x))
-    classes, output = explained.expand(len(posterior), len(x)), learnable_layers(posterior.network)[-1]
-    total = torch.zeros(len(layers), *x.shape, dtype=x.dtype, device=x.device)
-    chunk = chunk_of(posterior.network, image_shape(x))
-    with progress_steps(len(stacks) * -(-len(x) // chunk), "heat maps") as advance:
+    output = learnable_layers(posterior.network)[-1]
 
-        def work(part: slice) -> None:
-            for stack, classes_of_draw in zip(stacks, classes, strict=True):
-                starts = Starts(layers, output, classes_of_draw[part], unit, start)
-                total[:, part] += sweep(stack, x[part], rule, starts)
-                advance()
+    def of_draw(stack: Sequence[Layer], x: Tensor, explained: Tensor, layers: Sequence[int], **_: object) -> Tensor:
+        return sweep(stack, x, rule, Starts(layers, output, explained, unit, start))
 
-        in_chunks(work, len(x), chunk)
-    return dict(zip(layers, total / len(posterior), strict=True))
+    return dict(zip(layers, explain(posterior, x, explained, of_draw, layers), strict=True))
 
 
 @dataclass(frozen=True)

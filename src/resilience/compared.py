@@ -1,0 +1,109 @@
+"""The comparisons as a claim asks for them: of Bayesian networks with most draws, one kind of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from resilience.comparisons import CORRELATION
+from resilience.grid import CLEAN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The table of :func:`resilience.comparisons.compare`, and what its names are about.
+
+    Parameters
+    ----------
+    table
+        All comparisons.
+    explanation, measure
+        Those of every claim that is not about others.
+    by_rules
+        The explanations by LRP.
+    of_clean_class
+        The explanations that explain the class of the clean image after the attack, too.
+    matched_size, noise
+        The attacks that push all networks equally far, and those that are random noise.
+    """
+
+    table: pd.DataFrame
+    explanation: str
+    measure: str
+    by_rules: Collection[str] = ()
+    of_clean_class: Collection[str] = ()
+    matched_size: Collection[str] = ()
+    noise: Collection[str] = ()
+
+    def attacked(self) -> pd.DataFrame:
+        """Bayesian networks under attacks that do what they can to each network."""
+        attacks = self._bayesian["attack"]
+        return self._bayesian[~attacks.isin({CLEAN, *self.matched_size, *self.noise})]
+
+    def matched(self) -> pd.DataFrame:
+        """Bayesian networks under attacks that push all networks equally far."""
+        return self._bayesian[self._bayesian["attack"].isin(set(self.matched_size))]
+
+    def under_noise(self) -> pd.DataFrame:
+        """Bayesian networks under random noise."""
+        return self._bayesian[self._bayesian["attack"].isin(set(self.noise))]
+
+    def clean(self) -> pd.DataFrame:
+        """Bayesian networks on inputs that nothing attacked."""
+        return self._bayesian[self._bayesian["attack"] == CLEAN]
+
+    def explanations(
+        self,
+        rows: pd.DataFrame,
+        reference: str,
+        subset: Literal["all", "unbroken"] = "all",
+        layers: Literal["output", "inner"] = "output",
+        among: Collection[str] | None = None,
+    ) -> pd.DataFrame:
+        """Those of the main measure, and the main explanation or some others, with networks of a role."""
+        rows = rows[rows["explanation"].isin({self.explanation} if among is None else set(among))]
+        output = self.table.groupby("network")["layer"].max()
+        at_output = rows["layer"] == rows["network"].map(output)
+        return self.measured(rows[at_output if layers == "output" else ~at_output], self.measure, reference, subset)
+
+    def correlations(self, rows: pd.DataFrame, reference: str) -> pd.DataFrame:
+        """Those of the correlation of the main measure with softmax robustness at the output."""
+        rows = rows[rows["explanation"] == self.explanation]
+        rows = rows[rows["layer"] == rows["network"].map(self.table.groupby("network")["layer"].max())]
+        return self.measured(rows, f"{CORRELATION}{self.measure}", reference)
+
+    def measured(
+        self, rows: pd.DataFrame, measure: str, reference: str, subset: Literal["all", "unbroken"] = "all"
+    ) -> pd.DataFrame:
+        """Those of one measure with networks of a role; where several numbers of draws are compared, those of most."""
+        rows = rows[(rows["measure"] == measure) & (rows["subset"] == subset) & (rows["reference_role"] == reference)]
+        return rows[rows["draws"] == rows.groupby(["dataset", "network", "attack", "training"])["draws"].transform("max")]
+
+    def with_fewest_draws(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Those of a network with itself, with as few draws as there are."""
+        rows = rows[rows["reference"] == rows["training"]]
+        setting = ["dataset", "network", "attack", "training", "explanation", "layer"]
+        return rows[rows["reference_draws"] == rows.groupby(setting)["reference_draws"].transform("min")]
+
+    @property
+    def other_rules(self) -> set[str]:
+        """The explanations by other LRP rules than the main one, of the class that is predicted for each input."""
+        return set(self.by_rules) - {self.explanation} - set(self.of_clean_class)
+
+    @property
+    def of_fixed_class(self) -> set[str]:
+        """The explanations by LRP of the class of the clean image."""
+        return set(self.of_clean_class) & set(self.by_rules) - {self.explanation}
+
+    @property
+    def not_by_rules(self) -> set[str]:
+        """The explanations that are made in another way than by LRP."""
+        return set(self.table["explanation"].dropna()) - set(self.by_rules) - {self.explanation, ""}
+
+    @property
+    def _bayesian(self) -> pd.DataFrame:
+        return self.table[self.table["role"] == "bayesian"]

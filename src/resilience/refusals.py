@@ -1,0 +1,251 @@
+"""Combinations that cannot work, refused before anything runs: each function here knows one reason."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from resilience.catalog import Function, inner_entries, named, paths, stored_draws, value_in
+from resilience.grid import Grid, GridError, number_in
+
+#: What a figure can draw that is not made without a section of the config, and that section.
+DRAWN = {"cancellation": "cancellation", "comparisons": "claims", "claims": "claims"}
+
+
+#: What an explanation may need of a network, in words.
+NEEDED = {"convolution": "convolution", "pooled_head": "global average pooling before one linear layer"}
+
+
+def grid_of(config: dict[str, Any]) -> Grid:
+    """The grid of a config whose entries and names are known to be right.
+
+    Raises
+    ------
+    GridError
+        If a combination cannot be built. The message names the key, the value and what would be accepted.
+    """
+    for section in ("attacks", "trainings"):
+        for name, settings in config[section].items():
+            _check_inner(section, settings, f"{section}.{name}")
+    grid = Grid(config)
+    for attack in config["attacks"]:
+        _check_source(grid, attack)
+    for training in config["trainings"]:
+        _check_chains(grid, training)
+        _check_start(grid, training)
+    for dataset in config["datasets"]:
+        _check_balance(grid, dataset)
+    for training in config["trainings"]:
+        _check_own_files(grid, training)
+    for dataset, network in sorted({(cell.dataset, cell.network) for cell in grid.cells}):
+        _check_size(grid, dataset, network)
+    for network, explanation in sorted({(cell.network, cell.explanation) for cell in grid.cells}):
+        _check_needs(grid, network, explanation)
+    if "claims" in config:
+        _check_claims(grid, config["claims"])
+    if "cancellation" in config:
+        _check_cancellation(grid)
+    for name, figure in config["figures"].items():
+        _check_figure(grid, name, figure)
+    for name, page in config["explore"].items():
+        _check_page(grid, name, page)
+    return grid
+
+
+def _check_needs(grid: Grid, network: str, explanation: str) -> None:
+    """An explanation by class activation maps needs a network that has such maps."""
+    needs = grid.function("explanations", explanation).traits.get("needs")
+    function = grid.function("networks", network)
+    if needs is not None and needs not in function.traits.get("has", ()):
+        able = [name for name in grid.config["networks"] if needs in grid.function("networks", name).traits.get("has", ())]
+        others = f"explain {' or '.join(able)} by it" if able else f"name a network that says @entry(has=({needs!r},))"
+        raise GridError(
+            f"explanations.{explanation}: {grid.function('explanations', explanation).name} needs a {NEEDED[needs]}, which "
+            f"networks.{network} ({function.name}) has not; {others}"
+        )
+
+
+def _check_claims(grid: Grid, claims: dict[str, Any]) -> None:
+    if claims["explanation"] not in {cell.explanation for cell in grid.cells}:
+        raise GridError(f"claims.explanation: no experiment has {claims['explanation']}; add it to one")
+    for name in (claims["measure"], *claims.get("also", [])):
+        if name not in (known := grid.measures("maps")):
+            raise GridError(
+                f"claims: {name} is no measure of heat maps, by which models are compared; name {' or '.join(known)}"
+            )
+
+
+def _check_source(grid: Grid, attack: str) -> None:
+    settings, place = grid.config["attacks"][attack], f"attacks.{attack}"
+    if not grid.derived(settings):
+        return
+    inner, source = settings["attack"], settings["source"]
+    if grid.derived(grid.config["attacks"][inner]):
+        raise GridError(f"{place}.attack: {inner} is itself made from another; name an attack on a network")
+    if settings["method"] == "transfer" and grid.function("trainings", source).traits.get("draws") != 1:
+        raise GridError(f"{place}.source: {source} is no point estimate; attacks are transferred from a single network")
+
+
+def _check_start(grid: Grid, training: str) -> None:
+    seen = [training]
+    while start := grid.start(seen[-1]):
+        if start in seen:
+            raise GridError(f"trainings.{training}.start: {' starts from '.join([*seen, start])}, which has no beginning")
+        seen.append(start)
+    if len(seen) > 1:
+        _check_number_of_starts(grid, training, seen[1])
+        _check_prior(grid, training, seen[1])
+
+
+def _check_number_of_starts(grid: Grid, training: str, start: str) -> None:
+    """Each chain starts from another draw of the training that it starts from, which must so have a last one."""
+    place, chains = f"trainings.{training}.start", grid.function("trainings", training).traits.get("shared_by")
+    if chains is None:
+        return
+    needed = number_in(grid.function("trainings", training), grid.config["trainings"][training], chains)
+    there = stored_draws(grid.config["trainings"][start])
+    if there is None:
+        raise GridError(f"{place}: {start} is a distribution without a last draw; name a point estimate or an ensemble")
+    if there < needed:
+        raise GridError(f"{place}: {start} has {there} draws, and each of the {needed} {chains} needs one to start from")
+
+
+def _check_prior(grid: Grid, training: str, start: str) -> None:
+    """Chains start near modes of their own posterior; weights that were found without a prior do not contradict that."""
+    for key in ("prior", "prior_scale"):
+        here, there = (value_in("trainings", grid.config["trainings"][name], key) for name in (training, start))
+        if None not in (here, there) and here != there:
+            raise GridError(
+                f"trainings.{training}.{key}: {here} is not that of {start}, {there}, whose weights it starts from; "
+                "give both the same, or name another start"
+            )
+
+
+def _check_chains(grid: Grid, training: str) -> None:
+    function, settings = grid.function("trainings", training), grid.config["trainings"][training]
+    if chains := function.traits.get("shared_by"):
+        bound = function.traits["at_most"]
+        draws, number = number_in(function, settings, bound), number_in(function, settings, chains)
+        if draws % number:
+            raise GridError(f"trainings.{training}.{bound}: {draws} cannot be shared by {number} {chains}; use a multiple")
+
+
+def _check_balance(grid: Grid, dataset: str) -> None:
+    settings, classes = grid.config["datasets"][dataset], grid.function("datasets", dataset).traits.get("classes", 1)
+    for key in ("test_points", "train_points"):
+        if settings.get(key, classes) % classes:
+            raise GridError(
+                f"datasets.{dataset}.{key}: {settings[key]} cannot be balanced over {classes} classes; use a multiple"
+            )
+
+
+def _check_size(grid: Grid, dataset: str, network: str) -> None:
+    least, side = (
+        grid.function("networks", network).traits.get("least_side", 1),
+        grid.function("datasets", dataset).traits.get("side", math.inf),
+    )
+    pixels = grid.config["datasets"][dataset][side] if isinstance(side, str) else side
+    if pixels < least:
+        raise GridError(
+            f"networks.{network}: needs images of at least {least} pixels a side, which {dataset} has not; use fc2 there"
+        )
+
+
+def _check_own_files(grid: Grid, training: str) -> None:
+    """Weights belong to one network that was trained once, so several of these need several files."""
+    settings = grid.config["trainings"][training]
+    uses = [place for place in grid.trained() if place[2] == training]
+    several: dict[str, set[Any]] = {
+        "dataset": {dataset for dataset, *_ in uses},
+        "network": {network for _, network, _ in uses},
+        "seed": set(grid.seeds),
+    }
+    for key in paths("trainings", settings):
+        for axis, values in several.items():
+            if len(values) > 1 and f"{{{axis}}}" not in settings[key]:
+                named = ", ".join(map(str, sorted(values)))
+                raise GridError(
+                    f"trainings.{training}.{key}: {settings[key]!r} would serve the {axis}s {named} alike; "
+                    f"put {{{axis}}} into the path and give each a file of its own"
+                )
+
+
+def _check_cancellation(grid: Grid) -> None:
+    section = grid.config["cancellation"]
+    if not grid.cancelled():
+        raise GridError("cancellation: no experiment has a posterior or an ensemble of several draws, which could cancel")
+    for training in sorted({training for _, _, training in grid.cancelled()}):
+        if grid.cancelled_draws(training)[-1] < 2:
+            raise GridError(
+                f"cancellation.draws: {section['draws']} has no number above one, and nothing cancels in one draw"
+            )
+    if section["dimensions"] >= section["neighbours"]:
+        raise GridError(
+            f"cancellation.dimensions: {section['dimensions']} directions need more than that many neighbours, "
+            f"not {section['neighbours']}"
+        )
+
+
+def _check_figure(grid: Grid, name: str, figure: dict[str, Any]) -> None:
+    function = named("figures", figure)
+    panels, place = figure.get("panels", []), f"figures.{name}"
+    if "panels" in function.inputs and not panels:
+        raise GridError(f"{place}: the key 'panels' is missing; add it")
+    for drawn, section in DRAWN.items():
+        if drawn in function.inputs and section not in grid.config:
+            raise GridError(f"{place}: {figure['figure']} draws what the section {section!r} asks for, which is missing")
+    if len(panels) > function.traits.get("panels", len(panels)):
+        raise GridError(f"{place}.panels: {figure['figure']} draws {function.traits['panels']} panel, not {len(panels)}")
+    explanation = value_in("figures", figure, "explanation")
+    if "maps" in function.inputs and grid.config["explanations"][explanation]["over"] == "each":
+        raise GridError(f"{place}.explanation: {explanation} has a map for each draw, and a figure shows one; name another")
+    for number, panel in enumerate(panels):
+        _check_panel(grid, f"{place}.panels[{number}]", panel, function, explanation)
+
+
+def _check_panel(grid: Grid, place: str, panel: dict[str, Any], function: Function, explanation: str | None) -> None:
+    least = function.traits.get("trainings", 1)
+    if len(panel["trainings"]) < least:
+        raise GridError(f"{place}.trainings: {function.name} needs at least {least} trainings, the reference first")
+    for training in panel["trainings"]:
+        here = (panel["dataset"], panel["network"], training, panel["attack"])
+        draws = grid.draws_of(*here)
+        if not draws:
+            raise GridError(f"{place}: no experiment has {', '.join(here)}; add it to experiments")
+        if explanation and explanation not in grid.explanations(*here, draws[-1]):
+            raise GridError(f"{place}: no experiment explains {', '.join(here)} by {explanation}; add it to experiments")
+
+
+def _check_page(grid: Grid, name: str, page: dict[str, Any]) -> None:
+    place, (dataset, network, attack) = f"explore.{name}", (page["dataset"], page["network"], page["attack"])
+    if page["training"] == page["reference"]:
+        raise GridError(f"{place}.reference: {page['reference']} cannot stand beside itself; name another training")
+    for key in ("training", "reference"):
+        if not grid.draws_of(dataset, network, page[key], attack):
+            here = f"{dataset}, {network}, {page[key]}, {attack}"
+            raise GridError(f"{place}.{key}: no experiment has {here}; add it to experiments")
+    (reference, of_reference), *models = grid.explored(page)
+    known = grid.explanations(dataset, network, reference, attack, of_reference)
+    for training, draws in models:
+        for explanation in grid.explanations(dataset, network, training, attack, draws):
+            if explanation not in known:
+                here = f"{dataset}, {network}, {reference}, {attack}, {of_reference} draws"
+                raise GridError(
+                    f"{place}.reference: no experiment explains {here} by {explanation}, as it does {training}; "
+                    "add it to experiments"
+                )
+    test_points = grid.config["datasets"][dataset]["test_points"]
+    if page.get("points", 1) > test_points:
+        raise GridError(f"{place}.points: {page['points']} is more than datasets.{dataset}.test_points, {test_points}")
+
+
+def _check_inner(section: str, settings: dict[str, Any], place: str) -> None:
+    """An ensemble is made of point estimates, and an attack within an entry is one on a network."""
+    for inner, entry in inner_entries(section, settings):
+        function = named(inner, entry)
+        if inner == "trainings" and function.traits.get("draws") != 1:
+            raise GridError(f"{place}: holds {function.name}, which is no point estimate; name one, such as deterministic")
+        if inner == "attacks" and function.traits.get("derived"):
+            raise GridError(
+                f"{place}: holds {function.name}, which is made from attacked inputs; name an attack on a network"
+            )
