@@ -251,9 +251,9 @@ def ssim(clean: np.ndarray, attacked: np.ndarray, *, sigma: Positive = 1.5) -> n
 
     With local means μ, variances σ² and covariance σ_ab under a Gaussian window, it is the mean over pixels and channels of
     (2 μ_a μ_b + c₁)(2 σ_ab + c₂) / ((μ_a² + μ_b² + c₁)(σ_a² + σ_b² + c₂)). Values lie in [−1, 1] after the division, so
-    L = 2, c₁ = (.01 L)² and c₂ = (.03 L)². The default's window is the paper's, 11 × 11. At the border the map is mirrored, so that
-    every pixel counts and small images have a value. Where both maps are blank the similarity is 1, which raises that of
-    maps with much black.
+    L = 2, c₁ = (.01 L)² and c₂ = (.03 L)². The default's window is the paper's, 11 × 11. At the border the map is mirrored,
+    so that every pixel counts and small images have a value. Where both maps are blank the similarity is 1, which raises
+    that of maps with much black.
 
     Parameters
     ----------
