@@ -3,7 +3,7 @@ rule measure_gradients:
     input:
         data="<results>/{dataset}/data.safetensors",
         points="<results>/{dataset}/points.safetensors",
-        weights="<results>/{dataset}/{network}/{training}/seed{seed}/weights.safetensors",
+        weights=weights,
     output:
         "<results>/{dataset}/{network}/{training}/seed{seed}/cancellation.csv",
     log:

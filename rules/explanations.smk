@@ -15,7 +15,7 @@ for NETWORK, LAYERS in sorted(EXPLAINED):
         input:
             points="<results>/{dataset}/points.safetensors",
             inputs=explained_inputs,
-            weights="<results>/{dataset}/{network}/{training}/seed{seed}/weights.safetensors",
+            weights=weights,
         output:
             maps=expand(
                 "<results>/{{dataset}}/{{network}}/{{training}}/seed{{seed}}/"

@@ -114,6 +114,23 @@ def is_made(path):
     return any(rule.is_producer(str(path)) for rule in workflow.rules)
 
 
+def weights(wildcards):
+    """The weights of a network, which may have learned on another dataset than it is judged on."""
+    dataset = GRID.trained_on(wildcards.dataset)
+    return f"{model_path(dataset, wildcards.network, wildcards.training, wildcards.seed)}/weights.safetensors"
+
+
+def explained_before(wildcards):
+    """The explanation of every image that a derived dataset is made by, if there is one."""
+    entry = config["datasets"][wildcards.dataset]
+    if "by" not in entry:
+        return []
+    by = {"seed": GRID.seeds[0], "draws": 1, **entry["by"]}
+    [draws] = GRID.draws(by["training"], [by["draws"]], f"datasets.{wildcards.dataset}.by.draws")
+    model = model_path(entry["of"], by["network"], by["training"], by["seed"])
+    return f"{model}/dataset/n{draws}/explanations/{by['explanation']}/relevance.safetensors"
+
+
 def start_weights(wildcards):
     """Weights of the training that this one starts from, if it starts from one."""
     start = GRID.start(wildcards.training)

@@ -1,13 +1,36 @@
 # What each stage depends on beside its input files.
 
 
+#: What a dataset does not depend on: what is chosen of it, and what is judged on it.
+NOT_OF_THE_DATA = ("test_points", "trained_on")
+
+
 def dataset_recipe(wildcards):
-    """A dataset depends on its entry, but for the number of points that are attacked, and on the files that it names."""
+    """A dataset depends on its entry, but for what is done with it, and on the files that it names."""
     entry = filled("datasets", wildcards.dataset, wildcards)
-    settings = {key: value for key, value in entry.items() if key != "test_points"}
+    settings = {key: value for key, value in entry.items() if key not in NOT_OF_THE_DATA}
     if contents := contents_of("datasets", entry):
         settings["contents"] = contents
     return recipe("dataset.py", [("datasets", entry)], **settings)
+
+
+def derive_recipe(wildcards):
+    """A derived dataset depends on its entry; how the source was split stands there."""
+    entry = config["datasets"][wildcards.dataset]
+    settings = {key: value for key, value in entry.items() if key not in (*NOT_OF_THE_DATA, "validation")}
+    return recipe("derive.py", [("datasets", entry)], **settings)
+
+
+def points_recipe(wildcards):
+    """The points depend on how many there are; those of a derived dataset are those of the one that it goes back to."""
+    count, root = config["datasets"][wildcards.dataset]["test_points"], GRID.root(wildcards.dataset)
+    return recipe("points.py", count=count, chosen_as=root)
+
+
+def explain_dataset_recipe(wildcards):
+    """As an explanation of test points does, that of a dataset depends on its entry, on the layers, and on the network."""
+    functions, settings = explained_by(wildcards)
+    return recipe("explain_dataset.py", functions, **settings)
 
 
 def training_recipe(wildcards):
@@ -41,22 +64,20 @@ def match_size_recipe(wildcards):
 
 def explain_recipe(wildcards):
     """An explanation depends on its entry, on the layers, and on the network."""
+    functions, settings = explained_by(wildcards)
+    return recipe("explain.py", functions, **settings)
+
+
+def explained_by(wildcards):
+    """The functions and the settings of an explanation and the network that it explains."""
     network, explanation = (
         config["networks"][wildcards.network],
         config["explanations"][wildcards.explanation],
     )
-    functions = [
-        ("explanations", explanation),
-        *catalog.inner_entries("explanations", explanation),
-        ("networks", network),
-    ]
-    return recipe(
-        "explain.py",
-        functions,
-        explanation=explanation,
-        network=network,
-        layers=GRID.layers(wildcards.network),
-    )
+    inner = catalog.inner_entries("explanations", explanation)
+    functions = [("explanations", explanation), *inner, ("networks", network)]
+    layers = GRID.layers(wildcards.network)
+    return functions, {"explanation": explanation, "network": network, "layers": layers}
 
 
 def measures_of(kind):
@@ -79,20 +100,8 @@ def predict_recipe(wildcards):
 
 def measure_explanation_recipe(wildcards):
     """What is measured of a clean explanation depends on it, on the network, and on the measures of these."""
-    measures, functions = measures_of("explanation")
-    network, explanation = (
-        config["networks"][wildcards.network],
-        config["explanations"][wildcards.explanation],
-    )
-    functions += [("explanations", explanation), *catalog.inner_entries("explanations", explanation)]
-    return recipe(
-        "measure_explanation.py",
-        [*functions, ("networks", network)],
-        measures=measures,
-        explanation=explanation,
-        network=network,
-        layers=GRID.layers(wildcards.network),
-    )
+    (measures, of_measures), (functions, settings) = measures_of("explanation"), explained_by(wildcards)
+    return recipe("measure_explanation.py", [*of_measures, *functions], measures=measures, **settings)
 
 
 def measure_network_recipe(wildcards):

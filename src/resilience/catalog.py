@@ -40,9 +40,10 @@ def entry(**traits: Any) -> Callable[[F], F]:
     adversarial, control or bayesian, or the parameter that holds it), ``derived`` of an attack (whether it is made from
     attacked inputs, not from a network), ``of`` of a measure (what it looks at: maps, predictions, explanation or network),
     ``classes`` and ``side`` of a dataset (how many, and the pixels of an image's
-    shorter side or the parameter that holds them), ``least_side`` of a network (the fewest such pixels), ``panels`` and
-    ``trainings`` of a figure (the most panels, and the fewest trainings in each, that it draws), ``noise`` of a figure
-    (whether it shows the same networks under random noise, too).
+    shorter side or the parameter that holds them), ``divides`` of a dataset (the parameter that must divide that side),
+    ``least_side`` of a network (the fewest such pixels), ``panels`` and ``trainings`` of a figure (the most panels, and the
+    fewest trainings in each, that it draws), ``noise`` of a figure (whether it shows the same networks under random noise,
+    too).
     """
 
     def mark(function: F) -> F:
@@ -66,7 +67,7 @@ class Section:
 
 
 SECTIONS = {
-    "datasets": Section("source", "datasets"),
+    "datasets": Section("source", "datasets", ("x", "y", "relevance", "mean", "generator")),
     "networks": Section("architecture", "networks", ("shape", "classes"), "layers"),
     "trainings": Section("method", "training", ("task",), "role"),
     "attacks": Section("method", "attacks", ("posterior", "x", "y", "generator")),

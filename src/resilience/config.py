@@ -186,10 +186,21 @@ def _references(named: Function, settings: dict[str, Any], path: tuple[str, ...]
         value = settings.get(name, default(named, name))
         if value is None:
             continue
-        if target := parameter.schema.get("name_in"):
-            yield from _name(str(value), target, parameter.schema.get("function"), f"{_place(path)}.{name}", config)
+        for place, schema, named_there in _named_within((*path, name), parameter.schema, value):
+            yield from _name(str(named_there), schema["name_in"], schema.get("function"), _place(place), config)
         if target := parameter.schema.get("entry_of"):
             yield from _inner_entry(target, value, (*path, name), config)
+
+
+def _named_within(
+    path: tuple[str, ...], schema: dict[str, Any], value: Any
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any], Any]]:
+    """Where a value, or what it holds, names an entry of another section."""
+    if "name_in" in schema:
+        yield path, schema, value
+    for key, inner in schema.get("properties", {}).items():
+        if key in value:
+            yield from _named_within((*path, key), inner, value[key])
 
 
 def _name(value: str, target: str, function: str | None, place: str, config: dict[str, Any]) -> Iterator[str]:
@@ -214,6 +225,9 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
     """Names in experiments, figures, pages and claims that nothing defines, and names that cannot stand side by side."""
     for section in (*(SECTIONS.keys() & config.keys()), "experiments"):
         yield from _alike(config[section], section)
+    for name, dataset in config["datasets"].items():
+        if "trained_on" in dataset:
+            yield from _undefined([dataset["trained_on"]], "datasets", f"datasets.{name}.trained_on", config)
     for name, experiment in config["experiments"].items():
         for section in ("datasets", "networks", "trainings", "attacks", "explanations"):
             yield from _undefined(experiment[section], section, f"experiments.{name}.{section}", config)

@@ -7,12 +7,15 @@ in :mod:`resilience.datasets`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from resilience.artifacts import Arrays
 from resilience.seeding import generator_of
+
+SPLITS = ("train", "validation", "test")
 
 
 class DataError(ValueError):
@@ -96,6 +99,45 @@ def split(source: Source, validation: float, train_points: int | None, name: str
         remainder = remainder[balanced_points(source.train.y[remainder], train_points, name, "train")]
     parts = {"train": source.train[remainder], "validation": source.train[held_out], "test": source.test}
     return {f"{part}.{key}": getattr(images, key) for part, images in parts.items() for key in ("x", "y")}
+
+
+def derive(source: Arrays, relevance: Arrays, change: Callable[..., np.ndarray], name: str) -> Arrays:
+    """A dataset made from another one: the same splits and labels, with images that are changed.
+
+    Parameters
+    ----------
+    source
+        ``{train, validation, test}.{x, y}``; see :func:`split`.
+    relevance
+        ``{train, validation, test}.relevance`` of an explanation of these images, if the change asks for it.
+    change
+        Gets ``x`` [N, C, H, W] in [0, 1], ``y`` [N], ``relevance``, the ``mean`` [C] of the training images and a
+        ``generator`` by name, and returns images of the same shape in [0, 1].
+    name
+        Name of the new dataset: with the split the seed of what is random.
+
+    Returns
+    -------
+    dict
+        ``{train, validation, test}.{x, y}``.
+
+    Raises
+    ------
+    DataError
+        If the changed images are not of that shape, or not in [0, 1].
+    """
+    mean = unit_interval(source["train.x"]).mean((0, 2, 3), dtype=np.float64).astype(np.float32)
+    found: Arrays = {}
+    for part in SPLITS:
+        x, y = unit_interval(source[f"{part}.x"]), source[f"{part}.y"]
+        known = {"x": x, "y": y, "relevance": relevance.get(f"{part}.relevance"), "mean": mean}
+        changed = np.asarray(change(**known, generator=generator_of(name, part)), np.float32)
+        if changed.shape != x.shape:
+            raise DataError(f"{name}: changed images have shape {changed.shape}, the images {x.shape}")
+        if not (np.isfinite(changed).all() and changed.min() >= 0 and changed.max() <= 1):
+            raise DataError(f"{name}: changed images are not all in [0, 1]")
+        found |= {f"{part}.x": changed, f"{part}.y": y}
+    return found
 
 
 def balanced_points(labels: np.ndarray, count: int, *identity: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from itertools import chain, pairwise
@@ -35,23 +35,19 @@ class Drawing:
 def draw(arrows: Iterable[tuple[str, str]]) -> Drawing:
     """Lay out a graph of rules.
 
-    An arrow is left out where a longer way leads to the same end, so that the order of the rules can be seen, and where a
-    rule reads what another job of its own makes.
+    An arrow is left out where a longer way leads to the same end, so that the order of the rules can be seen, and where it
+    would close a circle: a rule that reads what another job of its own makes, or a dataset that is made with the help of a
+    network which learns on another one.
 
     Parameters
     ----------
     arrows
         Pairs of a rule and one that reads what it makes.
-
-    Raises
-    ------
-    graphlib.CycleError
-        If the arrows lead in a circle.
     """
     readers: dict[str, set[str]] = defaultdict(set)
-    for maker, reader in sorted(arrows):
+    for maker, reader in without_circles(arrows):
         readers[maker]
-        readers[reader].update({maker} - {reader})
+        readers[reader].add(maker)
     behind: dict[str, set[str]] = {}
     layers: dict[str, int] = {}
     for name in TopologicalSorter(readers).static_order():
@@ -65,6 +61,27 @@ def draw(arrows: Iterable[tuple[str, str]]) -> Drawing:
     ]
     places = _places(layers, ways)
     return Drawing({name: places[name] for name in layers}, [[places[node] for node in way] for way in ways])
+
+
+def without_circles(arrows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The arrows but for those that close a circle, seen from where the ways begin."""
+    onwards: dict[str, list[str]] = defaultdict(list)
+    for maker, reader in sorted(arrows):
+        onwards[maker].append(reader)
+    ends = {reader for readers in onwards.values() for reader in readers}
+    done: set[str] = set()
+
+    def follow(maker: str, way: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+        done.add(maker)
+        for reader in onwards.get(maker, ()):
+            if reader not in (*way, maker):
+                yield maker, reader
+                if reader not in done:
+                    yield from follow(reader, (*way, maker))
+
+    for maker in [*sorted(onwards.keys() - ends), *sorted(onwards)]:
+        if maker not in done:
+            yield from follow(maker, ())
 
 
 def _places(layers: dict[str, int], ways: list[list[Node]]) -> dict[Node, Place]:

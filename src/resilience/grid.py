@@ -97,6 +97,20 @@ class Grid:
         """The training whose weights this one starts from, if any."""
         return self.config["trainings"][training].get("start")
 
+    def source(self, dataset: str) -> str | None:
+        """The dataset that a derived one is made from."""
+        return self.config["datasets"][dataset].get("of")
+
+    def root(self, dataset: str) -> str:
+        """The dataset that a derived one goes back to, which is read and not made; that of such a one is itself."""
+        while source := self.source(dataset):
+            dataset = source
+        return dataset
+
+    def trained_on(self, dataset: str) -> str:
+        """The dataset that the networks have learned on which are judged on this one."""
+        return self.config["datasets"][dataset].get("trained_on", dataset)
+
     def made_from(self, training: str, attack: str, draws: int) -> list[tuple[str, str, int]]:
         """The attacked inputs that an attack is made from, each a (training, attack, draws); none if from a network.
 
@@ -143,7 +157,7 @@ class Grid:
 
     def trained(self) -> list[tuple[str, str, str]]:
         """Every (dataset, network, training) that is needed, those that others start from included."""
-        needed = {(cell.dataset, cell.network, cell.training) for cell in self.cells}
+        needed = {(self.trained_on(cell.dataset), cell.network, cell.training) for cell in self.cells}
         for dataset, network, training in sorted(needed):
             while start := self.start(training):
                 needed.add((dataset, network, start))

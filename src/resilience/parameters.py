@@ -29,13 +29,34 @@ Folder = Annotated[str, {"minLength": 1}]
 OwnFile = Annotated[str, {"minLength": 1, "path_to": "file"}]
 OwnFolder = Annotated[str, {"minLength": 1, "path_to": "folder"}]
 
+#: How many patches a side of an image is cut into.
+Patches = Annotated[int, {"minimum": 2, "maximum": 4096}]
+
 #: Names an entry of another section: ``start: map`` in a training.
 TrainingName = Annotated[str, {"name_in": "trainings"}]
+DatasetName = Annotated[str, {"name_in": "datasets"}]
 AttackName = Annotated[str, {"name_in": "attacks"}]
 ExplanationName = Annotated[str, {"name_in": "explanations"}]
 MeasureName = Annotated[str, {"name_in": "measures"}]
 #: A measure that counts top pixels, so that a picture can show them.
 OverlapName = Annotated[str, {"name_in": "measures", "function": "overlap"}]
+
+#: Whose explanation it is: that of a network and a training, with a number of draws and a seed.
+Explainer = Annotated[
+    dict[str, Any],
+    {
+        "type": "object",
+        "properties": {
+            "network": {"type": "string", "name_in": "networks"},
+            "training": {"type": "string", "name_in": "trainings"},
+            "explanation": {"type": "string", "name_in": "explanations"},
+            "draws": {"type": "integer", "minimum": 1},
+            "seed": {"type": "integer", "minimum": 0},
+        },
+        "required": ["network", "training", "explanation"],
+        "additionalProperties": False,
+    },
+]
 
 #: Holds an entry of another section: ``attack: {method: fgsm, epsilon: 0.1}`` in a training.
 AttackEntry = Annotated[dict[str, Any], {"entry_of": "attacks"}]

@@ -27,6 +27,8 @@ def grid_of(config: dict[str, Any]) -> Grid:
     for section in ("attacks", "trainings"):
         for name, settings in config[section].items():
             _check_inner(section, settings, f"{section}.{name}")
+    for dataset in config["datasets"]:
+        _check_derived(config["datasets"], dataset)
     grid = Grid(config)
     for attack in config["attacks"]:
         _check_source(grid, attack)
@@ -35,6 +37,10 @@ def grid_of(config: dict[str, Any]) -> Grid:
         _check_start(grid, training)
     for dataset in config["datasets"]:
         _check_balance(grid, dataset)
+        if by := config["datasets"][dataset].get("by"):
+            _check_explainer(grid, dataset, by)
+        if divided := grid.function("datasets", dataset).traits.get("divides"):
+            _check_patches(grid, dataset, divided)
     for training in config["trainings"]:
         _check_own_files(grid, training)
     for dataset, network in sorted({(cell.dataset, cell.network) for cell in grid.cells}):
@@ -73,6 +79,46 @@ def _check_claims(grid: Grid, claims: dict[str, Any]) -> None:
             raise GridError(
                 f"claims: {name} is no measure of heat maps, by which models are compared; name {' or '.join(known)}"
             )
+
+
+def _check_derived(datasets: dict[str, Any], dataset: str) -> None:
+    """A derived dataset goes back to one that is read, and what is trained elsewhere needs the same classes."""
+    seen = [dataset]
+    while source := datasets[seen[-1]].get("of"):
+        if source in seen:
+            raise GridError(f"datasets.{dataset}.of: {' is made from '.join([*seen, source])}, which has no beginning")
+        seen.append(source)
+    trained_on = datasets[dataset].get("trained_on", dataset)
+    if trained_on != dataset and datasets[trained_on].get("trained_on", trained_on) != trained_on:
+        raise GridError(f"datasets.{dataset}.trained_on: nothing is trained on {trained_on} itself; name what that names")
+    if len(seen) > 1 and "train_points" in datasets[dataset]:
+        raise GridError(f"datasets.{dataset}.train_points: its splits are those of {seen[1]}; take the key out")
+    if "by" in datasets[dataset] and datasets[source := seen[1]].get("trained_on", source) != source:
+        raise GridError(f"datasets.{dataset}.by: nothing is trained on {source} itself, so no network explains it")
+
+
+def _check_explainer(grid: Grid, dataset: str, by: dict[str, Any]) -> None:
+    place = f"datasets.{dataset}.by"
+    if by.get("seed", grid.seeds[0]) not in grid.seeds:
+        raise GridError(f"{place}.seed: {by['seed']} is not one of the seeds; name one of {grid.seeds}")
+    if grid.config["explanations"][by["explanation"]]["over"] == "each":
+        raise GridError(f"{place}.explanation: {by['explanation']} has a map for each draw, and one is needed; name another")
+    grid.draws(by["training"], [by.get("draws", 1)], f"{place}.draws")
+    _check_needs(grid, by["network"], by["explanation"])
+
+
+def _check_patches(grid: Grid, dataset: str, key: str) -> None:
+    number = grid.config["datasets"][dataset][key]
+    pixels = _side(grid, dataset)
+    if math.isfinite(pixels) and pixels % number:
+        raise GridError(f"datasets.{dataset}.{key}: {number} does not divide {pixels} pixels a side; name a divisor")
+
+
+def _side(grid: Grid, dataset: str) -> float:
+    """The pixels of an image's shorter side, infinity where nothing says how many there are."""
+    root = grid.root(dataset)
+    side = grid.function("datasets", root).traits.get("side", math.inf)
+    return grid.config["datasets"][root][side] if isinstance(side, str) else side
 
 
 def _check_source(grid: Grid, attack: str) -> None:
@@ -131,7 +177,8 @@ def _check_chains(grid: Grid, training: str) -> None:
 
 
 def _check_balance(grid: Grid, dataset: str) -> None:
-    settings, classes = grid.config["datasets"][dataset], grid.function("datasets", dataset).traits.get("classes", 1)
+    settings = grid.config["datasets"][dataset]
+    classes = grid.function("datasets", grid.root(dataset)).traits.get("classes", 1)
     for key in ("test_points", "train_points"):
         if settings.get(key, classes) % classes:
             raise GridError(
@@ -140,12 +187,8 @@ def _check_balance(grid: Grid, dataset: str) -> None:
 
 
 def _check_size(grid: Grid, dataset: str, network: str) -> None:
-    least, side = (
-        grid.function("networks", network).traits.get("least_side", 1),
-        grid.function("datasets", dataset).traits.get("side", math.inf),
-    )
-    pixels = grid.config["datasets"][dataset][side] if isinstance(side, str) else side
-    if pixels < least:
+    least = grid.function("networks", network).traits.get("least_side", 1)
+    if _side(grid, dataset) < least:
         raise GridError(
             f"networks.{network}: needs images of at least {least} pixels a side, which {dataset} has not; use fc2 there"
         )

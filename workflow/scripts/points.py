@@ -17,7 +17,7 @@ history = jobs.history_of(snakemake)
 name = snakemake.wildcards.dataset
 
 test = artifacts.read_tensors(snakemake.input[0], ["test.x", "test.y"])
-index = data.balanced_points(test["test.y"], settings["count"], name, "points")
+index = data.balanced_points(test["test.y"], settings["count"], settings["chosen_as"], "points")
 artifacts.write_tensors(
     snakemake.output[0],
     {"x": data.unit_interval(test["test.x"][index]), "y": test["test.y"][index], "index": index},
