@@ -69,7 +69,7 @@ def locality_sensitive_overlap(
     *,
     top_k: Percent,
     window: Count = 1,
-    near: Literal["clean", "attacked"] = "clean",
+    share: Literal["recall", "precision"] = "recall",
 ) -> np.ndarray:
     """Share of the top pixels that are near a top pixel of the other map, w-LENS-recall@k (Kamath et al. 2024).
 
@@ -86,9 +86,9 @@ def locality_sensitive_overlap(
         k, the percentage of most relevant pixels by |R|.
     window
         w, how many pixels away counts as near, along rows, columns and diagonals.
-    near
-        ``clean``: the share of the attacked map's top pixels that are near one of the clean map (recall). ``attacked``: the
-        share of the clean map's that are near one of the attacked map (precision).
+    share
+        ``recall``: of the attacked map's top pixels, those near one of the clean map. ``precision``: of the clean map's,
+        those near one of the attacked map.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def locality_sensitive_overlap(
 
     refuse_unfit(clean, attacked)
     before, after = (PIXELS["absolute"](relevance, top_k) for relevance in (clean, attacked))
-    around, counted = (before, after) if near == "clean" else (after, before)
+    around, counted = (before, after) if share == "recall" else (after, before)
     size = 2 * window + 1
     neighbourhood = around
     for structure in (np.ones((1, 1, size, 1)), np.ones((1, 1, 1, size))):
