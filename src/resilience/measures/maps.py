@@ -69,7 +69,7 @@ def locality_sensitive_overlap(
     *,
     top_k: Percent,
     window: Count = 1,
-    near: Literal["clean", "attacked"] = "clean",
+    share: Literal["recall", "precision"] = "recall",
 ) -> np.ndarray:
     """Share of the top pixels that are near a top pixel of the other map, w-LENS-recall@k (Kamath et al. 2024).
 
@@ -86,9 +86,9 @@ def locality_sensitive_overlap(
         k, the percentage of most relevant pixels by |R|.
     window
         w, how many pixels away counts as near, along rows, columns and diagonals.
-    near
-        ``clean``: the share of the attacked map's top pixels that are near one of the clean map (recall). ``attacked``: the
-        share of the clean map's that are near one of the attacked map (precision).
+    share
+        ``recall``: of the attacked map's top pixels, those near one of the clean map. ``precision``: of the clean map's,
+        those near one of the attacked map.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def locality_sensitive_overlap(
 
     refuse_unfit(clean, attacked)
     before, after = (PIXELS["absolute"](relevance, top_k) for relevance in (clean, attacked))
-    around, counted = (before, after) if near == "clean" else (after, before)
+    around, counted = (before, after) if share == "recall" else (after, before)
     size = 2 * window + 1
     neighbourhood = around
     for structure in (np.ones((1, 1, size, 1)), np.ones((1, 1, 1, size))):
@@ -138,9 +138,12 @@ def kendall_tau(clean: np.ndarray, attacked: np.ndarray, *, values: Literal["sig
     """
     from scipy.stats import kendalltau
 
-    pairs = zip(*_ranked(clean, attacked, values), strict=True)
+    before, after = _ranked(clean, attacked, values)
+    if before.shape[1] == 1:
+        return np.full(len(before), np.nan)  # One pixel makes no pair.
     # The p-value is not used; its asymptotic form is the one that costs nothing.
-    return np.array([kendalltau(before, after, method="asymptotic").statistic for before, after in pairs], dtype=np.float64)
+    found = [kendalltau(*pair, method="asymptotic").statistic for pair in zip(before, after, strict=True)]
+    return np.array(found, dtype=np.float64)
 
 
 @entry(of="maps")
@@ -247,13 +250,13 @@ def l2_distance(clean: np.ndarray, attacked: np.ndarray, *, scale: Literal["sum"
 
 @entry(of="maps")
 def ssim(clean: np.ndarray, attacked: np.ndarray, *, sigma: Positive = 1.5) -> np.ndarray:
-    """Structural similarity of the maps, each divided by its largest |R| (Wang et al. 2004, Eq. 13).
+    """Structural similarity of the pictures that the maps make, 1/2 + R / (2 max |R|) (Wang et al. 2004, Eq. 13).
 
     With local means μ, variances σ² and covariance σ_ab under a Gaussian window, it is the mean over pixels and channels of
-    (2 μ_a μ_b + c₁)(2 σ_ab + c₂) / ((μ_a² + μ_b² + c₁)(σ_a² + σ_b² + c₂)). Values lie in [−1, 1] after the division, so
-    L = 2, c₁ = (.01 L)² and c₂ = (.03 L)². The default's window is the paper's, 11 × 11. At the border the map is mirrored,
-    so that every pixel counts and small images have a value. Where both maps are blank the similarity is 1, which raises
-    that of maps with much black.
+    (2 μ_a μ_b + c₁)(2 σ_ab + c₂) / ((μ_a² + μ_b² + c₁)(σ_a² + σ_b² + c₂)). Pictures lie in [0, 1], with no relevance at
+    1/2, so L = 1, c₁ = (.01 L)² and c₂ = (.03 L)²; of signed maps themselves the formula would take opposite ones for
+    alike. The default's window is the paper's, 11 × 11. At the border the picture is mirrored, so that every pixel counts
+    and small images have a value. Where both maps are blank the similarity is 1, which raises that of maps with much black.
 
     Parameters
     ----------
@@ -278,8 +281,8 @@ def ssim(clean: np.ndarray, attacked: np.ndarray, *, sigma: Positive = 1.5) -> n
         return gaussian_filter(values, sigma, radius=max(1, round(SSIM_RADIUS * sigma)), axes=(2, 3))
 
     refuse_unfit(clean, attacked)
-    a, b = (_over_largest(relevance) for relevance in (clean, attacked))
-    c1, c2 = ((2 * constant) ** 2 for constant in SSIM_CONSTANTS)
+    a, b = (_picture(relevance) for relevance in (clean, attacked))
+    c1, c2 = (constant**2 for constant in SSIM_CONSTANTS)
     mean_a, mean_b = local_mean(a), local_mean(b)
     variances = local_mean(a * a) - mean_a**2 + local_mean(b * b) - mean_b**2
     covariance = local_mean(a * b) - mean_a * mean_b
@@ -377,10 +380,10 @@ def _over_sum(flat: np.ndarray) -> np.ndarray:
         return flat / np.abs(flat).sum(1, keepdims=True)
 
 
-def _over_largest(relevance: np.ndarray) -> np.ndarray:
-    """Maps [N, C, H, W] with max |R| = 1, in float64; blank ones stay blank."""
+def _picture(relevance: np.ndarray) -> np.ndarray:
+    """Maps [N, C, H, W] as grey values in [0, 1], float64: no relevance is 1/2, and the largest |R| is 0 or 1."""
     largest = np.abs(relevance).max((1, 2, 3), keepdims=True).astype(np.float64)
-    return relevance / np.where(largest == 0, 1, largest)
+    return (1 + relevance / np.where(largest == 0, 1, largest)) / 2
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -396,4 +399,4 @@ def _centre_of_mass(relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(invalid="ignore"):
         mass /= mass.sum((1, 2), keepdims=True)
     rows, columns = (np.arange(size) for size in mass.shape[1:])
-    return mass.sum(2) @ rows, mass.sum(1) @ columns
+    return (mass.sum(2) * rows).sum(1), (mass.sum(1) * columns).sum(1)
