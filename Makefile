@@ -5,6 +5,7 @@
 # make test-slurm    a Slurm of one node, from Debian's packages, and the workflow on it: minutes; needs root
 # make check         the fast part of the tests only: style, types, library
 # make reproduction  the paper's figures in little, under both definitions, beside the published numbers: one to two hours
+# make papers        every paper in little, one after the other: docs/reproduction.md says what came out
 # make docs          these pages and a reference of the library as a site: docs/_build/index.html
 # make bench         measure speed against the floor and against peers; make bench BENCH="lrp --threads 2" a part of it
 
@@ -13,7 +14,7 @@ CORES ?= all
 BIN := .venv/bin
 NAME_ANOTHER := Name a Python, 3.11 or newer, with: make PYTHON=python3.12
 
-.PHONY: run test browser test-ends test-slurm check reproduction docs bench clean
+.PHONY: run test browser test-ends test-slurm check reproduction papers docs bench clean
 
 run: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) $$(test -t 2 && echo --logger rich || echo --quiet rules)
@@ -37,6 +38,8 @@ check: .venv/tested
 reproduction: .venv/installed
 	@$(BIN)/snakemake --cores $(CORES) $$(test -t 2 && echo --logger rich || echo --quiet rules) \
 		--configfile config/reproduction.yaml config/small.yaml
+
+papers: reproduction
 
 docs: .venv/tested
 	@$(BIN)/python -m sphinx -E -W --keep-going -q docs docs/_build
