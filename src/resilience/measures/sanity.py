@@ -131,11 +131,13 @@ def randomisation(
     *,
     layers: Count | None = None,
     repeats: Count = 1,
+    values: Literal["signed", "absolute"] = "absolute",
 ) -> np.ndarray:
-    """Spearman's ρ of |R| with the map of the same network under random weights (Adebayo et al. 2018, Sec. 3).
+    """Spearman's ρ with the map of the same network under random weights (Adebayo et al. 2018, Sec. 3).
 
     Every parameter of the layers is drawn anew, in each draw, from a normal distribution with the mean and the standard
-    deviation that its values have there. Low is good: the explanation depends on what the network has learnt.
+    deviation that its values have there. Low is good: the explanation depends on what the network has learnt. A product with
+    the input is blank where the image is black, which alone makes the sizes of two maps alike: rank ``signed`` values there.
 
     Parameters
     ----------
@@ -151,11 +153,13 @@ def randomisation(
         How many of the layers with weights, counted from the last, the cascade of the paper; null for all of them.
     repeats
         Over how many sets of random weights the similarity is averaged.
+    values
+        What is ranked: ``absolute`` |R| or ``signed`` R; the paper shows both.
 
     Returns
     -------
     numpy.ndarray
-        float64 [N], from −1 to 1; NaN where a map is constant in |R|, which ranks nothing.
+        float64 [N], from −1 to 1; NaN where a map is constant and ranks nothing.
 
     Raises
     ------
@@ -170,7 +174,7 @@ def randomisation(
     chosen = known if layers is None else known[-layers:]
     original = relevance.cpu().numpy()
     similar = [
-        spearman(original, explain(_randomised(posterior, chosen, generator)).cpu().numpy(), values="absolute")
+        spearman(original, explain(_randomised(posterior, chosen, generator)).cpu().numpy(), values=values)
         for _ in range(repeats)
     ]
     return np.mean(similar, axis=0)
