@@ -2,6 +2,7 @@ rule figure:
     """Draw a figure from tables and heat maps."""
     input:
         measured=lambda wildcards: figure_input("measured", wildcards.figure),
+        summary=lambda wildcards: figure_input("summary", wildcards.figure),
         maps=lambda wildcards: figure_input("maps", wildcards.figure),
         cancellation=lambda wildcards: figure_input("cancellation", wildcards.figure),
         comparisons=lambda wildcards: figure_input("comparisons", wildcards.figure),

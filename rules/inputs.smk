@@ -218,6 +218,7 @@ def pictures(name):
 
 FIGURE_INPUTS = {
     "measured": measured_tables,
+    "summary": lambda name: ["<results>/measures.csv"],
     "maps": pictures,
     "cancellation": lambda name: ALL_CANCELLATIONS,
     "comparisons": lambda name: ["<results>/comparisons.csv"],

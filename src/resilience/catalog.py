@@ -66,6 +66,13 @@ class Section:
     trait: str = ""
 
 
+#: What a measure can ask for, by what it is of.
+MEASURED = {
+    "maps": ("clean", "attacked"),
+    "predictions": ("probabilities", "probabilities_attacked", "y", "x", "x_attacked", "zero_gradient"),
+    "explanation": ("posterior", "x", "y", "relevance", "explained", "explain", "generator"),
+    "network": ("posterior", "x", "y", "generator"),
+}
 SECTIONS = {
     "datasets": Section("source", "datasets", ("x", "y", "relevance", "mean", "generator")),
     "networks": Section("architecture", "networks", ("shape", "classes"), "layers"),
@@ -73,19 +80,10 @@ SECTIONS = {
     "attacks": Section("method", "attacks", ("posterior", "x", "y", "generator")),
     "rules": Section("rule", "lrp_rules"),
     "explanations": Section("method", "explanations", ("stack", "x", "explained", "layers", "generator")),
-    "measures": Section(
-        "measure",
-        "measures",
-        (
-            *("clean", "attacked"),
-            *("probabilities", "probabilities_attacked", "y", "x", "x_attacked", "zero_gradient"),
-            *("posterior", "relevance", "explained", "explain", "generator"),
-        ),
-        "of",
-    ),
+    "measures": Section("measure", "measures", tuple(sorted({name for kind in MEASURED.values() for name in kind})), "of"),
     "statements": Section("claim", "claims", ("compared",), "place"),
     "figures": Section(
-        "figure", "figures", ("panels", "style", "measured", "maps", "cancellation", "comparisons", "claims")
+        "figure", "figures", ("panels", "style", "measured", "summary", "maps", "cancellation", "comparisons", "claims")
     ),
 }
 
@@ -292,8 +290,13 @@ def _own_function(section: str, name: str, folder: Path) -> Function:
 
 def _refuse_what_does_not_fit(found: Function, section: Section, name: str) -> None:
     """Refuse a function whose arguments are not those that it gets, or that does not say what its section must know."""
-    if unknown := [argument for argument in found.inputs if argument not in section.arguments]:
-        taken, known = (", ".join(names) or "nothing" for names in (unknown, section.arguments))
+    offered = section.arguments
+    if section.trait == "of" and "of" in found.traits:
+        if (of := found.traits["of"]) not in MEASURED:
+            raise FunctionError(f"{name} says @entry(of={of!r}); a measure is of {', '.join(MEASURED)}")
+        offered = MEASURED[of]
+    if unknown := [argument for argument in found.inputs if argument not in offered]:
+        taken, known = (", ".join(names) or "nothing" for names in (unknown, offered))
         raise FunctionError(f"{name} takes {taken}; what a function of this section can take is {known}")
     if is_own(name) and found.traits.get("derived"):
         raise FunctionError(f"{name} cannot be derived: it gets a network, not what was attacked before")

@@ -201,6 +201,8 @@ def _named_within(
     for key, inner in schema.get("properties", {}).items():
         if key in value:
             yield from _named_within((*path, key), inner, value[key])
+    for index, item in enumerate(value if "items" in schema else ()):
+        yield from _named_within((*path, str(index)), schema["items"], item)
 
 
 def _name(value: str, target: str, function: str | None, place: str, config: dict[str, Any]) -> Iterator[str]:

@@ -71,6 +71,7 @@ readers = {
     "style": lambda: Style(settings["methods"], entry.get("colours", {})),
     "measured": lambda: tables.gather(map(artifacts.read_table, snakemake.input.measured), settings["measures"]),
     "cancellation": lambda: pd.concat(map(artifacts.read_table, snakemake.input.cancellation), ignore_index=True),
+    "summary": lambda: artifacts.read_table(snakemake.input.summary[0]),
     "maps": lambda: read_pictures(snakemake.input.maps, panels, settings["measures"]),
     "comparisons": lambda: artifacts.read_table(snakemake.input.comparisons[0]),
     "claims": lambda: artifacts.read_table(snakemake.input.claims[0]),
