@@ -16,7 +16,7 @@ IMPORTS = {
     "python": "pass",
     "import torch": "import torch",
     "job that trains: its imports": "import pandas; from resilience.training import variational",
-    "job that explains: its imports": "import torch; from resilience import explain, posterior; from resilience.explanations import lrp",
+    "job that explains: its imports": "import resilience.posterior, resilience.explanations.lrp",
     "job that measures: its imports": "import pandas; from resilience import tables",
     "job that draws: its imports": "from resilience.figures import scatter",
 }

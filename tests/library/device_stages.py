@@ -1,8 +1,8 @@
 """All that the workflow computes in torch, in little, as functions of the device that it is computed on.
 
-The list follows the catalogue: each training, attack, rule and explanation is here with each value of each choice that it offers, so one
-that is added is on the list by itself. What the catalogue cannot know is a value for a setting without a default: a new name
-of such a setting needs an entry of :data:`VALUES`.
+The list follows the catalogue: each training, attack, rule and explanation is here with each value of each choice that it
+offers, so one that is added is on the list by itself. What the catalogue cannot know is a value for a setting without a
+default: a new name of such a setting needs an entry of :data:`VALUES`.
 """
 
 from __future__ import annotations
@@ -174,9 +174,8 @@ def attack(network: str, settings: Mapping[str, Any]) -> Stage:
     def stage(device: torch.device) -> dict[str, Any]:
         x, y = images(device)
         victim = given(network).to(device)
-        make = catalog.load("attacks", settings["method"])
-        generator = torch.Generator().manual_seed(1)
-        attacked = make(victim, x, y, generator, **catalog.options("attacks", dict(settings)))
+        make = catalog.bound("attacks", dict(settings))
+        attacked = make(posterior=victim, x=x, y=y, generator=torch.Generator().manual_seed(1))
         gradient = LossGradient(victim, SHAPE, settings.get("objective", "likelihood"))(x, y)
         return {"x": attacked, "gradient": gradient}
 

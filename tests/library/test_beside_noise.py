@@ -105,7 +105,7 @@ def test_it_does_more_than_noise(name, options, aim, architecture, draws):
     posterior, x = victim(architecture, draws)
     y = predict(posterior, x).argmax(1)
     attacked = catalog.load("attacks", name)(posterior, x, y, torch.Generator().manual_seed(0), **options)
-    noise = catalog.load("attacks", "noise")(posterior, x, y, torch.Generator().manual_seed(1), epsilon=EPSILON)
+    noise = catalog.load("attacks", "noise")(x, torch.Generator().manual_seed(1), epsilon=EPSILON)
     ahead = aim(posterior, x, attacked) - aim(posterior, x, noise)
     if name.startswith("saliency"):
         # Noise changes predictions, too, and then another class is explained: only points where it does not are compared.
