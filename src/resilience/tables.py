@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 #: What an attacked model is, and a point of it.
 MODEL = ["dataset", "network", "training", "seed", "attack", "draws"]
 POINT = [*MODEL, "index"]
+#: What models of all seeds share that are compared.
+SETTING = ["dataset", "network", "attack", "training", "draws"]
+#: What stands before the measure whose correlation with softmax robustness is compared.
+CORRELATION = "correlation with "
 #: What tables have beside the measures of the config.
 OF_MAPS = [*MODEL, "explanation", "layer", "index", "relevant"]
 OF_PREDICTIONS = [

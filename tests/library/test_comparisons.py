@@ -215,7 +215,9 @@ def test_points_at_which_a_measure_has_no_value_do_not_count_and_leave_no_correl
     found = compare(measured)
     here = {"training": "hmc", "draws": 50, "reference": "det", "explanation": "epsilon", "layer": 3}
     row = only(found, measure="top20", subset="all", **here)
-    pair = [measured.of("epsilon", 3).query(f"training == '{name}' and draws == {n}") for name, n in (("hmc", 50), ("det", 1))]
+    pair = [
+        measured.of("epsilon", 3).query(f"training == '{name}' and draws == {n}") for name, n in (("hmc", 50), ("det", 1))
+    ]
     hmc, det = (part.set_index(["seed", "index"])["top20"] for part in pair)
     assert row["estimate"] == pytest.approx((hmc - det).mean())
     assert (row["points"], row["seeds"]) == (55, 5)
