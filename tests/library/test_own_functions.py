@@ -66,7 +66,7 @@ def test_functions_of_a_file_are_accepted(own):
         ("", "", "own.py:nose", "attacks.pgd.method: own.py has no function 'nose' that carries @entry"),
         ("@entry()", "", "own.py:noise", "attacks.pgd.method: own.py has no function 'noise' that carries @entry"),
         ("def noise(", "def noise((", "own.py:noise", "attacks.pgd.method: own.py cannot be read ("),
-        ("generator, *", "seed, *", "own.py:noise", "takes seed; what a function of this section can take is posterior, x, y"),
+        ("generator, *", "seed, *", "own.py:noise", "takes seed; what a function of this section can take is posterior"),
         (": Fraction", ": torch.Tensor", "own.py:noise", "a setting cannot be of type torch.Tensor"),
         (": Fraction", ": Nonsense", "own.py:noise", "a setting cannot be of type Nonsense"),
         (": Fraction", "", "own.py:noise", "a setting cannot be of type nothing"),
