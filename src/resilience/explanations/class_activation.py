@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from resilience.catalog import entry
 from resilience.explanations.quantities import slope
@@ -168,5 +167,12 @@ def _signed(relevance: Tensor, negative: Literal["cut", "kept"]) -> Tensor:
 
 
 def _enlarged(relevance: Tensor, x: Tensor, how: Literal["bilinear", "nearest"]) -> Tensor:
-    """Maps [N, 1, h, w] at the size of the images, [N, 1, H, W]."""
-    return interpolate(relevance, size=x.shape[2:], mode=how)
+    """Maps [N, 1, h, w] at the size of the images, [N, 1, H, W].
+
+    By the kernels themselves: on a GPU, torch.nn.functional.interpolate avoids the one whose gradient is not deterministic,
+    and no gradient is taken here.
+    """
+    size = list(x.shape[2:])
+    if how == "nearest":
+        return torch.ops.aten.upsample_nearest2d(relevance, size)
+    return torch.ops.aten.upsample_bilinear2d(relevance, size, False)
