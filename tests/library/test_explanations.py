@@ -164,7 +164,7 @@ def test_occlusion_is_what_the_network_loses(case, window, stride, of):
     assert torch.allclose(found, total / times, atol=1e-12)
 
 
-@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("window", [1, 2])
 def test_occlusion_is_captums_where_its_windows_end_too(case, window):
     """captum has no windows beyond the edge, so pixels near it are covered by fewer of them there."""
     model, x, classes = case
@@ -172,7 +172,7 @@ def test_occlusion_is_captums_where_its_windows_end_too(case, window):
     found = relevance("occlusion", model, x, classes, window=window, covered=0.5)
     height, width = x.shape[2:]
     inside = (..., slice(window - 1, height - window + 1), slice(window - 1, width - window + 1))
-    assert found[inside].numel() > 0 or window > min(height, width) // 2
+    assert found[inside].numel() > 0
     # In single precision, as captum gives it.
     assert torch.allclose(found[inside], theirs[:, :1][inside].double(), atol=1e-6)
 

@@ -102,7 +102,7 @@ def grad_cam_plus_plus(
     negative: Literal["cut", "kept"] = "cut",
     enlarged: Literal["bilinear", "nearest"] = "bilinear",
 ) -> Tensor:
-    """Grad-CAM++, ReLU(Σ_k w_k A_k), w_k = Σ_i α ReLU(g), α = g² / (2 g² + g³ Σ_i A) (Chattopadhay et al. 2018, Eq. 19).
+    """Grad-CAM++, ReLU(Σ_k w_k A_k), w_k = Σ_i α ReLU(g), α = g² / (2 g² + g³ Σ A) (Chattopadhyay et al. 2018, Eq. 19).
 
     g is ∂f_c / ∂A_ki. The fraction is reduced to 1 / (2 + g Σ_i A), since powers of small derivatives are no numbers any
     more; where it has no value, it counts as 0. The paper explains exp(f_c), which would multiply the whole map of an image
