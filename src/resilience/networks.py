@@ -69,12 +69,17 @@ def conv(shape: Shape, classes: int, *, width: Width = 512) -> nn.Sequential:
 
 @entry(layers=(0, 3, 7), least_side=4, has=("convolution", "pooled_head"))
 def pooled(shape: Shape, classes: int, *, width: Width = 64) -> nn.Sequential:
-    """Two convolutions with ReLU, global average pooling and one linear layer without bias (Boopathy et al. 2020, "Pool").
+    """Two convolutions with ReLU, global average pooling, a linear layer without bias (after Boopathy et al. 2020, "Pool").
 
-    What class activation maps need. Kernels are 5 × 5 with padding, on images of less than 16 × 16 pixels 3 × 3.
+    What class activation maps need. Kernels are 5 × 5 with padding, on images of less than 16 × 16 pixels 3 × 3. "Pool" has
+    no ReLU after its second convolution but another max-pooling.
 
     Parameters
     ----------
+    shape
+        (channels, height, width) of the images.
+    classes
+        Number of logits.
     width
         Channels of the second convolution; the first has half as many.
 

@@ -10,11 +10,35 @@ from resilience.catalog import entry
 
 @entry(control=True)
 def random_map(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Independent normal numbers, others for every image and after an attack: what is left of it is left by chance."""
+    """Independent normal numbers, others for every image and after an attack: what is left of it is left by chance.
+
+    Parameters
+    ----------
+    x
+        Images [N, C, H, W], for their shape.
+    generator
+        Of the numbers, on the CPU.
+
+    Returns
+    -------
+    Tensor
+        Relevance [N, C, H, W].
+    """
     return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
 
 
 @entry(control=True)
 def constant_map(x: Tensor) -> Tensor:
-    """The same relevance of every pixel of every image: it survives any attack, and says nothing."""
+    """The same relevance of every pixel of every image: it survives any attack, and says nothing.
+
+    Parameters
+    ----------
+    x
+        Images [N, C, H, W], for their shape.
+
+    Returns
+    -------
+    Tensor
+        Relevance [N, C, H, W], all of it 1.
+    """
     return torch.ones_like(x)

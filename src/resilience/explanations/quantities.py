@@ -36,7 +36,8 @@ def slope(of: Quantity, logits: Tensor, classes: Tensor) -> Tensor:
     """Its derivative [N, classes] with respect to the logits.
 
     With p the softmax and q = 1 − p_c, ∂ log p_c / ∂z_j is q for the class itself and −p_j for every other one, and that of
-    p_c is p_c times this. q is the sum of the other probabilities, so that it does not become zero where p_c rounds to one.
+    p_c is p_c times this. q is the sum of the other probabilities, so that it does not become zero where p_c rounds to one:
+    it does where all of them are smaller than the smallest number there is, in single precision e^−103.
     """
     one_hot = torch.zeros_like(logits).scatter(1, classes[:, None], 1.0)
     if of == "logit":
