@@ -11,15 +11,16 @@ from torch import Tensor
 from benchmarks import peers
 from benchmarks.floor import floor_of
 from benchmarks.timing import Row, compare, in_turn
-from resilience import catalog, computing, lrp, networks
+from resilience import catalog, computing, lrp_rules, networks
 from resilience.attacks.gradient import LossGradient
+from resilience.explanations import lrp
 from resilience.networks import Shape
 from resilience.posterior import Posterior
 from resilience.training import chains, prior
 from resilience.training.fit import Task
 
 MNIST: Shape = (1, 28, 28)
-RULES = {"epsilon": lrp.epsilon(), "gamma": lrp.gamma(), "alpha1beta0": lrp.alpha1beta0()}
+RULES = {"epsilon": lrp_rules.epsilon(), "gamma": lrp_rules.gamma(), "alpha1beta0": lrp_rules.alpha1beta0()}
 MICROSECONDS = 1e6
 
 

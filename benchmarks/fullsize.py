@@ -7,8 +7,9 @@ import time
 
 from benchmarks.computations import MNIST, RULES, data_of, posterior_of, prepare
 from benchmarks.timing import Row
-from resilience import lrp, networks
+from resilience import networks
 from resilience.attacks.gradient import LossGradient
+from resilience.explanations import lrp
 
 IMAGES, DRAWS, STEPS = 500, 100, 40
 #: An attack does the same at each step, so a few tell how long all of them take.

@@ -16,7 +16,8 @@ from torch import nn
 
 from benchmarks.computations import RULES, data_of, posterior_of
 from benchmarks.timing import Row
-from resilience import computing, lrp, networks
+from resilience import computing, networks
+from resilience.explanations import lrp
 from resilience.posterior import Posterior
 
 SIZES = {

@@ -16,13 +16,13 @@ IMPORTS = {
     "python": "pass",
     "import torch": "import torch",
     "job that trains: its imports": "import pandas; from resilience.training import variational",
-    "job that explains: its imports": "import torch; from resilience import lrp, posterior",
-    "job that measures: its imports": "import pandas; from resilience import robustness",
+    "job that explains: its imports": "import resilience.posterior, resilience.explanations.lrp",
+    "job that measures: its imports": "import pandas; from resilience import tables",
     "job that draws: its imports": "from resilience.figures import scatter",
 }
 #: The configs whose plans are timed; the others are variants of these, or laid over them.
 PLANNED = ("config.yaml", "paper.yaml")
-FORKED = "from resilience import fork_server; fork_server.hand_over()\nimport torch; from resilience import lrp, posterior\n"
+FORKED = f"from resilience import fork_server; fork_server.hand_over()\n{IMPORTS['job that explains: its imports']}\n"
 
 
 def rows(options: argparse.Namespace) -> list[Row]:

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from resilience.comparisons import CORRELATION
 from resilience.grid import CLEAN
+from resilience.tables import CORRELATION
 
 if TYPE_CHECKING:
     import pandas as pd

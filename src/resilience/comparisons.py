@@ -16,15 +16,12 @@ from resilience.grid import CLEAN
 from resilience.intervals import Resampled, interval
 from resilience.multiple_testing import holm
 from resilience.seeding import generator_of
-from resilience.tables import Measured
+from resilience.tables import CORRELATION, SETTING, Measured
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RESAMPLES = 1000
-SETTING = ["dataset", "network", "attack", "training", "draws"]
-#: What stands before the measure whose correlation with softmax robustness is compared.
-CORRELATION = "correlation with "
 #: An explanation and a layer.
 Place = tuple[str, int]
 

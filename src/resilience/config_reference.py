@@ -37,6 +37,9 @@ A config is checked before any job starts. Relative folders count from the folde
   `{method: "my_attacks.py:noise"}`.
 """
 
+#: Sections whose entries stand within those of another.
+WITHIN = {"explanations": "rules"}
+
 
 def write(schema: dict[str, Any]) -> str:
     """The page as Markdown, from the config's schema."""
@@ -45,8 +48,11 @@ def write(schema: dict[str, Any]) -> str:
         parts.append(f"## `{name}`\n\n{_sentence(section)}\n")
         if name in catalog.SECTIONS:
             parts.extend(_entries(name, section))
+            parts.extend(_functions(WITHIN[name]) if name in WITHIN else ())
         elif inner := section.get("properties") or section.get("additionalProperties", {}).get("properties"):
             parts.append(_table((key, value, key in _required(section)) for key, value in inner.items()))
+        if name == "claims":
+            parts.append(_claims())
     return "\n".join(parts)
 
 
@@ -65,6 +71,12 @@ def _entries(name: str, section: dict[str, Any]) -> Iterator[str]:
         if parts := value.get("items", {}).get("properties"):
             yield f"Every one of the `{inner}`:\n"
             yield _table((part, schema, part in value["items"]["required"]) for part, schema in parts.items())
+    yield from _functions(name)
+
+
+def _functions(name: str) -> Iterator[str]:
+    """The keys of each function that an entry may name."""
+    key = catalog.SECTIONS[name].key
     for function in catalog.functions(name).values():
         yield f"### `{key}: {function.name}`\n\n{_tidy(function.summary)}\n"
         rows = [
@@ -81,6 +93,15 @@ def _entries(name: str, section: dict[str, Any]) -> Iterator[str]:
         ]
         if rows:
             yield _table(rows)
+
+
+def _claims() -> str:
+    """What can be judged, paper by paper."""
+    lines = ["| paper | claim | what it says | place |", "|---|---|---|---|"]
+    for name in catalog.functions("statements"):
+        about = catalog.statement(name)
+        lines.append(f"| `{about['paper']}` | `{name}` | {_tidy(about['sentence'])} | {about['place']} |")
+    return "\n".join(lines) + "\n"
 
 
 def _table(rows: Any) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resilience.comparisons import SETTING
-from resilience.tables import Measured
+from resilience.tables import SETTING, Measured
 
 if TYPE_CHECKING:
     import pandas as pd

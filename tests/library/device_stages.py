@@ -1,8 +1,8 @@
 """All that the workflow computes in torch, in little, as functions of the device that it is computed on.
 
-The list follows the catalogue: each training, attack and rule is here with each value of each choice that it offers, so one
-that is added is on the list by itself. What the catalogue cannot know is a value for a setting without a default: a new name
-of such a setting needs an entry of :data:`VALUES`.
+The list follows the catalogue: each training, attack, rule and explanation is here with each value of each choice that it
+offers, so one that is added is on the list by itself. What the catalogue cannot know is a value for a setting without a
+default: a new name of such a setting needs an entry of :data:`VALUES`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from resilience import cancellation, catalog, lrp, posterior
+from resilience import cancellation, catalog, explain, posterior
 from resilience.artifacts import write_tensors
 from resilience.attacks import saliency
 from resilience.attacks.gradient import LossGradient
+from resilience.explanations import lrp
 from resilience.networks import learnable_layers
 from resilience.posterior import Posterior
 from resilience.training import checkpoints
@@ -57,6 +58,7 @@ VALUES: dict[str, Any] = {
     "of": MAP,
     "queries": 20,
     "restarts": 2,
+    "rule": {"rule": "epsilon"},
     "shards": 2,
     "start": "",
     "step_size": 0.01,
@@ -78,8 +80,11 @@ def stages() -> Iterator[tuple[str, Stage]]:
             yield f"{method}, {network}", imported(network, method, leading)
         for name, settings in entries("attacks"):
             yield f"{name}, {network}", attack(network, settings)
-        for name, settings in entries("lrp"):
+        for name, settings in entries("rules"):
             yield f"{name}, {network}", maps(network, settings)
+        for name, settings in entries("explanations"):
+            if can_have(network, settings):
+                yield f"explained by {name}, {network}", explanation(network, settings)
         yield f"explained classes, {network}", explained(network)
         yield f"predictions, {network}", predictions(network)
         yield f"cancellation, {network}", gradients(network)
@@ -99,7 +104,7 @@ def entries(section: str) -> Iterator[tuple[str, dict[str, Any]]]:
             if values := parameter.schema.get("enum"):
                 choices[option] = values
                 options[option] = values[0]
-            elif section != "lrp" and (option in VALUES or parameter.required):
+            elif section != "rules" and (option in VALUES or parameter.required):
                 options[option] = VALUES[option]
         yield name, {key: name, **options}
         for option, values in choices.items():
@@ -169,9 +174,8 @@ def attack(network: str, settings: Mapping[str, Any]) -> Stage:
     def stage(device: torch.device) -> dict[str, Any]:
         x, y = images(device)
         victim = given(network).to(device)
-        make = catalog.load("attacks", settings["method"])
-        generator = torch.Generator().manual_seed(1)
-        attacked = make(victim, x, y, generator, **catalog.options("attacks", dict(settings)))
+        make = catalog.bound("attacks", dict(settings))
+        attacked = make(posterior=victim, x=x, y=y, generator=torch.Generator().manual_seed(1))
         gradient = LossGradient(victim, SHAPE, settings.get("objective", "likelihood"))(x, y)
         return {"x": attacked, "gradient": gradient}
 
@@ -184,13 +188,30 @@ def maps(network: str, settings: Mapping[str, Any]) -> Stage:
     def stage(device: torch.device) -> dict[str, Any]:
         x, y = images(device)
         explaining = given(network).to(device)
-        make = catalog.load("lrp", settings["rule"])
-        rule = make(**catalog.options("lrp", dict(settings)))
+        rule = catalog.bound("rules", dict(settings))()
         found = {"of each draw": lrp.heat_maps(explaining, x, y.expand(DRAWS, -1), rule, LAYERS[network])}
         for by_slope, unit, start in itertools.product((False, True), ("strongest", "all"), ("one", "value")):
             here = replace(rule, by_slope=by_slope)
             found[f"{by_slope}, {unit}, {start}"] = lrp.heat_maps(explaining, x, y, here, LAYERS[network], unit, start)
         return {name: torch.stack(list(relevance.values())) for name, relevance in found.items()}
+
+    return stage
+
+
+def can_have(network: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a network has what an explanation needs."""
+    needs = catalog.named("explanations", dict(settings)).traits.get("needs")
+    return needs is None or needs in catalog.named("networks", NETWORKS[network]).traits.get("has", ())
+
+
+def explanation(network: str, settings: Mapping[str, Any]) -> Stage:
+    """Explanations of all draws, put together in every way."""
+
+    def stage(device: torch.device) -> dict[str, Any]:
+        x, y = images(device)
+        function = catalog.bound("explanations", dict(settings))
+        arguments = (given(network).to(device), x, y, function, LAYERS[network])
+        return {over: explain.explain(*arguments, over, 7) for over in get_args(explain.Over)}
 
     return stage
 
@@ -204,7 +225,7 @@ def other_layers(stack: str) -> Stage:
         own, x = noisy_posterior(network, 2).to(device), rectangular_images(shape, 0).to(device)
         y = posterior.predict(own, x).argmax(1)
         layers = learnable_layers(network)
-        rules = {name: catalog.load("lrp", name)() for name in catalog.functions("lrp")}
+        rules = {name: catalog.load("rules", name)() for name in catalog.functions("rules")}
         found = {name: torch.stack(list(lrp.heat_maps(own, x, y, rule, layers).values())) for name, rule in rules.items()}
         with_graph = saliency.explanation(own, x, 0.1)
         return {**found, "with a graph": with_graph, "gradient": LossGradient(own, shape, "likelihood")(x, y)}
@@ -216,10 +237,11 @@ def explained(network: str) -> Stage:
     """Classes that are explained, by every choice of them."""
 
     def stage(device: torch.device) -> dict[str, Any]:
-        x, _ = images(device)
+        x, y = images(device)
         explaining = given(network).to(device)
-        choices = ("predicted", "clean", "own")
-        return {choice: lrp.explained_classes(choice, explaining, x.flip(0), x) for choice in choices}
+        return {
+            choice: explain.explained_classes(choice, explaining, x.flip(0), x, y) for choice in get_args(explain.Explained)
+        }
 
     return stage
 

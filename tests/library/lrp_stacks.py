@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from resilience import lrp_rules as lrp
+from resilience import lrp_rules
 
 #: Large enough that no denominator is so near zero that rounding errors grow beyond the bound of the comparison.
 STABILISER = 1e-2
@@ -69,15 +69,15 @@ STACKS = {
     "linear": (linear_stack, (1, 3, 4)),
 }
 RULES = {
-    "epsilon": lrp.epsilon(epsilon=0.1),
-    "gamma": lrp.gamma(gamma=0.3, stabiliser=STABILISER),
-    "alpha1beta0": lrp.alpha1beta0(stabiliser=STABILISER),
+    "epsilon": lrp_rules.epsilon(epsilon=0.1),
+    "gamma": lrp_rules.gamma(gamma=0.3, stabiliser=STABILISER),
+    "alpha1beta0": lrp_rules.alpha1beta0(stabiliser=STABILISER),
 }
 #: Rules of the published code.
 PUBLISHED = {
-    "squared_gamma": lrp.squared_gamma(gamma=0.3, stabiliser=STABILISER),
-    "alpha1beta0_without_bias": lrp.alpha1beta0_without_bias(stabiliser=STABILISER),
-    "epsilon by slope": replace(lrp.epsilon(epsilon=0.1), by_slope=True),
+    "squared_gamma": lrp_rules.squared_gamma(gamma=0.3, stabiliser=STABILISER),
+    "alpha1beta0_without_bias": lrp_rules.alpha1beta0_without_bias(stabiliser=STABILISER),
+    "epsilon by slope": replace(lrp_rules.epsilon(epsilon=0.1), by_slope=True),
 }
 
 

@@ -111,9 +111,10 @@ def test_attacks_stay_in_the_ball_and_in_the_unit_interval(name, epsilon, dtype)
     build, shape = STACKS["conv"]
     network, x = double_network(build(True), 0).to(dtype), images(shape, 0, count=30).to(dtype)
     x[0], x[1] = 0, 1
-    attack = catalog.load("attacks", name)
     strength = {"attack": {"method": "fgsm", "epsilon": epsilon}} if name == "mean_of_attacks" else {"epsilon": epsilon}
-    found = attack(noisy_posterior(network, 3), x, labels(30), torch.Generator().manual_seed(0), **strength)
+    attack = catalog.bound("attacks", {"method": name, **strength})
+    generator = torch.Generator().manual_seed(0)
+    found = attack(posterior=noisy_posterior(network, 3), x=x, y=labels(30), generator=generator)
     assert found.dtype == dtype
     assert float((found.double() - x.double()).abs().max()) <= epsilon
     assert float(found.min()) >= 0
@@ -137,9 +138,9 @@ def test_a_corner_of_the_ball_is_the_last_number_in_it(epsilon):
 def test_same_generator_same_attack(name, options):
     build, shape = STACKS["conv"]
     network, x = double_network(build(True), 0), images(shape, 0, count=6)
-    attack = catalog.load("attacks", name)
+    attack = catalog.bound("attacks", {"method": name, "epsilon": 0.1, **options})
     first, second, other = (
-        attack(point(network), x, labels(6), torch.Generator().manual_seed(seed), epsilon=0.1, **options)
+        attack(posterior=point(network), x=x, y=labels(6), generator=torch.Generator().manual_seed(seed))
         for seed in (0, 0, 1)
     )
     assert torch.equal(first, second)

@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from resilience import catalog, data, lrp, networks
+from resilience import catalog, data, lrp_rules, networks
 from resilience.attacks import saliency
 from resilience.datasets import bundled
+from resilience.explanations import lrp
+from resilience.measures.maps import overlap
+from resilience.measures.top_pixels import top_pixels
 from resilience.posterior import Posterior, point, predict
-from resilience.robustness import lrp_robustness, top_pixels
 from resilience.training.fit import Task
 from tests.conftest import noisy_posterior
 
@@ -51,9 +53,9 @@ def forgotten(posterior: Posterior, x: Tensor, images: Tensor) -> Tensor:
 
     def maps(shown: Tensor) -> Tensor:
         classes = predict(posterior, shown).argmax(1)
-        return lrp.heat_maps(posterior, shown, classes, lrp.epsilon(epsilon=0.1), (layer,))[layer]
+        return lrp.heat_maps(posterior, shown, classes, lrp_rules.epsilon(epsilon=0.1), (layer,))[layer]
 
-    return 1 - torch.from_numpy(lrp_robustness(maps(x).numpy(), maps(images).numpy(), 20))
+    return 1 - torch.from_numpy(overlap(maps(x).numpy(), maps(images).numpy(), top_k=20))
 
 
 def relevance_off_the_top(posterior: Posterior, x: Tensor, images: Tensor) -> Tensor:
@@ -103,7 +105,7 @@ def test_it_does_more_than_noise(name, options, aim, architecture, draws):
     posterior, x = victim(architecture, draws)
     y = predict(posterior, x).argmax(1)
     attacked = catalog.load("attacks", name)(posterior, x, y, torch.Generator().manual_seed(0), **options)
-    noise = catalog.load("attacks", "noise")(posterior, x, y, torch.Generator().manual_seed(1), epsilon=EPSILON)
+    noise = catalog.load("attacks", "noise")(x, torch.Generator().manual_seed(1), epsilon=EPSILON)
     ahead = aim(posterior, x, attacked) - aim(posterior, x, noise)
     if name.startswith("saliency"):
         # Noise changes predictions, too, and then another class is explained: only points where it does not are compared.

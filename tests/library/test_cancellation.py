@@ -19,14 +19,14 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from resilience import cancellation, claims, comparisons, posterior
+from resilience import cancellation, posterior, verdicts
 from resilience.config import check
 from resilience.figures import cancellation as figures
 from resilience.figures.panels import Style
 from resilience.grid import Grid
 from resilience.posterior import Posterior
 from tests.conftest import double_network, noisy_posterior
-from tests.library.test_comparisons import ROLES, only, robustness_tables
+from tests.library.test_comparisons import compare, judge, only, robustness_tables
 from tests.library.test_config import DEFAULT, SCHEMA, problems
 
 SHAPE, CLASSES, POINTS = (1, 4, 4), 3, 7
@@ -254,7 +254,7 @@ def test_table_has_a_row_for_each_number_and_point():
 
 
 def test_comparison_is_tangent_minus_normal_after_most_draws(tables):
-    found = comparisons.compare(robustness_tables(0.1), ROLES, {"fc2": (1, 3)}, 20, 0.95, tables)
+    found = compare(robustness_tables(0.1), tables)
     row = only(found, measure="cancellation", training="hmc")
     last = tables[(tables.training == "hmc") & (tables.draws == 10)]
     difference = last["cancellation_tangent"] - last["cancellation_normal"]
@@ -272,31 +272,31 @@ def test_points_without_a_ratio_do_not_count(tables):
     lacking = tables.copy()
     lacking.loc[(lacking["index"] < 105) & (lacking["seed"] == 1), "cancellation_normal"] = np.nan
     lacking.loc[lacking["index"] == 110, "cancellation_tangent"] = np.nan
-    found = comparisons.compare(robustness_tables(0.1), ROLES, {"fc2": (1, 3)}, 20, 0.95, lacking)
+    found = compare(robustness_tables(0.1), lacking)
     row = only(found, measure="cancellation", training="hmc")
     last = lacking[(lacking.training == "hmc") & (lacking.draws == 10)]
     assert row["estimate"] == pytest.approx((last["cancellation_tangent"] - last["cancellation_normal"]).mean())
     assert row["points"] == 39
 
 
-@pytest.mark.parametrize(("gain", "verdict"), [(0.2, claims.HOLDS), (-0.2, claims.REVERSED)])
+@pytest.mark.parametrize(("gain", "verdict"), [(0.2, verdicts.HOLDS), (-0.2, verdicts.REVERSED)])
 def test_only_posteriors_are_judged_and_by_the_sign(gain, verdict, tmp_path):
     tables = pd.concat([one_table(training, seed, gain) for training in ("hmc", "map") for seed in range(4)])
-    found = comparisons.compare(robustness_tables(0.1), ROLES, {"fc2": (1, 3)}, 20, 0.95, tables)
+    found = compare(robustness_tables(0.1), tables)
     found.to_csv(tmp_path / "comparisons.csv", index=False)
-    judged = claims.judge(pd.read_csv(tmp_path / "comparisons.csv"), "epsilon", 20, 0.95)
+    judged = judge(pd.read_csv(tmp_path / "comparisons.csv"))
     row = only(judged, claim="theorem")
     assert (row["training"], row["verdict"]) == ("hmc", verdict)
 
 
 def test_without_tables_the_other_rows_are_the_same(tables):
-    arguments = (robustness_tables(0.1), ROLES, {"fc2": (1, 3)}, 20, 0.95)
-    without, along = comparisons.compare(*arguments), comparisons.compare(*arguments, tables)
+    measured = robustness_tables(0.1)
+    without, along = compare(measured), compare(measured, tables)
     others = along[along["measure"] != "cancellation"]
     corrected = [name for name in without if name.endswith("_corrected")]
     pd.testing.assert_frame_equal(others.drop(columns=corrected), without.drop(columns=corrected))
     assert list(along) == list(without)
-    judged = claims.judge(without, "epsilon", 20, 0.95)
+    judged = judge(without)
     assert "theorem" not in set(judged["claim"])
 
 

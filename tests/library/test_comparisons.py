@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from resilience import artifacts, claims, comparisons
+from resilience import artifacts, catalog, comparisons, tables, verdicts
+from resilience.compared import Compared
 from resilience.multiple_testing import holm
-from resilience.robustness import column, relevant
+from resilience.tables import Measured
 
 
 def grid(seeds: int, points: int, seed: int, of_seed=0.0, of_point=0.0, noise=1.0, mean=0.0) -> np.ndarray:
@@ -58,9 +59,12 @@ def test_holm():
 # ---------------------------------------------------------------- the tables
 
 
-def robustness_tables(advantage: float, seeds: int = 5, points: int = 60) -> pd.DataFrame:
+MEASURES = {"top20": {"measure": "overlap", "top_k": 20}}
+
+
+def robustness_tables(advantage: float, seeds: int = 5, points: int = 60) -> Measured:
     """Tables of a deterministic, a MAP, an adversarially trained and a Bayesian network; the latter is more robust."""
-    rows = []
+    parts = []
     for seed in range(seeds):
         generator = np.random.default_rng(seed)
         base = generator.uniform(0.3, 0.6, points)
@@ -72,7 +76,7 @@ def robustness_tables(advantage: float, seeds: int = 5, points: int = 60) -> pd.
             ("hmc", 50, advantage),
         ):
             softmax = generator.uniform(0, 1, points)
-            table = {
+            point = {
                 "dataset": "digits",
                 "network": "fc2",
                 "training": training,
@@ -80,19 +84,58 @@ def robustness_tables(advantage: float, seeds: int = 5, points: int = 60) -> pd.
                 "attack": "pgd",
                 "draws": draws,
                 "index": np.arange(points),
+            }
+            prediction = {
                 "label": 1,
                 "prediction": 1,
                 "prediction_attacked": np.where(np.arange(points) < 20, 1, 0),
                 "softmax_robustness": softmax,
             }
-            for rule in ("epsilon", "gamma"):
+            parts.append(pd.DataFrame(point | prediction))
+            for explanation in ("epsilon", "gamma"):
                 for layer in (1, 3):
-                    # In the first layer fewer pixels have relevance than the top 20 % need.
-                    table[relevant(rule, layer)] = 0.1 if layer == 1 else 0.5
                     noise = generator.normal(0, 0.05, points)
-                    table[column(rule, layer, 20)] = base + gain + noise + (0.3 * softmax if training == "hmc" else 0)
-            rows.append(pd.DataFrame(table))
-    return pd.concat(rows, ignore_index=True)
+                    of_map = {
+                        "explanation": explanation,
+                        "layer": layer,
+                        # In the first layer fewer pixels have relevance than the top 20 % need.
+                        "relevant": 0.1 if layer == 1 else 0.5,
+                        "top20": base + gain + noise + (0.3 * softmax if training == "hmc" else 0),
+                    }
+                    parts.append(pd.DataFrame(point | of_map))
+    return tables.gather(parts, MEASURES)
+
+
+def assign(measured: Measured, **values: object) -> Measured:
+    """The same with other values in a column of both tables."""
+    return Measured(measured.maps.assign(**values), measured.predictions.assign(**values), measured.measures)
+
+
+def together(*measured: Measured) -> Measured:
+    """Tables under one another."""
+    return tables.gather([table for part in measured for table in (part.maps, part.predictions)], measured[0].measures)
+
+
+def without(measured: Measured, **values: object) -> Measured:
+    """The tables but for the rows in which all of these columns have these values."""
+
+    def kept(table: pd.DataFrame) -> pd.DataFrame:
+        return table[~pd.concat([table[name] == value for name, value in values.items()], axis=1).all(axis=1)]
+
+    predictions = measured.predictions if values.keys() - set(measured.predictions) else kept(measured.predictions)
+    return Measured(kept(measured.maps), predictions, measured.measures)
+
+
+def compare(measured: Measured, cancellation: pd.DataFrame | None = None) -> pd.DataFrame:
+    """All comparisons by the overlap of the top pixels."""
+    return comparisons.compare(measured, ROLES, {"fc2": (1, 3)}, ["top20"], 0.95, cancellation)
+
+
+def judge(compared: pd.DataFrame, **about: object) -> pd.DataFrame:
+    """All claims of the paper, about the epsilon rule and the overlap of the top pixels."""
+    known = Compared(compared, "epsilon", "top20", **({"by_rules": {"epsilon", "gamma"}} | about))
+    claims = {name: catalog.statement(name) for name in catalog.claims_of(["carbone2021"])}
+    return verdicts.judge(claims, lambda name: catalog.load("statements", name)(known), 0.95)
 
 
 ROLES = {"det": "deterministic", "map": "control", "adv": "adversarial", "hmc": "bayesian"}
@@ -100,7 +143,7 @@ ROLES = {"det": "deterministic", "map": "control", "adv": "adversarial", "hmc": 
 
 @pytest.fixture(scope="module")
 def compared():
-    return comparisons.compare(robustness_tables(0.1), ROLES, {"fc2": (1, 3)}, 20, 0.95)
+    return compare(robustness_tables(0.1))
 
 
 def only(table, **values):
@@ -111,19 +154,18 @@ def only(table, **values):
 
 
 def test_differences_are_paired_and_equal_the_plain_ones(compared):
-    tables = robustness_tables(0.1)
+    maps = robustness_tables(0.1).of("epsilon", 3)
     setting = {
-        "rule": "epsilon",
+        "explanation": "epsilon",
         "layer": 3,
         "training": "hmc",
         "draws": 50,
         "reference": "det",
-        "measure": "lrp_robustness",
+        "measure": "top20",
     }
     row = only(compared, subset="all", **setting)
-    name = column("epsilon", 3, 20)
-    hmc = tables[(tables.training == "hmc") & (tables.draws == 50)].set_index(["seed", "index"])[name]
-    det = tables[tables.training == "det"].set_index(["seed", "index"])[name]
+    hmc = maps[(maps.training == "hmc") & (maps.draws == 50)].set_index(["seed", "index"])["top20"]
+    det = maps[maps.training == "det"].set_index(["seed", "index"])["top20"]
     assert row["estimate"] == pytest.approx((hmc - det).mean())
     assert row["mean"] == pytest.approx(hmc.mean())
     by_point = (hmc - det).groupby("index").mean()
@@ -151,32 +193,61 @@ def test_pairs_are_those_that_mean_something(compared):
 
 
 def test_a_model_alone_gives_tables_without_rows(tmp_path):
-    tables = robustness_tables(0.1)
-    found = comparisons.compare(tables[tables["training"] == "det"], ROLES, {"fc2": (1, 3)}, 20, 0.95)
-    artifacts.write_table(tmp_path / "comparisons.csv", found)
-    judged = claims.judge(artifacts.read_table(tmp_path / "comparisons.csv"), "epsilon", 20, 0.95)
-    assert (len(judged), list(judged)) == (0, claims.COLUMNS)
-    assert claims.summarise(judged) == []
+    alone = robustness_tables(0.1)
+    for training in ("map", "adv", "hmc"):
+        alone = without(alone, training=training)
+    artifacts.write_table(tmp_path / "comparisons.csv", compare(alone))
+    judged = judge(artifacts.read_table(tmp_path / "comparisons.csv"))
+    assert (len(judged), list(judged)) == (0, verdicts.COLUMNS)
+    assert verdicts.summarise(judged) == []
 
 
-def test_rules_that_one_model_lacks_are_not_compared():
-    tables = robustness_tables(0.1)
-    tables.loc[tables.training == "hmc", [column("gamma", layer, 20) for layer in (1, 3)]] = np.nan
-    found = comparisons.compare(tables, ROLES, {"fc2": (1, 3)}, 20, 0.95)
-    assert set(found[found.training == "hmc"]["rule"]) == {"", "epsilon"}
-    assert set(found[found.training == "adv"]["rule"]) == {"", "epsilon", "gamma"}
+def test_explanations_that_one_model_lacks_are_not_compared():
+    found = compare(without(robustness_tables(0.1), training="hmc", explanation="gamma"))
+    assert set(found[found.training == "hmc"]["explanation"]) == {"", "epsilon"}
+    assert set(found[found.training == "adv"]["explanation"]) == {"", "epsilon", "gamma"}
+
+
+def test_points_at_which_a_measure_has_no_value_do_not_count_and_leave_no_correlation():
+    measured = robustness_tables(0.1)
+    nowhere = (measured.maps["training"] == "hmc") & (measured.maps["index"] < 5) & (measured.maps["layer"] == 3)
+    measured.maps.loc[nowhere & (measured.maps["explanation"] == "epsilon"), "top20"] = np.nan
+    found = compare(measured)
+    here = {"training": "hmc", "draws": 50, "reference": "det", "explanation": "epsilon", "layer": 3}
+    row = only(found, measure="top20", subset="all", **here)
+    pair = [
+        measured.of("epsilon", 3).query(f"training == '{name}' and draws == {n}") for name, n in (("hmc", 50), ("det", 1))
+    ]
+    hmc, det = (part.set_index(["seed", "index"])["top20"] for part in pair)
+    assert row["estimate"] == pytest.approx((hmc - det).mean())
+    assert (row["points"], row["seeds"]) == (55, 5)
+    correlated = found[found["measure"] == "correlation with top20"]
+    for name, value in here.items():
+        correlated = correlated[correlated[name] == value]
+    assert len(correlated) == 0
+    only(found, measure="correlation with top20", **(here | {"explanation": "gamma"}))
+
+
+def test_each_measure_is_compared_by_its_name():
+    measured = robustness_tables(0.1)
+    measured = Measured(measured.maps.assign(top10=0.5 * measured.maps["top20"]), measured.predictions, measured.measures)
+    found = comparisons.compare(measured, ROLES, {"fc2": (1, 3)}, ["top20", "top10"], 0.95)
+    here = {"training": "hmc", "draws": 50, "reference": "det", "explanation": "epsilon", "layer": 3, "subset": "all"}
+    wide, narrow = (only(found, measure=measure, **here) for measure in ("top20", "top10"))
+    assert narrow["estimate"] == pytest.approx(0.5 * wide["estimate"])
+    correlated = [f"correlation with {measure}" for measure in ("top10", "top20")]
+    assert set(found["measure"]) == {"softmax_robustness", "top10", "top20", *correlated}
 
 
 def test_a_fixed_class_is_a_claim_of_its_own_and_no_other_rule(compared):
-    table = claims.judge(compared, "epsilon", 20, 0.95, ["gamma"])
-    assert set(table[table["claim"] == "fixed_class"]["rule"]) == {"gamma"}
+    table = judge(compared, of_clean_class={"gamma"})
+    assert set(table[table["claim"] == "fixed_class"]["explanation"]) == {"gamma"}
     assert "all_rules" not in set(table["claim"])
 
 
 def test_attacks_of_matched_size_are_claims_of_their_own():
-    tables = pd.concat([robustness_tables(0.1), robustness_tables(0.1).assign(attack="matched")])
-    found = comparisons.compare(tables, ROLES, {"fc2": (1, 3)}, 20, 0.95)
-    table = claims.judge(found, "epsilon", 20, 0.95, matched_size=["matched"])
+    found = compare(together(robustness_tables(0.1), assign(robustness_tables(0.1), attack="matched")))
+    table = judge(found, matched_size={"matched"})
     matched = table["claim"].isin(["equally_far", "equally_far_controls"])
     assert set(table[matched]["attack"]) == {"matched"}
     assert dict(zip(table[matched]["claim"], table[matched]["reference"], strict=True)) == {
@@ -187,9 +258,8 @@ def test_attacks_of_matched_size_are_claims_of_their_own():
 
 
 def test_noise_is_a_claim_of_its_own_and_no_attack():
-    tables = pd.concat([robustness_tables(0.1), robustness_tables(0.1).assign(attack="random")])
-    found = comparisons.compare(tables, ROLES, {"fc2": (1, 3)}, 20, 0.95)
-    table = claims.judge(found, "epsilon", 20, 0.95, noise=["random"])
+    found = compare(together(robustness_tables(0.1), assign(robustness_tables(0.1), attack="random")))
+    table = judge(found, noise={"random"})
     noisy = table["claim"] == "under_noise"
     assert set(table[noisy]["attack"]) == {"random"}
     assert set(table[noisy]["reference"]) == {"det"}
@@ -197,18 +267,18 @@ def test_noise_is_a_claim_of_its_own_and_no_attack():
 
 
 def test_claims_follow_the_numbers(compared):
-    table = claims.judge(compared, "epsilon", 20, 0.95)
-    verdicts = {(row.claim, row.reference): row.verdict for row in table.itertuples()}
-    assert verdicts["more_robust", "det"] == claims.HOLDS
+    table = judge(compared)
+    found = {(row.claim, row.reference): row.verdict for row in table.itertuples()}
+    assert found["more_robust", "det"] == verdicts.HOLDS
     assert (
-        verdicts["above_adversarial", "adv"] == claims.INCONCLUSIVE
-        or verdicts["above_adversarial", "adv"] == claims.REVERSED
+        found["above_adversarial", "adv"] == verdicts.INCONCLUSIVE or found["above_adversarial", "adv"] == verdicts.REVERSED
     )
-    assert verdicts["not_only_controls", "map"] == claims.HOLDS
-    assert verdicts["correlation", "det"] == claims.HOLDS
-    assert verdicts["predictions", "det"] == claims.INCONCLUSIVE
-    assert set(table["claim"]) == {claim.name for claim in claims.CLAIMS} - {
+    assert found["not_only_controls", "map"] == verdicts.HOLDS
+    assert found["correlation", "det"] == verdicts.HOLDS
+    assert found["predictions", "det"] == verdicts.INCONCLUSIVE
+    assert set(table["claim"]) == set(catalog.claims_of(["carbone2021"])) - {
         "fixed_class",
+        "other_explanations",
         "theorem",
         "equally_far",
         "equally_far_controls",
@@ -216,30 +286,15 @@ def test_claims_follow_the_numbers(compared):
     }
     assert set(table[table["claim"] == "more_robust"]["draws"]) == {50}
     assert set(table[table["claim"] == "inner_layers"]["layer"]) == {1}
-    assert set(table[table["claim"] == "all_rules"]["rule"]) == {"gamma"}
+    assert set(table[table["claim"] == "all_rules"]["explanation"]) == {"gamma"}
 
 
 def test_claims_turn_round_with_the_effect():
-    table = claims.judge(comparisons.compare(robustness_tables(-0.6), ROLES, {"fc2": (1, 3)}, 20, 0.95), "epsilon", 20, 0.95)
-    assert set(table[table["claim"] == "more_robust"]["verdict"]) == {claims.REVERSED}
+    table = judge(compare(robustness_tables(-0.6)))
+    assert set(table[table["claim"] == "more_robust"]["verdict"]) == {verdicts.REVERSED}
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_too_few_seeds_give_no_verdict(seeds):
-    found = comparisons.compare(robustness_tables(0.3, seeds=seeds), ROLES, {"fc2": (1, 3)}, 20, 0.95)
-    assert set(claims.judge(found, "epsilon", 20, 0.95)["verdict"]) == {claims.INCONCLUSIVE}
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "p", "seeds", "expected"),
-    [
-        (0.1, 0.3, 0.01, 5, claims.HOLDS),
-        (-0.3, -0.1, 0.01, 5, claims.REVERSED),
-        (-0.1, 0.3, 0.2, 5, claims.INCONCLUSIVE),
-        (0.1, 0.3, 0.06, 5, claims.INCONCLUSIVE),
-        (0.1, 0.3, 0.01, 3, claims.HOLDS),
-        (0.1, 0.3, 0.01, 2, claims.INCONCLUSIVE),
-    ],
-)
-def test_verdict(low, high, p, seeds, expected):
-    assert claims.verdict(low, high, p, seeds, 0.05) == expected
+    found = compare(robustness_tables(0.3, seeds=seeds))
+    assert set(judge(found)["verdict"]) == {verdicts.INCONCLUSIVE}

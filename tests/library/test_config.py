@@ -35,7 +35,7 @@ def problems(config: dict[str, Any]) -> list[str]:
 
 
 def test_default_config_is_accepted():
-    assert check(DEFAULT, SCHEMA)["lrp"]["epsilon"]["explained"] == "predicted"
+    assert check(DEFAULT, SCHEMA)["explanations"]["epsilon"]["explained"] == "predicted"
 
 
 def test_whole_numbers_are_integers_however_they_are_written():
@@ -68,8 +68,12 @@ def merged(*names: str) -> dict:
         ("tutorial",),
         ("paper",),
         ("published",),
+        ("papers/carbone2021",),
+        ("papers/carbone2021_published",),
         ("paper", "small"),
         ("published", "small"),
+        ("papers/carbone2021", "small"),
+        ("papers/carbone2021_published", "small"),
     ],
     ids=" ".join,
 )
@@ -81,13 +85,19 @@ def test_no_config_that_comes_along_is_left_out():
     assert {path.stem for path in (ROOT / "config").glob("*.yaml")} == {
         *("config", "mnist5k", "attacks", "tutorial", "paper", "published", "small", "reproduction")
     }
+    assert {path.stem for path in (ROOT / "config/papers").glob("*.yaml")} == {"carbone2021", "carbone2021_published"}
+
+
+def test_the_names_of_before_stand_for_the_configs_of_the_papers():
+    assert merged("paper") == merged("papers/carbone2021")
+    assert merged("published") == merged("papers/carbone2021_published")
 
 
 def test_paper_and_published_differ_in_definitions_alone():
     paper, published = merged("paper"), merged("published")
     for section in ("seeds", "datasets", "networks", "experiments", "cancellation", "claims", "figures"):
         assert paper[section] == published[section], section
-    for section in ("trainings", "attacks", "lrp"):
+    for section in ("trainings", "attacks", "explanations", "measures"):
         assert list(paper[section]) == list(published[section])
 
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from resilience import lrp, networks
+from resilience import lrp_rules, networks
 from resilience.attacks.gradient import LossGradient
+from resilience.explanations import lrp
 from resilience.stacks import stacks_of
 from tests.conftest import ROOT, double_network, noisy_posterior
 
@@ -58,7 +59,7 @@ def cost_of_maps(architecture: str, draws: int, rule=None, layers=None) -> Cost:
     x, y = images()
     stacks_of(model, SHAPE)  # A network is compared with its stack once, which is no cost of its maps.
     with Cost() as cost:
-        lrp.heat_maps(model, x, y, rule or lrp.epsilon(), layers or networks.learnable_layers(model.network))
+        lrp.heat_maps(model, x, y, rule or lrp_rules.epsilon(), layers or networks.learnable_layers(model.network))
     return cost
 
 
@@ -74,7 +75,7 @@ def cost_of_gradient(architecture: str, draws: int) -> Cost:
 def chunks(monkeypatch):
     """Lets a chunk hold only two images."""
     monkeypatch.setattr("resilience.stacks.LARGEST_CHUNK", 2)
-    monkeypatch.setattr("resilience.lrp.chunk_of", lambda *_: 2)
+    monkeypatch.setattr("resilience.explain.chunk_of", lambda *_: 2)
     monkeypatch.setattr("resilience.attacks.gradient.chunk_of", lambda *_: 2)
 
 
@@ -116,7 +117,7 @@ def test_memory_of_maps_grows_with_images_only_by_what_goes_in_and_out():
     for number in (8, 64):
         x, y = images(number)
         with Cost() as cost:
-            lrp.heat_maps(model, x, y, lrp.epsilon(), (0, 3, 7))
+            lrp.heat_maps(model, x, y, lrp_rules.epsilon(), (0, 3, 7))
         peaks[number] = cost.peak
     of_one_image = 64 * 8 * (1 + 3 + 3)
     assert peaks[64] - peaks[8] <= 56 * of_one_image
@@ -126,11 +127,17 @@ def test_memory_of_maps_grows_with_images_only_by_what_goes_in_and_out():
 HEAVY = {"torch", "pandas", "scipy", "matplotlib", "pyro", "snakemake", "sklearn", "torchvision"}
 ALLOWED = {
     "dataset": set(),
+    "derive": set(),
     "points": set(),
     "train": {"torch", "pandas"},
     "attack": {"torch"},
     "explain": {"torch"},
-    "robustness": set(),
+    "explain_dataset": {"torch"},
+    "predict": {"torch"},
+    "measure": {"pandas"},
+    "measure_explanation": {"torch"},
+    "measure_network": {"torch"},
+    "summary": {"scipy"},
     "comparisons": {"pandas", "scipy"},
     "claims": set(),
     "outcomes": set(),

@@ -127,7 +127,9 @@ DERIVED = {
     ),
     "a seed that is not there": (
         {
-            "source": "occluded", "of": "digits", "share": 0.3,
+            "source": "occluded",
+            "of": "digits",
+            "share": 0.3,
             "by": {"network": "fc2", "training": "det", "explanation": "epsilon", "seed": 99},
         },
         "99 is not one of the seeds",

@@ -11,20 +11,23 @@ import numpy as np
 import pytest
 import yaml
 
-from resilience import explore, robustness
+from resilience import explore
 from resilience.config import check
 from resilience.grid import Grid
+from resilience.measures.maps import overlap
+from resilience.measures.predictions import softmax_robustness
+from resilience.measures.top_pixels import PIXELS
 from tests.conftest import ROOT, templates
 from tests.library.test_config import SCHEMA
 
-RULES, LAYERS, TOP_K = ("epsilon", "gamma"), (1, 3), (10, 25, 40)
+EXPLANATIONS, LAYERS, TOP_K = ("epsilon", "gamma"), (1, 3), (10, 25, 40)
 ABOUT = {
     "dataset": "digits",
     "network": "fc2",
     "attack": "pgd ε = 0.1",
     "trainings": "Deterministic and HMC",
     "layers": {"1": "layer 1", "3": "layer 3 (output)"},
-    "first": {"rule": "epsilon", "k": 25},
+    "first": {"explanation": "epsilon", "k": 25},
 }
 GENERATOR = np.random.default_rng(0)
 
@@ -36,28 +39,32 @@ def heat_maps(*shape: int) -> np.ndarray:
     return relevance.round(2).astype(np.float32)
 
 
-def seen(seed: int, shape: tuple[int, ...], rules=RULES, layers=LAYERS) -> explore.Seen:
+def seen(seed: int, shape: tuple[int, ...], explanations=EXPLANATIONS, layers=LAYERS) -> explore.Seen:
     probabilities = tuple(GENERATOR.dirichlet(np.ones(10), shape[0]).astype(np.float32) for _ in range(2))
-    maps = {(rule, layer): (heat_maps(*shape), heat_maps(*shape)) for rule in rules for layer in layers}
+    maps = {(name, layer): (heat_maps(*shape), heat_maps(*shape)) for name in explanations for layer in layers}
     return explore.Seen(seed, GENERATOR.random(shape, dtype=np.float32), probabilities, maps)
 
 
-def model(name: str, draws: int, shape: tuple[int, ...], rules=RULES, layers=LAYERS, seeds=(3, 5)) -> explore.Model:
-    return explore.Model(name, "#0072b2", draws, [seen(seed, shape, rules, layers) for seed in seeds])
+def model(
+    name: str, draws: int, shape: tuple[int, ...], explanations=EXPLANATIONS, layers=LAYERS, seeds=(3, 5)
+) -> explore.Model:
+    return explore.Model(name, "#0072b2", draws, [seen(seed, shape, explanations, layers) for seed in seeds])
 
 
 def example(
     shape=(20, 1, 8, 8), name: str = "HMC", seeds: Sequence[int] = (3, 5)
 ) -> tuple[dict[str, np.ndarray], list[explore.Model]]:
-    """Points, and a reference beside a training that only its most draws have both rules of."""
+    """Points, and a reference beside a training that only its most draws have both explanations of."""
     points = {"x": GENERATOR.random(shape), "y": np.arange(shape[0]) % 10, "index": 100 + np.arange(shape[0])}
-    rules = [RULES, RULES[:1], RULES]
-    return points, [model(name, draws, shape, each, seeds=seeds) for draws, each in zip([1, 5, 50], rules, strict=True)]
+    explanations = [EXPLANATIONS, EXPLANATIONS[:1], EXPLANATIONS]
+    return points, [
+        model(name, draws, shape, each, seeds=seeds) for draws, each in zip([1, 5, 50], explanations, strict=True)
+    ]
 
 
 def page(points, models, chosen=None, pixels="absolute", about=ABOUT) -> str:
     chosen = explore.spread(len(points["y"]), chosen)
-    return explore.render(templates("explore"), about, points, models, chosen, TOP_K, pixels)
+    return explore.render(templates("explore"), about, points, models, chosen, explore.Overlaps(TOP_K, pixels))
 
 
 def data(html: str) -> dict:
@@ -74,7 +81,7 @@ def unpacked(html: str, begin: int, dtype: type, *shape: int) -> np.ndarray:
     return np.frombuffer(arrays(html), dtype, int(np.prod(shape)), begin).reshape(shape)
 
 
-@pytest.mark.parametrize("pixels", robustness.PIXELS)
+@pytest.mark.parametrize("pixels", PIXELS)
 @pytest.mark.parametrize("shape", [(20, 1, 8, 8), (6, 3, 5, 7)], ids=["grey", "colour"])
 def test_the_share_that_survives_is_exactly_that_of_the_table_under_every_seed(shape, pixels):
     points, models = example(shape)
@@ -83,13 +90,13 @@ def test_the_share_that_survives_is_exactly_that_of_the_table_under_every_seed(s
     for of_page, of_model in zip([held["reference"], *held["models"]], models, strict=True):
         for of_seed, expected in zip(of_page["seeds"], of_model.seeds, strict=True):
             assert of_seed["seed"] == expected.seed
-            for (rule, layer), (clean, attacked) in expected.maps.items():
-                tops = of_seed["maps"][rule][str(layer)]["tops"]
+            for (explanation, layer), (clean, attacked) in expected.maps.items():
+                tops = of_seed["maps"][explanation][str(layer)]["tops"]
                 belongs = [unpacked(html, begin, np.uint8, *shape) for begin in tops]
                 for place, percent in enumerate(TOP_K):
                     before, after = (part >= len(TOP_K) - place for part in belongs)
                     shared = (before & after).sum((1, 2, 3)) / before.sum((1, 2, 3))
-                    assert np.array_equal(shared, robustness.lrp_robustness(clean, attacked, percent, pixels))
+                    assert np.array_equal(shared, overlap(clean, attacked, top_k=percent, pixels=pixels))
                     compared += 1
     assert compared == 2 * 3 * 2 * (2 + 1 + 2)
 
@@ -110,7 +117,7 @@ def test_what_is_drawn_is_the_relevance_to_a_63rd_of_the_largest_under_every_see
 
 def test_a_map_without_relevance_is_blank():
     blank = np.zeros((2, 1, 4, 4), dtype=np.float32)
-    held = explore.heat_maps((blank, blank), TOP_K, "absolute")
+    held = explore.heat_maps((blank, blank), explore.Overlaps(TOP_K, "absolute"))
     assert not np.any(held["maps"])
     assert (held["largest"], held["relevant"]) == ([0, 0], [0, 0])
 
@@ -165,7 +172,7 @@ def test_predictions_are_those_of_the_model():
     for of_seed, expected in zip(held, models[2].seeds, strict=True):
         before, after = expected.probabilities
         assert [part["class"] for part in of_seed["predictions"]] == [before.argmax(1).tolist(), after.argmax(1).tolist()]
-        assert of_seed["softmaxRobustness"] == pytest.approx(robustness.softmax_robustness(before, after), abs=1e-4)
+        assert of_seed["softmaxRobustness"] == pytest.approx(softmax_robustness(before, after), abs=1e-4)
 
 
 def test_fewer_points_are_spread_over_all_classes():
@@ -208,8 +215,8 @@ def test_the_page_of_the_default_config_is_small_enough_to_mail_whatever_the_map
     points, _ = example(shape)
     models = []
     for training, draws in grid.explored(settings):
-        rules = grid.rules(*place, training, settings["attack"], draws)
-        models.append(incompressible(model(training, draws, shape, rules, grid.layers(place[1]), grid.seeds)))
+        explanations = grid.explanations(*place, training, settings["attack"], draws)
+        models.append(incompressible(model(training, draws, shape, explanations, grid.layers(place[1]), grid.seeds)))
     assert [[len(of_seed.maps) for of_seed in each.seeds] for each in models] == [[maps] * 8 for maps in (9, 3, 3, 9)]
     size = len(page(points, models))
     print(f"\n{size / 1e6:.2f} MB")
@@ -224,3 +231,14 @@ def test_colours_are_those_of_the_figures():
     anchors = [to_rgb(f"#{colour}") for colour in re.findall(r"\w{6}", named)]
     drawn = colormaps["RdBu_r"](np.linspace(0, 1, len(anchors)))[:, :3]
     assert np.abs(drawn - anchors).max() < 0.0125
+
+
+def test_overlaps_are_those_that_count_the_same_pixels():
+    measures = {
+        "top30": {"measure": "overlap", "top_k": 30},
+        "top10": {"measure": "overlap", "top_k": 10, "pixels": "absolute"},
+        "ends": {"measure": "overlap", "top_k": 20, "pixels": "extreme_halves"},
+        "tau": {"measure": "kendall_tau"},
+    }
+    assert explore.Overlaps.of(measures, "absolute") == explore.Overlaps([10, 30], "absolute")
+    assert explore.Overlaps.of(measures, "extreme_halves") == explore.Overlaps([20], "extreme_halves")

@@ -11,15 +11,17 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib import pyplot
 from scipy import stats
 
-from resilience import claims, comparisons, robustness
-from resilience.figures import answer, beside_noise, differences, drawing, heat_maps, rules, scatter
+from resilience import verdicts
+from resilience.figures import answer, beside_noise, by_explanation, differences, drawing, heat_maps, scatter
 from resilience.figures.panels import Maps, Panel, Style
-from tests.library.test_comparisons import ROLES, robustness_tables
+from resilience.measures.maps import overlap
+from resilience.measures.top_pixels import number_of_top_pixels
+from resilience.tables import Measured
+from tests.library.test_comparisons import MEASURES, assign, compare, judge, robustness_tables, together, without
 
 PANEL = Panel("digits", "fc2", "pgd", ["det", "adv", "map", "hmc"], [1, 3], 0.1)
 STYLE = Style({"det": "deterministic", "adv": "adversarial", "map": "maximum_a_posteriori", "hmc": "hmc"})
@@ -36,31 +38,34 @@ def _close():
     pyplot.close("all")
 
 
+def only_training(measured, training):
+    """The rows of one training."""
+    of_maps, of_predictions = (table[table["training"] == training] for table in (measured.maps, measured.predictions))
+    return Measured(of_maps, of_predictions, measured.measures)
+
+
 def axes_by_title(figure):
     return {place.get_title(): place for place in figure.axes}
 
 
 def test_differences_show_the_mean_of_each_difference(tables):
-    figure = differences.differences([PANEL], STYLE, tables, top_k=20)
+    figure = differences.differences([PANEL], STYLE, tables, measure="top20")
     titles = axes_by_title(figure)
     assert any(title.endswith("layer 1 (ties: only 10 % relevant)") for title in titles)
     place = titles["layer 3 (output)"]
     labels = [tick.get_text() for tick in place.get_yticklabels()]
     assert labels == ["HMC, n = 50", "HMC, n = 10", "MAP", "Adversarially trained"]
     dots = [line.get_xdata()[0] for line in place.get_lines() if line.get_marker() == "o"]
-    name = robustness.column("epsilon", 3, 20)
-    keys = ["seed", "index"]
-    det = tables[tables.training == "det"].set_index(keys)[name]
+    maps, keys = tables.of("epsilon", 3), ["seed", "index"]
+    det = maps[maps.training == "det"].set_index(keys)["top20"]
     for (training, draws), dot in zip([("hmc", 50), ("hmc", 10), ("map", 1), ("adv", 1)], dots, strict=True):
-        model = tables[(tables.training == training) & (tables.draws == draws)].set_index(keys)[name]
+        model = maps[(maps.training == training) & (maps.draws == draws)].set_index(keys)["top20"]
         assert dot == pytest.approx((model - det).mean())
     assert "60 points × 3 seeds" in place.get_xlabel()
 
 
 def test_answer_shows_attacks_of_matched_size_and_says_where_there_is_no_claim(tables):
-    table = claims.judge(
-        comparisons.compare(tables, ROLES, {"fc2": (1, 3)}, 20, 0.95), "epsilon", 20, 0.95, matched_size=["pgd"]
-    )
+    table = judge(compare(tables), matched_size={"pgd"})
     figure = answer.answer([PANEL, replace(PANEL, attack="fgsm")], STYLE, table)
     shown, empty = figure.axes
     assert [label.get_text() for label in shown.get_yticklabels()] == ["minus MAP", "minus Deterministic"]
@@ -69,27 +74,27 @@ def test_answer_shows_attacks_of_matched_size_and_says_where_there_is_no_claim(t
 
 
 def test_an_attack_stands_beside_noise_of_its_strength(tables):
-    column = "lrp_epsilon_layer3_top20"
-    noisy = tables[tables["training"] != "adv"].assign(attack="random", **{column: tables[column] + 0.1})
+    noisy = assign(without(tables, training="adv"), attack="random")
+    noisy = Measured(noisy.maps.assign(top20=noisy.maps["top20"] + 0.1), noisy.predictions, MEASURES)
     panel = replace(PANEL, noise="random")
-    figure = beside_noise.beside_noise([panel], STYLE, pd.concat([tables, noisy]), rule="epsilon", top_k=20)
+    figure = beside_noise.beside_noise([panel], STYLE, together(tables, noisy), explanation="epsilon", measure="top20")
     marks = {"o": {}, "x": {}}
     for line in figure.axes[0].lines:
         if line.get_marker() in marks:
             marks[line.get_marker()][round(float(line.get_ydata()[0]))] = float(line.get_xdata()[0])
-    hmc = tables[(tables["training"] == "hmc") & (tables["draws"] == 50)]
-    assert marks["o"][0] == pytest.approx(hmc[column].mean())
-    assert marks["x"][0] == pytest.approx(hmc[column].mean() + 0.1)
+    maps = tables.of("epsilon", 3)
+    hmc = maps[(maps["training"] == "hmc") & (maps["draws"] == 50)]
+    assert marks["o"][0] == pytest.approx(hmc["top20"].mean())
+    assert marks["x"][0] == pytest.approx(hmc["top20"].mean() + 0.1)
     assert (set(marks["o"]), set(marks["x"])) == ({0, 1, 2, 3}, {0, 1, 3})
 
 
 def test_boxes_are_the_quartiles_and_stars_the_corrected_tests(tables):
-    figure = rules.rules([PANEL], STYLE, tables, top_k=20)
+    figure = by_explanation.by_explanation([PANEL], STYLE, tables, measure="top20")
     place = figure.axes[5]
-    name = robustness.column("gamma", 3, 20)
-    keys = ["seed", "index"]
-    hmc = tables[(tables.training == "hmc") & (tables.draws == 50)].set_index(keys)[name]
-    difference = hmc - tables[tables.training == "det"].set_index(keys)[name]
+    maps, keys = tables.of("gamma", 3), ["seed", "index"]
+    hmc = maps[(maps.training == "hmc") & (maps.draws == 50)].set_index(keys)["top20"]
+    difference = hmc - maps[maps.training == "det"].set_index(keys)["top20"]
     box = place.patches[1].get_path().vertices[:, 1]
     assert (box.min(), box.max()) == pytest.approx(tuple(np.quantile(difference, [0.25, 0.75])))
     assert {text.get_text() for text in place.texts} == {"****"}
@@ -104,10 +109,10 @@ def test_numbers_have_a_minus_sign_only_where_it_is_seen(value, shown):
 def test_titles_of_many_columns_do_not_overlap(tables):
     panel, style = PANEL, STYLE
     for other in ("map2", "map3"):
-        tables = pd.concat([tables, tables[tables["training"] == "map"].assign(training=other)])
+        tables = together(tables, assign(only_training(tables, "map"), training=other))
         panel = replace(panel, trainings=[*panel.trainings, other])
         style = replace(style, methods={**style.methods, other: "maximum_a_posteriori"})
-    figure = rules.rules([panel], style, tables, top_k=20)
+    figure = by_explanation.by_explanation([panel], style, tables, measure="top20")
     figure.canvas.draw()
     boxes = [place.title.get_window_extent() for place in figure.axes if place.get_title()]
     assert len(boxes) == 5
@@ -116,26 +121,25 @@ def test_titles_of_many_columns_do_not_overlap(tables):
 
 def test_several_clouds_of_a_scatter_say_where_they_are_from(tables):
     other = Panel("digits", "fc2", "fgsm", PANEL.trainings, PANEL.layers, 0.1)
-    figure = scatter.scatter([PANEL, other], STYLE, pd.concat([tables, tables.assign(attack="fgsm")]), top_k=20)
+    figure = scatter.scatter([PANEL, other], STYLE, together(tables, assign(tables, attack="fgsm")), measure="top20")
     assert {"digits, fc2, pgd\nDeterministic", "digits, fc2, fgsm\nDeterministic"} <= set(axes_by_title(figure))
 
 
 def test_scatter_shows_every_point_and_its_correlation(tables):
-    figure = scatter.scatter([PANEL], STYLE, tables, top_k=20)
+    figure = scatter.scatter([PANEL], STYLE, tables, measure="top20")
     place = figure.axes[7]
     (cloud,) = [line for line in place.get_lines() if line.get_marker() == "."]
     assert len(cloud.get_xdata()) == 3 * 60
-    table = tables[(tables.training == "hmc") & (tables.draws == 50)]
-    name = robustness.column("epsilon", 3, 20)
+    maps = tables.of("epsilon", 3)
+    table = maps[(maps.training == "hmc") & (maps.draws == 50)]
     expected = np.mean(
-        [stats.spearmanr(part[name], part["softmax_robustness"]).statistic for _, part in table.groupby("seed")]
+        [stats.spearmanr(part["top20"], part["softmax_robustness"]).statistic for _, part in table.groupby("seed")]
     )
     assert place.texts[0].get_text().startswith(f"ρ = {drawing.signed(expected)} [")
 
 
 def test_answer_fills_findings_and_leaves_the_rest_hollow(tables):
-    compared = comparisons.compare(robustness_tables(0.1), ROLES, {"fc2": (1, 3)}, 20, 0.95)
-    table = claims.judge(compared, "epsilon", 20, 0.95)
+    table = judge(compare(robustness_tables(0.1)))
     figure = answer.answer([PANEL], STYLE, table)
     place = figure.axes[0]
     assert [tick.get_text() for tick in place.get_yticklabels()] == [
@@ -152,7 +156,7 @@ def test_answer_fills_findings_and_leaves_the_rest_hollow(tables):
         claim = {"map": "not_only_controls", "adv": "above_adversarial", "det": "more_robust"}[reference]
         row = table[(table.claim == claim) & (table.reference == reference)].iloc[0]
         assert dots[height].get_xdata()[0] == pytest.approx(row["estimate"])
-        assert (dots[height].get_markerfacecolor() == "white") == (row["verdict"] == claims.INCONCLUSIVE)
+        assert (dots[height].get_markerfacecolor() == "white") == (row["verdict"] == verdicts.INCONCLUSIVE)
 
 
 @pytest.fixture(scope="module")
@@ -160,66 +164,66 @@ def pictures(tables):
     generator = np.random.default_rng(0)
     pair = tuple(generator.uniform(0, 1, (2, 60, 1, 4, 4)).astype(np.float32))
     maps = {(name, layer): tuple(generator.normal(size=(2, 60, 1, 4, 4))) for name in ("det", "hmc") for layer in (1, 3)}
-    return Maps(0, {"det": 1, "hmc": 50}, {"det": pair, "hmc": pair}, maps)
+    return Maps(0, {"det": 1, "hmc": 50}, {"det": pair, "hmc": pair}, maps, MEASURES)
 
 
 def test_overlap_counts_what_it_shows(tables, pictures):
-    figure = heat_maps.overlap([PANEL], STYLE, tables, [pictures], top_k=20)
-    table = tables[(tables.training == "det") & (tables.seed == 0)].reset_index(drop=True)
-    name = robustness.column("epsilon", 3, 20)
-    point = int(table.sort_values([name, "index"], kind="stable").index[30])
+    figure = heat_maps.overlap([PANEL], STYLE, tables, [pictures], measure="top20")
+    maps = tables.of("epsilon", 3)
+    table = maps[(maps.training == "det") & (maps.seed == 0)].reset_index(drop=True)
+    point = int(table.sort_values(["top20", "index"], kind="stable").index[30])
     clean, attacked = (part[point : point + 1] for part in pictures.layers["det", 3])
-    expected = robustness.lrp_robustness(clean, attacked, 20)[0]
+    expected = overlap(clean, attacked, top_k=20)[0]
     assert f"= {expected:.2f}" in figure.axes[2].get_xlabel()
     outlined = [patch for patch in figure.axes[0].patches if not patch.get_fill()]
-    assert len(outlined) == robustness.number_of_top_pixels(16, 20)
+    assert len(outlined) == number_of_top_pixels(16, 20)
 
 
 def test_failed_attack_is_one_that_failed_on_both(tables, pictures):
     panel = Panel("digits", "fc2", "pgd", ["det", "hmc"], [1, 3], 0.1)
     for choice in ("median", "largest"):
-        figure = heat_maps.failed_attack([panel], STYLE, tables, [pictures], top_k=20, choice=choice)
+        figure = heat_maps.failed_attack([panel], STYLE, tables, [pictures], measure="top20", choice=choice)
         assert f"{choice} difference of 20 such images" in figure.get_suptitle()
 
 
 def test_where_no_attack_failed_the_title_says_so(tables, pictures):
     panel = Panel("digits", "fc2", "pgd", ["det", "hmc"], [1, 3], 0.1)
-    broken = tables.assign(prediction_attacked=tables["label"] + 1)
-    title = heat_maps.failed_attack([panel], STYLE, broken, [pictures], top_k=20).get_suptitle()
+    broken = Measured(tables.maps, tables.predictions.assign(prediction_attacked=2), MEASURES)
+    title = heat_maps.failed_attack([panel], STYLE, broken, [pictures], measure="top20").get_suptitle()
     assert "although no attack failed on both" in title
     assert "rightly" not in title
 
 
-def test_rules_name_the_place_of_each_panel_and_can_show_the_output_alone(tables):
-    figure = rules.rules([PANEL, PANEL], STYLE, tables, top_k=20, layers="output")
+def test_boxes_name_the_place_of_each_panel_and_can_show_the_output_alone(tables):
+    figure = by_explanation.by_explanation([PANEL, PANEL], STYLE, tables, measure="top20", layers="output")
     titles = [place.get_title() for place in figure.axes]
     assert len(titles) == 2 * (len(PANEL.trainings) - 1)
     assert titles[0].startswith(f"{PANEL.dataset}, {PANEL.network}, {PANEL.attack}\n")
 
 
 def test_chance_is_where_unrelated_maps_would_be(tables):
-    figure = scatter.scatter([PANEL], STYLE, tables, top_k=20)
+    figure = scatter.scatter([PANEL], STYLE, tables, measure="top20")
     lines = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
     assert lines == [0.2]
-    figure = differences.differences([PANEL], STYLE, tables, top_k=20)
+    figure = differences.differences([PANEL], STYLE, tables, measure="top20")
     place = figure.axes[0]
     (line,) = [line for line in place.lines if line.get_linestyle() == ":"]
-    column = robustness.column("epsilon", PANEL.layers[0], 20)
-    reference = PANEL.of(tables, PANEL.reference)[column].mean()
+    reference = PANEL.of(tables.of("epsilon", PANEL.layers[0]), PANEL.reference)["top20"].mean()
     assert line.get_xdata()[0] == pytest.approx(0.2 - reference)
 
 
 def test_layers_show_the_attack_that_succeeded(tables, pictures):
-    figure = heat_maps.layers([PANEL], STYLE, tables, [pictures], top_k=20)
+    figure = heat_maps.layers([PANEL], STYLE, tables, [pictures], measure="top20")
     titles = [place.get_title() for place in figure.axes]
     assert "Image x\nclassified as 1" in titles
     assert "Attacked x̃\nclassified as 0" in titles
-    table = tables[(tables.training == "det") & (tables.seed == 0) & (tables.prediction_attacked == 0)].reset_index(
-        drop=True
-    )
-    output = robustness.column("epsilon", 3, 20)
-    row = table.sort_values([output, "index"], kind="stable").iloc[len(table) // 2]
-    shares = [f"{100 * row[robustness.column('epsilon', layer, 20)]:.0f} % survive" for layer in (1, 3)]
+    of_layers = []
+    for layer in (1, 3):
+        maps = tables.of("epsilon", layer)
+        found = maps[(maps.training == "det") & (maps.seed == 0) & (maps.prediction_attacked == 0)]
+        of_layers.append(found.set_index("index")["top20"])
+    point = of_layers[1].reset_index().sort_values(["top20", "index"], kind="stable")["index"].iloc[len(of_layers[1]) // 2]
+    shares = [f"{100 * of_layer[point]:.0f} % survive" for of_layer in of_layers]
     shares[0] += ",\nblank pixels counted"
     assert [place.get_xlabel() for place in figure.axes[4:6]] == shares
 
@@ -237,7 +241,7 @@ def test_same_figure_same_bytes(tables, tmp_path, suffix):
     digests = set()
     for number in range(2):
         path = tmp_path / str(number) / f"figure.{suffix}"
-        drawing.save(scatter.scatter([PANEL], STYLE, tables, top_k=20), [path])
+        drawing.save(scatter.scatter([PANEL], STYLE, tables, measure="top20"), [path])
         digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
     assert len(digests) == 1
 

@@ -50,5 +50,5 @@ def test_an_arrow_that_closes_a_circle_is_left_out():
     circle = [("train", "explain"), ("explain", "derive"), ("data", "derive"), ("derive", "train")]
     drawn = flow.without_circles([*ARROWS, *circle])
     assert set(ARROWS) <= set(drawn)
-    assert len(set([*ARROWS, *circle]) - set(flow.without_circles([*ARROWS, *circle]))) == 1
+    assert len({*ARROWS, *circle} - set(flow.without_circles([*ARROWS, *circle]))) == 1
     assert len(flow.draw([*ARROWS, *circle]).rules) == 8

@@ -5,6 +5,7 @@ import yaml
 
 from resilience.config import ConfigError, check
 from resilience.grid import Grid, GridError
+from resilience.refusals import grid_of
 from tests.conftest import ROOT
 from tests.library.test_config import SCHEMA
 
@@ -26,14 +27,14 @@ def test_draws_are_those_of_the_training(grid):
     assert grid.draws_of("digits", "fc2", "svi", "nothing") == []
 
 
-def test_rules_are_the_union_of_the_experiments(grid):
-    assert grid.rules("digits", "fc2", "hmc", "pgd", 4) == ["alpha1beta0", "epsilon", "gamma"]
-    assert grid.rules("digits", "conv", "svi", "fgsm", 4) == ["epsilon"]
-    assert grid.rules("digits", "conv", "svi", "pgd", 4) == []
+def test_explanations_are_the_union_of_the_experiments(grid):
+    assert grid.explanations("digits", "fc2", "hmc", "pgd", 4) == ["alpha1beta0", "epsilon", "gamma"]
+    assert grid.explanations("digits", "conv", "svi", "fgsm", 4) == ["epsilon"]
+    assert grid.explanations("digits", "conv", "svi", "pgd", 4) == []
 
 
 def test_a_page_to_explore_shows_the_reference_and_every_number_of_draws(grid):
-    of_draws, of_rules = (grid.explored(grid.config["explore"][name]) for name in ("numbers_of_draws", "lrp_rules"))
+    of_draws, of_rules = (grid.explored(grid.config["explore"][name]) for name in ("numbers_of_draws", "by_rules"))
     assert of_draws == [("det", 1), ("hmc", 2), ("hmc", 4)]
     assert of_rules == [("det", 1), ("hmc", 4)]
 
@@ -95,7 +96,7 @@ def test_an_imported_network_has_the_role_and_draws_that_its_entry_says():
     ids=["no prior", "not known", "the same, written out"],
 )
 def test_chains_may_start_from_weights_of_the_same_prior_or_of_none(grid, start):
-    Grid(grid.config | {"trainings": grid.config["trainings"] | {"ensemble": start}})
+    grid_of(grid.config | {"trainings": grid.config["trainings"] | {"ensemble": start}})
 
 
 def test_an_epsilon_that_is_left_to_its_default_is_known(grid):
@@ -104,9 +105,28 @@ def test_an_epsilon_that_is_left_to_its_default_is_known(grid):
 
 
 def test_what_is_shown_without_claims_is_the_first_that_is_measured(grid):
-    assert grid.shown == {"lrp": "epsilon", "top_k": 20}
+    assert grid.shown == {"explanation": "epsilon", "measure": "top20"}
     config = {key: value for key, value in grid.config.items() if key != "claims"} | {"figures": {}}
-    assert Grid(config | {"robustness": {"top_k": [30, 20]}}).shown == {"lrp": "alpha1beta0", "top_k": 20}
+    measures = {"top30": {"measure": "overlap", "top_k": 30}, "kept": {"measure": "accuracy"}}
+    assert Grid(config | {"measures": measures}).shown == {"explanation": "alpha1beta0", "measure": "top30"}
+
+
+def test_measures_are_those_of_a_kind(grid):
+    measures = grid.config["measures"] | {"kept": {"measure": "accuracy"}, "curve": {"measure": "deletion"}}
+    found = Grid(grid.config | {"measures": measures})
+    assert set(found.measures("maps")) == {"top20", "top30"}
+    assert (set(found.measures("predictions")), set(found.measures("explanation"))) == ({"kept"}, {"curve"})
+    assert found.measures("network") == {}
+
+
+def test_an_explanation_has_maps_of_the_layers_that_it_asks_for(grid, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = "from resilience.catalog import entry\n\n\n@entry()\ndef plain(stack, x, explained):\n    'Plain.'\n"
+    (tmp_path / "own.py").write_text(source, encoding="utf-8")
+    explanations = grid.config["explanations"] | {"own": {"method": "own.py:plain", "explained": "label", "over": "mean"}}
+    found = Grid(grid.config | {"explanations": explanations})
+    assert found.explained_layers("conv", "epsilon") == (0, 3, 7)
+    assert found.explained_layers("conv", "own") == (7,)
 
 
 def test_a_figure_of_claims_needs_the_section(grid):
@@ -114,5 +134,5 @@ def test_a_figure_of_claims_needs_the_section(grid):
     with pytest.raises(
         GridError, match=r"figures.answer: answer draws what the section 'claims' asks for, which is missing"
     ):
-        Grid(config | {"figures": {"answer": config["figures"]["answer"]}})
-    assert Grid(config | {"figures": {"fig02": config["figures"]["fig02"]}}).cells == grid.cells
+        grid_of(config | {"figures": {"answer": config["figures"]["answer"]}})
+    assert grid_of(config | {"figures": {"fig02": config["figures"]["fig02"]}}).cells == grid.cells

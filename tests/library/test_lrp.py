@@ -11,7 +11,9 @@ from zennit.core import BasicHook, Stabilizer
 from zennit.rules import AlphaBeta, Epsilon, Gamma, Pass
 from zennit.types import Activation, AvgPool, Convolution, Linear
 
-from resilience import lrp, networks, stacks
+from resilience import lrp_rules, networks, stacks
+from resilience.explain import explained_classes
+from resilience.explanations import lrp
 from resilience.posterior import Posterior, point
 from tests.conftest import double_network, noisy_posterior
 from tests.library.lrp_stacks import PUBLISHED, RULES, STABILISER, STACKS, conv_stack, images, linear_stack
@@ -202,7 +204,7 @@ def test_gamma_equals_zennits_own_where_it_is_the_textbooks():
     x = x[network(x).amax(1) > 0]
     assert len(x) > 5
     explained = network(x).argmax(1)
-    fast = lrp.heat_maps(point(network), x, explained, lrp.gamma(gamma=0.3, stabiliser=STABILISER), (1,))[1]
+    fast = lrp.heat_maps(point(network), x, explained, lrp_rules.gamma(gamma=0.3, stabiliser=STABILISER), (1,))[1]
     composite = LayerMapComposite([(Linear, Gamma(gamma=0.3, stabilizer=STABILISER))])
     with Gradient(network, composite) as attributor:
         _, peer = attributor(x.clone(), nn.functional.one_hot(explained, 6).double())
@@ -215,7 +217,7 @@ def test_gamma_equals_zennits_own_where_it_is_the_textbooks():
 def test_epsilon_conserves_relevance_without_biases():
     network, x = double_network(conv_stack(False), 0), images((1, 8, 8), 0)
     explained = network(x).argmax(1)
-    maps = lrp.heat_maps(point(network), x, explained, lrp.epsilon(epsilon=1e-12), networks.learnable_layers(network))
+    maps = lrp.heat_maps(point(network), x, explained, lrp_rules.epsilon(epsilon=1e-12), networks.learnable_layers(network))
     for relevance in maps.values():
         torch.testing.assert_close(relevance.flatten(1).sum(1), torch.ones(len(x), dtype=torch.float64), rtol=1e-8, atol=0)
 
@@ -225,7 +227,7 @@ def test_the_published_alpha_beta_stabilises_only_where_nothing_contributes():
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3, bias=False)).eval()
     network[1].weight.data *= torch.tensor([[1e-7], [1.0], [0.0]])
     x, explained = images((1, 3, 4), 0, 3).float(), torch.arange(3)
-    found = lrp.heat_maps(point(network), x, explained, lrp.alpha1beta0_without_bias(), (1,))[1]
+    found = lrp.heat_maps(point(network), x, explained, lrp_rules.alpha1beta0_without_bias(), (1,))[1]
     parts = (x.flatten(1) * network[1].weight.detach()[explained]).clamp(min=0)
     z = parts.sum(1, keepdim=True)
     torch.testing.assert_close(found.flatten(1), parts / (z + 1e-6 * (z == 0)), rtol=1e-6, atol=0)
@@ -241,7 +243,7 @@ def test_where_nothing_contributes_large_relevance_cannot_overflow():
     network[3].weight.data = torch.full((2, 8), 1e9)
     x = torch.zeros(1, 1, 3, 3)
     x[..., 2, 2] = 1.0
-    rule, target = lrp.alpha1beta0_without_bias(), torch.tensor([0])
+    rule, target = lrp_rules.alpha1beta0_without_bias(), torch.tensor([0])
     maps = lrp.heat_maps(point(network), x, target, rule, (0, 3), "all", "value")
     assert bool(torch.isfinite(maps[0]).all())
     torch.testing.assert_close(maps[3], x * 4e9, rtol=1e-6, atol=0)
@@ -293,10 +295,14 @@ def test_explained_classes():
         key: torch.stack([networks.logits(network, draw, value).softmax(1) for draw in posterior])
         for key, value in {"x": x, "attacked": attacked}.items()
     }
-    predicted, clean, own = (lrp.explained_classes(name, posterior, attacked, x) for name in ("predicted", "clean", "own"))
+    label = torch.arange(30) % 3
+    predicted, clean, own, given = (
+        explained_classes(name, posterior, attacked, x, label) for name in ("predicted", "clean", "own", "label")
+    )
     assert torch.equal(predicted, probabilities["attacked"].mean(0).argmax(1))
     assert torch.equal(clean, probabilities["x"].mean(0).argmax(1))
     assert torch.equal(own, probabilities["attacked"].argmax(2))
+    assert torch.equal(given, label)
     assert not torch.equal(predicted, clean)
 
 
@@ -324,7 +330,7 @@ def test_networks_that_are_no_stack_are_refused():
 @pytest.mark.parametrize("architecture", ["conv", "fc2"])
 def test_single_precision_finds_the_same_top_pixels(architecture, rule):
     """At the size of MNIST, the top 20 % of float32 and of float64 agree on at least 99.9 % of the pixels."""
-    from resilience.robustness import top_pixels
+    from resilience.measures.top_pixels import top_pixels
 
     network = networks.build({"architecture": architecture, "width": 64}, (1, 28, 28), 10, seed=1)
     posterior = noisy_posterior(network, draws=5, noise=0.02)

@@ -76,7 +76,9 @@ def test_what_does_not_fit_is_refused_by_network_layer_and_image(layers, sentenc
     network = nn.Sequential(*layers)
     traits = {"layers": networks.learnable_layers(network)}
     monkeypatch.setattr(catalog, "load", lambda section, name: lambda shape, classes: network)
-    monkeypatch.setattr(catalog, "function", lambda section, name: SimpleNamespace(traits=traits))
+    monkeypatch.setattr(
+        catalog, "function", lambda section, name: SimpleNamespace(traits=traits, inputs=("shape", "classes"))
+    )
     monkeypatch.setattr(catalog, "options", lambda section, settings: {})
     with pytest.raises(NetworkError, match=f"^own.py:mine.*{sentence}"):
         networks.build({"architecture": "own.py:mine"}, (1, 4, 4), 2)
@@ -85,7 +87,9 @@ def test_what_does_not_fit_is_refused_by_network_layer_and_image(layers, sentenc
 def test_no_layer_of_a_network_overwrites_what_it_gets(monkeypatch):
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.LeakyReLU(inplace=True), nn.Linear(4, 2))
     monkeypatch.setattr(catalog, "load", lambda section, name: lambda shape, classes: network)
-    monkeypatch.setattr(catalog, "function", lambda section, name: SimpleNamespace(traits={"layers": (1, 3)}))
+    monkeypatch.setattr(
+        catalog, "function", lambda section, name: SimpleNamespace(traits={"layers": (1, 3)}, inputs=("shape", "classes"))
+    )
     monkeypatch.setattr(catalog, "options", lambda section, settings: {})
     assert not networks.build({"architecture": "own.py:mine"}, (1, 4, 4), 2)[2].inplace
 

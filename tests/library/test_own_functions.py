@@ -36,7 +36,7 @@ def noise(posterior, x, y, generator, *, epsilon: Fraction):
     return (x + epsilon * SIZE).clamp(0, 1)
 
 @entry(panels=1)
-def picture(panels, robustness):
+def picture(panels, measured):
     """A picture."""
 '''
 NETWORK = {"architecture": "own.py:small", "width": 4}
@@ -66,7 +66,7 @@ def test_functions_of_a_file_are_accepted(own):
         ("", "", "own.py:nose", "attacks.pgd.method: own.py has no function 'nose' that carries @entry"),
         ("@entry()", "", "own.py:noise", "attacks.pgd.method: own.py has no function 'noise' that carries @entry"),
         ("def noise(", "def noise((", "own.py:noise", "attacks.pgd.method: own.py cannot be read ("),
-        ("x, y, generator", "x", "own.py:noise", "takes posterior, x; a function of this section gets posterior, x, y"),
+        ("generator, *", "seed, *", "own.py:noise", "takes seed; what a function of this section can take is posterior"),
         (": Fraction", ": torch.Tensor", "own.py:noise", "a setting cannot be of type torch.Tensor"),
         (": Fraction", ": Nonsense", "own.py:noise", "a setting cannot be of type Nonsense"),
         (": Fraction", "", "own.py:noise", "a setting cannot be of type nothing"),
@@ -142,9 +142,9 @@ def test_layers_that_are_no_indices_are_refused(own):
 
 
 def test_a_figure_that_wants_what_no_figure_gets_is_refused(own):
-    own.write_text(OWN.replace("(panels, robustness)", "(panels, weights)"), encoding="utf-8")
+    own.write_text(OWN.replace("(panels, measured)", "(panels, weights)"), encoding="utf-8")
     (problem,) = problems(changed("figures/fig05/figure", "own.py:picture"))
-    assert "own.py:picture takes panels, weights; a function of this section gets panels, style, robustness" in problem
+    assert "own.py:picture takes weights; what a function of this section can take is panels, style, measured" in problem
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def library(tmp_path, monkeypatch):
     forget()
 
 
+LRP = ("resilience.explanations.lrp", "lrp")
 JOBS = {
     "dataset": ("dataset.py", [("resilience.datasets.bundled", "digits")]),
     "points": ("points.py", []),
@@ -53,20 +54,40 @@ JOBS = {
     "attack pgd": ("attack.py", [("resilience.attacks.gradient", "pgd"), ("resilience.networks", "fc2")]),
     "transfer": ("transfer.py", []),
     "match size": ("match_size.py", [("resilience.attacks.matched", "match_size")]),
-    "explain epsilon": ("explain.py", [("resilience.lrp", "epsilon"), ("resilience.networks", "fc2")]),
-    "explain gamma": ("explain.py", [("resilience.lrp", "gamma"), ("resilience.networks", "fc2")]),
-    "robustness": ("robustness.py", []),
+    "explain epsilon": ("explain.py", [LRP, ("resilience.lrp_rules", "epsilon"), ("resilience.networks", "fc2")]),
+    "explain gamma": ("explain.py", [LRP, ("resilience.lrp_rules", "gamma"), ("resilience.networks", "fc2")]),
+    "explain dataset": ("explain_dataset.py", [LRP, ("resilience.lrp_rules", "gamma"), ("resilience.networks", "fc2")]),
+    "predict": ("predict.py", [("resilience.measures.predictions", "accuracy"), ("resilience.networks", "fc2")]),
+    "measure overlap": ("measure.py", [("resilience.measures.maps", "overlap")]),
+    "measure cosine": ("measure.py", [("resilience.measures.maps", "cosine")]),
+    "measure explanation": (
+        "measure_explanation.py",
+        [
+            ("resilience.measures.sanity", "deletion"),
+            LRP,
+            ("resilience.lrp_rules", "epsilon"),
+            ("resilience.networks", "fc2"),
+        ],
+    ),
+    "measure network": (
+        "measure_network.py",
+        [("resilience.measures.networks", "gradient_norm"), ("resilience.networks", "fc2")],
+    ),
+    "summary": ("summary.py", []),
     "comparisons": ("comparisons.py", []),
-    "claims": ("claims.py", []),
+    "claims": ("claims.py", [("resilience.claims.carbone2021", "more_robust")]),
     "outcomes": ("outcomes.py", []),
     "figure scatter": ("figure.py", [("resilience.figures.scatter", "scatter")]),
-    "figure rules": ("figure.py", [("resilience.figures.rules", "rules")]),
+    "figure boxes": ("figure.py", [("resilience.figures.by_explanation", "by_explanation")]),
     "report": ("report.py", []),
 }
-TORCH = {name for name in JOBS if name.split()[0] in ("train", "attack", "explain")}
-FIGURES = {"figure scatter", "figure rules"}
-CALL_OPTIONS = TORCH | FIGURES | {"dataset", "match size"}
-LOAD_SEEDING = TORCH | {"dataset", "points", "comparisons", "figure scatter"}
+ON_CLEAN = {"measure explanation", "measure network"}
+TORCH = {name for name in JOBS if name.split()[0] in ("train", "attack", "explain", "predict")} | ON_CLEAN
+EXPLAIN = {name for name in JOBS if name.split()[0] == "explain"} | {"measure explanation"}
+MEASURES_OF_MAPS = {"measure overlap", "measure cosine"}
+FIGURES = {"figure scatter", "figure boxes"}
+CALL_OPTIONS = TORCH | FIGURES | MEASURES_OF_MAPS | {"dataset", "match size", "claims"}
+LOAD_SEEDING = TORCH | {"dataset", "points", "comparisons", "figure scatter", "summary"}
 
 EDITS = {
     "a comment": (
@@ -75,9 +96,9 @@ EDITS = {
         "    # chosen at random\n    attacked = ball.start",
         set(),
     ),
-    "a docstring": ("resilience/lrp.py", '"""Epsilon rule:', '"""The epsilon rule:', set()),
+    "a docstring": ("resilience/lrp_rules.py", '"""Epsilon rule:', '"""The epsilon rule:', set()),
     "the layout": (
-        "resilience/claims.py",
+        "resilience/verdicts.py",
         "if seeds < SEEDS_FOR_A_VERDICT or p >= level:",
         "if (seeds < SEEDS_FOR_A_VERDICT\n            or p >= level):",
         set(),
@@ -126,27 +147,75 @@ EDITS = {
         "present = log_weight",
         {"attack fgsm", "attack pgd", "train adv"},
     ),
-    "one rule": ("resilience/lrp.py", "w + gamma * w.clamp(min=0)", "w + gamma * w.clamp(min=0.0)", {"explain gamma"}),
+    "one rule": (
+        "resilience/lrp_rules.py",
+        "w + gamma * w.clamp(min=0)",
+        "w + gamma * w.clamp(min=0.0)",
+        {"explain gamma", "explain dataset"},
+    ),
     "what rules share": (
-        "resilience/lrp.py",
+        "resilience/explanations/lrp.py",
         "relevance.div_(stabilised)",
         "relevance.div_(1 * stabilised)",
-        {"explain epsilon", "explain gamma"},
+        EXPLAIN,
+    ),
+    "how draws are put together": (
+        "resilience/explain.py",
+        "return total / draws",
+        "return total / max(draws, 1)",
+        EXPLAIN,
     ),
     "the stack": (
         "resilience/stacks.py",
         "return s @ weight",
         "return torch.matmul(s, weight)",
-        {"attack fgsm", "attack pgd", "train adv", "explain epsilon", "explain gamma"},
+        {"attack fgsm", "attack pgd", "train adv", "measure network"} | EXPLAIN,
     ),
-    "the measure": ("resilience/robustness.py", "return 1 - np.abs(", "return 1.0 - np.abs(", {"robustness"}),
+    "what is measured of all predictions": (
+        "resilience/measures/predictions.py",
+        "return 1 - np.abs(",
+        "return 1.0 - np.abs(",
+        {"predict"},
+    ),
+    "one measure": (
+        "resilience/measures/maps.py",
+        "return (before & after).sum((1, 2, 3))",
+        "return (after & before).sum((1, 2, 3))",
+        {"measure overlap"},
+    ),
+    "what is measured of all maps": (
+        "resilience/tables.py",
+        "return np.mean(list(values), axis=0)",
+        "return np.mean([*values], axis=0)",
+        MEASURES_OF_MAPS,
+    ),
+    "one measure of networks": (
+        "resilience/measures/networks.py",
+        "return self._total / self._weights[:, None]",
+        "return (self._total / self._weights[:, None])[:]",
+        {"measure network"},
+    ),
+    "a claim that is judged": (
+        "resilience/claims/carbone2021.py",
+        '''deterministic ones."""
+    return compared.explanations(compared.attacked(), "deterministic")''',
+        '''deterministic ones."""
+    return compared.explanations(compared.attacked(), "deterministic", "all")''',
+        {"claims"},
+    ),
+    "a claim that is not judged": (
+        "resilience/claims/carbone2021.py",
+        'subset="unbroken"',
+        'subset="all"',
+        set(),
+    ),
     "the statistics": (
         "resilience/comparisons.py",
         "RESAMPLES = 1000",
         "RESAMPLES = 1001",
-        {"comparisons", "figure scatter"},
+        {"comparisons", "figure scatter", "summary"},
     ),
-    "the verdict": ("resilience/claims.py", "if low > 0:", "if low > 0.01:", {"claims"}),
+    "the verdict": ("resilience/verdicts.py", "if low > 0:", "if low > 0.01:", {"claims"}),
     "one figure": ("resilience/figures/scatter.py", "alpha=0.3", "alpha=0.4", {"figure scatter"}),
     "what figures share": ("resilience/figures/drawing.py", '"savefig.dpi": 250', '"savefig.dpi": 251', FIGURES),
     "one script": (
@@ -154,6 +223,12 @@ EDITS = {
         "probabilities = posterior",
         "probabilities = 1 * posterior",
         {"explain epsilon", "explain gamma"},
+    ),
+    "one script of measures": (
+        "scripts/measure_network.py",
+        "seed = seed_of(*snakemake.wildcards)",
+        "seed = 1 + seed_of(*snakemake.wildcards)",
+        {"measure network"},
     ),
     "which keys of an entry a function gets": (
         "resilience/catalog.py",

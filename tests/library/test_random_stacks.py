@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from resilience import lrp, networks, stacks
+from resilience import lrp_rules, networks, stacks
 from resilience.attacks import saliency
 from resilience.attacks.gradient import LossGradient
+from resilience.explanations import lrp
 from resilience.posterior import point, predict
 from tests.conftest import double_network
 from tests.library.lrp_stacks import RULES, images
@@ -102,7 +103,9 @@ def test_a_stack_is_explained_by_the_formula(seed, rule, start):
 def test_maps_inside_attacks_are_those_outside(seed):
     network, shape = stack(seed)
     x, output = images(shape, seed, 3), networks.learnable_layers(network)[-1]
-    outside = lrp.heat_maps(point(network), x, predict(point(network), x).argmax(1), lrp.epsilon(epsilon=0.1), (output,))
+    outside = lrp.heat_maps(
+        point(network), x, predict(point(network), x).argmax(1), lrp_rules.epsilon(epsilon=0.1), (output,)
+    )
     inside = saliency.explanation(point(network), x, 0.1)
     torch.testing.assert_close(inside, outside[output], rtol=0, atol=1e-11 * max(1, float(inside.abs().max())))
 

@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from resilience import claims, comparisons, outcomes, report
+from resilience import report, verdicts
 from tests.conftest import templates
-from tests.library.test_comparisons import ROLES, robustness_tables
+from tests.library.test_comparisons import assign, compare, judge, robustness_tables, together
+from tests.library.test_outcomes import outcomes_of, predicted
 
 RULES = {"train": "Train a network.", "claims": "Judge each claim."}
 FIT = {"test_accuracy": 0.95, "draws": 1, "parameters": 100, "diagnostics": {}, "warnings": []}
@@ -42,7 +43,7 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def table():
-    return claims.judge(comparisons.compare(robustness_tables(0.1), ROLES, {"fc2": (1, 3)}, 20, 0.95), "epsilon", 20, 0.95)
+    return judge(compare(robustness_tables(0.1)))
 
 
 def page(table, tmp_path, label: str = "fig01") -> Reader:
@@ -51,8 +52,8 @@ def page(table, tmp_path, label: str = "fig01") -> Reader:
     reader = Reader()
     fits = {"digits/fc2/det/seed0": FIT, "digits/fc2/hmc/seed0": CHAIN}
     histories = {"digits/fc2/det/seed0": EPOCHS, "digits/fc2/hmc/seed0": DRAWS}
-    tables = robustness_tables(0.1).assign(mean_change=0.0625, zero_gradient=0.0)
-    attacked, arrows = outcomes.outcomes(tables, {"fc2": (1, 3)}, "epsilon", 20, {"pgd": None}), [("train", "claims")]
+    measured = predicted(robustness_tables(0.1), mean_change=0.0625, zero_gradient=0.0)
+    attacked, arrows = outcomes_of(measured), [("train", "claims")]
     reader.feed(report.render(templates("report"), table, attacked, figures, fits, histories, RULES, arrows, "seeds: [0]"))
     assert reader.open == []
     return reader
@@ -110,19 +111,18 @@ def test_warnings_about_two_things_stay_two_and_numbers_in_names_are_names():
 def test_an_attack_that_leaves_more_than_noise_does_is_marked_in_words():
     nan = float("nan")
     values = [(0.5, 0.4), (0.3, 0.4), (0.4, 0.4), (0.4, nan), (nan, 0.4)]
-    rows = [{"lrp_robustness": left, "lrp_robustness_noise": noise} for left, noise in values]
+    rows = [{"left": left, "left_noise": noise} for left, noise in values]
     assert list(map(report.beside_noise, rows)) == ["more", "less", "as much", "", ""]
 
 
 @pytest.mark.parametrize(("by", "counted"), [(0.2, "output: 5; less: 0"), (-0.2, "output: 0; less: 5")])
 def test_the_page_counts_rows_that_keep_more_than_under_noise(by, counted, table, tmp_path):
-    tables = robustness_tables(0.1).assign(mean_change=0.0625, zero_gradient=0.0)
-    column = "lrp_epsilon_layer3_top20"
-    noisy = tables.assign(attack="noise", **{column: tables[column] - by})
-    attacked = outcomes.outcomes(
-        pd.concat([tables, noisy]), {"fc2": (1, 3)}, "epsilon", 20, {"pgd": "noise", "noise": "noise"}
-    )
-    reader, settings = Reader(), tables.groupby(["training", "draws"]).ngroups
+    measured = predicted(robustness_tables(0.1), mean_change=0.0625, zero_gradient=0.0)
+    noisy = assign(measured, attack="noise")
+    output = (noisy.maps["explanation"] == "epsilon") & (noisy.maps["layer"] == 3)
+    noisy.maps.loc[output, "top20"] -= by
+    attacked = outcomes_of(together(measured, noisy), pgd="noise", noise="noise")
+    reader, settings = Reader(), measured.predictions.groupby(["training", "draws"]).ngroups
     reader.feed(report.render(templates("report"), table, attacked, [], {}, {}, RULES, [("train", "claims")], "seeds: [0]"))
     assert settings == 5
     assert counted in " ".join(reader.text.split())
@@ -141,7 +141,7 @@ def test_labels_are_text_and_never_code(table, tmp_path):
 
 
 def test_summary_counts_every_row(table):
-    counted = claims.summarise(table)
+    counted = verdicts.summarise(table)
     assert sum(row["holds"] + row["reversed"] + row["inconclusive"] for row in counted) == len(table)
 
 
@@ -153,8 +153,7 @@ def test_the_loss_of_an_ensemble_is_the_mean_over_its_members():
 
 
 def test_without_claims_and_figures_the_page_has_the_rest(tmp_path):
-    tables = robustness_tables(0.1).assign(mean_change=0.0625, zero_gradient=0.0)
-    attacked = outcomes.outcomes(tables, {"fc2": (1, 3)}, "epsilon", 20, {"pgd": None})
+    attacked = outcomes_of(predicted(robustness_tables(0.1), mean_change=0.0625, zero_gradient=0.0))
     reader = Reader()
     reader.feed(
         report.render(

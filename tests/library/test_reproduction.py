@@ -11,7 +11,7 @@ from resilience import reproduction
 from resilience.comparisons import resamples
 from resilience.figures.reproduction import reproduction as draw
 from resilience.networks import build, learnable_layers
-from resilience.robustness import column
+from resilience.tables import Measured, gather
 from tests.conftest import ROOT
 
 PUBLISHED = ROOT / "workflow/published_values.csv"
@@ -25,8 +25,8 @@ def published() -> pd.DataFrame:
     return pd.read_csv(PUBLISHED, keep_default_na=False)
 
 
-def tables(shift: float, seeds: int = 3, points: int = 40) -> pd.DataFrame:
-    """Robustness tables of a deterministic network and of a Bayesian one that is better by ``shift``."""
+def tables(shift: float, seeds: int = 3, points: int = 40) -> Measured:
+    """Tables of a deterministic network and of a Bayesian one that is better by ``shift``."""
     generator = np.random.default_rng(0)
     parts = []
     for training, draws, mean in (("det", 1, 0.4), ("svi", 20, 0.4 + shift)):
@@ -40,15 +40,16 @@ def tables(shift: float, seeds: int = 3, points: int = 40) -> pd.DataFrame:
                 "draws": draws,
                 "seed": seed,
             }
-            measured = {column("epsilon", 0, 20): values, "softmax_robustness": values**2, "label": 1, "prediction": 1}
-            parts.append(pd.DataFrame({**place, "seed": seed, "index": np.arange(points), **measured}))
-    return pd.concat(parts, ignore_index=True)
+            of_maps = {"explanation": "epsilon", "layer": 0, "top20": values}
+            of_predictions = {"softmax_robustness": values**2, "label": 1, "prediction": 1}
+            parts += [pd.DataFrame({**place, "index": np.arange(points), **each}) for each in (of_maps, of_predictions)]
+    return gather(parts, {"top20": {"measure": "overlap", "top_k": 20}})
 
 
 def row(statistic: str, value: float, reference: str = "det") -> pd.DataFrame:
     about = {"figure": "Fig. 0", "dataset": "mnist", "network": "conv", "attack": "fgsm", "training": "svi", "draws": 100}
     return pd.DataFrame(
-        [{**about, "reference": reference, "rule": "epsilon", "layer": 0, "statistic": statistic, "value": value}]
+        [{**about, "reference": reference, "explanation": "epsilon", "layer": 0, "statistic": statistic, "value": value}]
     ).assign(accuracy=0.01, note="")
 
 
@@ -63,7 +64,7 @@ def test_every_published_number_is_a_comparison_that_both_configs_make_or_is_on_
                 if number["dataset"] in block["datasets"]
                 and number["network"] in block["networks"]
                 and number["attack"] in block["attacks"]
-                and number["rule"] in block["lrp"]
+                and number["explanation"] in block["explanations"]
                 and {number["training"]} <= set(block["trainings"])
             ]
             assert blocks, number
@@ -120,7 +121,7 @@ def test_agreement(value, low, high, expected):
 
 
 def test_each_run_is_compared_on_its_own():
-    table = reproduction.compare(row("median", 0.3), {"paper": tables(0.0), "published": tables(0.3)}, 20)
+    table = reproduction.compare(row("median", 0.3), {"paper": tables(0.0), "published": tables(0.3)}, "top20")
     assert list(reproduction.summarise(table, ["paper", "published"])["distance"]) == pytest.approx([0.3, 0], abs=0.03)
     found = table.iloc[0]
     assert found["value"] == 0.3
@@ -131,7 +132,7 @@ def test_each_run_is_compared_on_its_own():
 
 
 def test_a_number_that_no_run_has_is_named():
-    found = reproduction.compare(row("median", 0.3).assign(dataset="cifar10"), {"paper": tables(0.0)}, 20)
+    found = reproduction.compare(row("median", 0.3).assign(dataset="cifar10"), {"paper": tables(0.0)}, "top20")
     assert list(found["paper_agreement"]) == ["not run"]
     assert found["paper"].isna().all()
     counts = reproduction.summarise(found, ["paper"]).loc["Fig. 0", "paper"]
@@ -140,7 +141,7 @@ def test_a_number_that_no_run_has_is_named():
 
 def test_figure_shows_a_line_for_each_number(tmp_path):
     numbers = pd.concat([row("median", 0.3), row("mode", 0.2).assign(figure="Fig. 2"), row("correlation", 0.5, "")])
-    found = reproduction.compare(numbers, {"paper": tables(0.1), "published": tables(0.3)}, 20)
+    found = reproduction.compare(numbers, {"paper": tables(0.1), "published": tables(0.3)}, "top20")
     figure = draw(found, {"paper": "the paper's", "published": "the published"})
     labels = [text.get_text() for axes in figure.axes for text in axes.get_yticklabels()]
     assert sorted(labels) == ["svi (100) − det, layer 0", "svi (100) − det, layer 0", "svi (100), layer 0"]

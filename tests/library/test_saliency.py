@@ -7,11 +7,12 @@ from functools import cache
 import pytest
 import torch
 
-from resilience import catalog, data, lrp, networks
+from resilience import catalog, data, lrp_rules, networks
 from resilience.attacks import saliency
 from resilience.datasets import bundled
+from resilience.explanations import lrp
+from resilience.measures.top_pixels import top_pixels
 from resilience.posterior import point, predict
-from resilience.robustness import top_pixels
 from resilience.stacks import LayerError
 from resilience.training.fit import Task
 from tests.conftest import double_network, noisy_posterior
@@ -50,7 +51,7 @@ def test_the_map_with_a_graph_is_the_map(stack):
     network, x = double_network(build(True), 0), images(shape, 0)
     posterior = noisy_posterior(network, 3)
     output = networks.learnable_layers(network)[-1]
-    fast = lrp.heat_maps(posterior, x, predict(posterior, x).argmax(1), lrp.epsilon(epsilon=0.1), (output,))[output]
+    fast = lrp.heat_maps(posterior, x, predict(posterior, x).argmax(1), lrp_rules.epsilon(epsilon=0.1), (output,))[output]
     found = saliency.explanation(posterior, x, 0.1)
     torch.testing.assert_close(found, fast, rtol=0, atol=1e-12 * max(1, float(fast.abs().max())))
 

@@ -7,7 +7,7 @@ import pytest
 from resilience import source_code
 
 SCOPES = """
-from resilience.robustness import column
+from resilience.tables import gather as column
 
 LIMIT = 3
 

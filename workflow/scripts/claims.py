@@ -6,12 +6,11 @@ fork_server.hand_over(start=False)
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from resilience import artifacts, catalog, jobs, progress, verdicts
 from resilience.compared import Compared
 
 if TYPE_CHECKING:
+    import pandas as pd
     from snakemake.iocontainers import snakemake
 
 progress.start(snakemake.log[0])
@@ -21,7 +20,7 @@ known = ("explanation", "measure", "by_rules", "otherwise", "of_clean_class", "m
 compared = Compared(artifacts.read_table(snakemake.input[0]), **{key: settings[key] for key in known})
 
 
-def rows_of(claim: str) -> pd.DataFrame:
+def rows_of(claim: str) -> "pd.DataFrame":
     """The comparisons that decide a claim."""
     return catalog.bound("statements", {"claim": claim})(compared=compared)
 
