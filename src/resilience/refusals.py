@@ -47,6 +47,7 @@ def grid_of(config: dict[str, Any]) -> Grid:
         _check_size(grid, dataset, network)
     for network, explanation in sorted({(cell.network, cell.explanation) for cell in grid.cells}):
         _check_needs(grid, network, explanation)
+    _check_measures(grid)
     if "claims" in config:
         _check_claims(grid, config["claims"])
     if "cancellation" in config:
@@ -69,6 +70,19 @@ def _check_needs(grid: Grid, network: str, explanation: str) -> None:
             f"explanations.{explanation}: {grid.function('explanations', explanation).name} needs a {NEEDED[needs]}, which "
             f"networks.{network} ({function.name}) has not; {others}"
         )
+
+
+def _check_measures(grid: Grid) -> None:
+    """What an explanation says is measured of one class of each image, and of as many layers as there are."""
+    for name, measure in grid.measures("explanation").items():
+        for network, explanation in sorted({(cell.network, cell.explanation) for cell in grid.cells}):
+            if grid.config["explanations"][explanation]["explained"] == "own":
+                raise GridError(
+                    f"measures.{name}: {explanation} explains each draw's own class, and it is measured of one; take out "
+                    "explained: own, or the measure"
+                )
+            if (measure.get("layers") or 0) > (there := len(grid.layers(network))):
+                raise GridError(f"measures.{name}.layers: {measure['layers']} is more than networks.{network} has, {there}")
 
 
 def _check_claims(grid: Grid, claims: dict[str, Any]) -> None:
@@ -240,6 +254,10 @@ def _check_figure(grid: Grid, name: str, figure: dict[str, Any]) -> None:
     if len(panels) > function.traits.get("panels", len(panels)):
         raise GridError(f"{place}.panels: {figure['figure']} draws {function.traits['panels']} panel, not {len(panels)}")
     explanation = value_in("figures", figure, "explanation")
+    if function.traits.get("inner_layers") and "layers" not in grid.function("explanations", explanation).inputs:
+        raise GridError(
+            f"{place}.explanation: {explanation} has no maps of inner layers, which {function.name} draws; name one by lrp"
+        )
     if "maps" in function.inputs and grid.config["explanations"][explanation]["over"] == "each":
         raise GridError(f"{place}.explanation: {explanation} has a map for each draw, and a figure shows one; name another")
     for number, panel in enumerate(panels):

@@ -1,6 +1,8 @@
-"""The epsilon-ball that an attack may not leave, and the steps inside it (Madry et al. 2018)."""
+"""The sets that an attack may not leave, balls around the images within [0, 1], and the steps inside them."""
 
 from __future__ import annotations
+
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +29,66 @@ class Ball:
         """Images drawn uniformly around ``x``, and projected; the same ones in single and in double precision."""
         noise = 2 * torch.rand(self._x.shape, generator=generator).to(self._x) - 1
         return self.project(self._x + self._epsilon * noise)
+
+
+class NormBall:
+    """All images in [0, 1] that differ from images ``x`` [N, C, H, W] by at most ``epsilon`` in the ℓ2 or ℓ1 norm.
+
+    ``project`` gives a point of both sets: the nearest one of the ball, then each pixel clamped, which takes it no further
+    from ``x``. Rounding included, the norm of the difference is at most epsilon.
+    """
+
+    def __init__(self, x: Tensor, epsilon: float, order: Literal[1, 2]):
+        self._x, self._epsilon, self._order = x, epsilon, order
+
+    def project(self, attacked: Tensor) -> Tensor:
+        """A point in the ball and in [0, 1]: ℓ2 by scaling, ℓ1 by soft thresholds (Duchi et al. 2008, Fig. 1)."""
+        change = (attacked - self._x).flatten(1)
+        change = self._scaled(change) if self._order == 2 else self._thresholded(change)
+        found = (self._x + change.view_as(self._x)).clamp(0, 1)
+        shrink = torch.ones(len(found), dtype=torch.float64, device=found.device)
+        while (out := self._norm(found) > self._epsilon).any():
+            # Rounding took it out; each time it is taken back by twice as much.
+            shrink = torch.where(out, 1 - 2 * (1 - shrink).clamp(min=1e-7), shrink)
+            back = change.double() * shrink[:, None]
+            found = torch.where(_per_image(out), (self._x + back.to(change).view_as(self._x)).clamp(0, 1), found)
+        return found
+
+    def start(self, generator: torch.Generator) -> Tensor:
+        """Images drawn uniformly from the ball around ``x``, and projected."""
+        shape = self._x.flatten(1).shape
+        if self._order == 2:
+            drawn = torch.randn(shape, generator=generator)
+        else:
+            signs = 2.0 * torch.randint(0, 2, shape, generator=generator) - 1
+            drawn = signs * -torch.rand(shape, generator=generator).clamp(min=1e-12).log()
+        size = torch.rand(len(shape) and shape[0], generator=generator) ** (1 / max(shape[1], 1))
+        unit = drawn / drawn.norm(p=self._order, dim=1, keepdim=True).clamp(min=1e-12)
+        return self.project(self._x + (self._epsilon * size[:, None] * unit).to(self._x).view_as(self._x))
+
+    def _norm(self, attacked: Tensor) -> Tensor:
+        return (attacked.double() - self._x.double()).flatten(1).norm(p=self._order, dim=1)
+
+    def _scaled(self, change: Tensor) -> Tensor:
+        return change * (self._epsilon / change.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
+
+    def _thresholded(self, change: Tensor) -> Tensor:
+        sizes, _ = change.abs().sort(dim=1, descending=True)
+        above = sizes.cumsum(1) - self._epsilon
+        count = torch.arange(1, sizes.shape[1] + 1, device=change.device, dtype=change.dtype)
+        last = (sizes - above / count > 0).sum(1, keepdim=True).clamp(min=1)
+        threshold = (above.gather(1, last - 1) / last).clamp(min=0)
+        return change.sign() * (change.abs() - threshold).clamp(min=0)
+
+
+class FeasibleSet(Protocol):
+    """Where an attack may be."""
+
+    def project(self, attacked: Tensor) -> Tensor:
+        """The point of the set that stands for some images."""
+
+    def start(self, generator: torch.Generator) -> Tensor:
+        """A random point of the set for each image."""
 
 
 def random_signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -61,3 +123,7 @@ def refuse_no_images(attacked: Tensor) -> None:
 def ball_step(chosen: float | None, epsilon: float, steps: int) -> float:
     """The size of a step: the chosen one, or 2.5 · epsilon / steps, with which every corner of the ball can be reached."""
     return 2.5 * epsilon / steps if chosen is None else chosen
+
+
+def _per_image(values: Tensor) -> Tensor:
+    return values[:, None, None, None]

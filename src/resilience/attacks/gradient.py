@@ -6,22 +6,24 @@ one draw, so the same functions attack both. Gradients are summed draw by draw, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from resilience.attacks.ball import Ball, ball_step, refuse_no_gradient
+from resilience.attacks.ball import Ball, FeasibleSet, NormBall, ball_step, refuse_no_gradient
+from resilience.attacks.loop import DIRECTIONS, Best, Direction, advantage, search, sign, steepest, targets
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.networks import Shape, image_shape
-from resilience.parameters import Count, Fraction
+from resilience.parameters import Count, Fraction, NonNegative, NonNegativeCount, Positive
 from resilience.posterior import Posterior
-from resilience.progress import track
 from resilience.stacks import chunk_of, input_gradient, stacks_of, trace
 
-Objective = Literal["likelihood", "margin", "saturating"]
+Objective = Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating"]
 
 
 @entry()
@@ -29,10 +31,9 @@ def fgsm(
     posterior: Posterior,
     x: Tensor,
     y: Tensor,
-    generator: torch.Generator,
     *,
     epsilon: Fraction,
-    objective: Literal["likelihood", "margin", "saturating"] = "likelihood",
+    objective: Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating"] = "likelihood",
 ) -> Tensor:
     """Fast Gradient Sign Method: x + epsilon · sign ∇ₓ L, clamped to [0, 1] (paper, Sec. VII-B).
 
@@ -44,8 +45,6 @@ def fgsm(
         The network under attack.
     x, y
         Images [N, C, H, W] in [0, 1] and labels [N].
-    generator
-        Not used: the attack has no random start.
     epsilon
         Largest change of a pixel.
     objective
@@ -56,8 +55,8 @@ def fgsm(
     Tensor
         Attacked images [N, C, H, W] in [0, 1].
     """
-    gradient = LossGradient(posterior, image_shape(x), objective)
-    return Ball(x, epsilon).project(x + epsilon * gradient(x, y).sign())
+    loss = LossGradient(posterior, image_shape(x), objective)
+    return search(lambda at: loss(at, y), Ball(x, epsilon), sign, epsilon, 1, x, "FGSM")
 
 
 @entry()
@@ -69,8 +68,11 @@ def pgd(
     *,
     epsilon: Fraction,
     steps: Count = 40,
-    step_size: Fraction | None = None,
-    objective: Literal["likelihood", "margin", "saturating"] = "likelihood",
+    step_size: Positive | None = None,
+    objective: Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating"] = "likelihood",
+    target: Literal["none", "next", "least_likely", "random"] | NonNegativeCount = "none",
+    start: Literal["random", "clean"] = "random",
+    restarts: Count = 1,
 ) -> Tensor:
     """Projected Gradient Descent: a random start in the epsilon-ball, then steps of FGSM, each projected back.
 
@@ -79,23 +81,136 @@ def pgd(
     posterior, x, y, epsilon, objective
         See :func:`fgsm`.
     generator
-        For the random start, uniform in the ball.
+        For the random start, uniform in the ball, and for random targets.
     steps
         Number of steps.
     step_size
         Size of a step; 2.5 · epsilon / steps if None (Madry et al. 2018).
+    target
+        The class that images are to be taken for: the ``next`` one after the label, the ``least_likely`` one, a ``random``
+        one, or a number; ``none`` for any but the label.
+    start
+        Where the attack begins: at a ``random`` point of the ball, or at the ``clean`` image.
+    restarts
+        How often it begins; the image counts whose class has lost by most.
 
     Returns
     -------
     Tensor
         Attacked images [N, C, H, W] in [0, 1].
     """
-    ball, size = Ball(x, epsilon), ball_step(step_size, epsilon, steps)
-    attacked = ball.start(generator)
-    gradient = LossGradient(posterior, image_shape(x), objective)
-    for _ in track(range(steps), "PGD"):
-        attacked = ball.project(attacked + size * gradient(attacked, y).sign())
-    return attacked
+    aim = Aim.of(posterior, x, y, objective, target, generator)
+    return aim.descend(Ball(x, epsilon), sign, ball_step(step_size, epsilon, steps), steps, start, restarts, generator)
+
+
+@entry()
+def pgd_l2(
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: NonNegative,
+    steps: Count = 40,
+    step_size: Positive | None = None,
+    objective: Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating"] = "likelihood",
+    target: Literal["none", "next", "least_likely", "random"] | NonNegativeCount = "none",
+    start: Literal["random", "clean"] = "random",
+    restarts: Count = 1,
+    direction: Literal["normalised", "sign"] = "normalised",
+) -> Tensor:
+    """Projected Gradient Descent in the ℓ2 ball, ‖x̃ − x‖₂ ≤ epsilon over all C · H · W pixels (Madry et al. 2018).
+
+    Parameters
+    ----------
+    epsilon
+        Largest ℓ2 norm of the change. A step may be larger: it jumps and is projected (Kim et al. 2019).
+    direction
+        Of a step: the gradient divided by its ℓ2 norm, or its ``sign``, as in Zhang & Zhu 2019.
+    """
+    aim = Aim.of(posterior, x, y, objective, target, generator)
+    size = ball_step(step_size, epsilon, steps)
+    return aim.descend(NormBall(x, epsilon, 2), DIRECTIONS[direction], size, steps, start, restarts, generator)
+
+
+@entry()
+def pgd_l1(
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: NonNegative,
+    steps: Count = 40,
+    step_size: Positive | None = None,
+    objective: Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating"] = "likelihood",
+    target: Literal["none", "next", "least_likely", "random"] | NonNegativeCount = "none",
+    start: Literal["random", "clean"] = "random",
+    restarts: Count = 1,
+) -> Tensor:
+    """Projected Gradient Descent in the ℓ1 ball, along the steepest twentieth of the pixels (Tramèr & Boneh 2019, SLIDE).
+
+    Parameters
+    ----------
+    epsilon
+        Largest ℓ1 norm of the change.
+    """
+    aim = Aim.of(posterior, x, y, objective, target, generator)
+    size = ball_step(step_size, epsilon, steps)
+    return aim.descend(NormBall(x, epsilon, 1), steepest, size, steps, start, restarts, generator)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What an attack does to each image: away from its label, or towards a target, along the gradient of an objective."""
+
+    posterior: Posterior
+    x: Tensor
+    classes: Tensor
+    sign: int
+    loss: LossGradient
+
+    @classmethod
+    def of(
+        cls, posterior: Posterior, x: Tensor, y: Tensor, objective: Objective, target: str | int, generator: torch.Generator
+    ) -> Aim:
+        """The aim of an entry; the target may be ``none``, see :func:`resilience.attacks.loop.targets`."""
+        loss = LossGradient(posterior, image_shape(x), objective)
+        if target == "none":
+            return cls(posterior, x, y, 1, loss)
+        return cls(posterior, x, targets(posterior, x, y, target, generator), -1, loss)
+
+    def gradient(self, attacked: Tensor) -> Tensor:
+        """Of what is raised."""
+        return self.sign * self.loss(attacked, self.classes)
+
+    def reached(self, attacked: Tensor) -> Tensor:
+        """How far each image is where it shall be [N]; above zero where the attack has succeeded."""
+        return self.sign * advantage(self.posterior, attacked, self.classes)
+
+    def descend(
+        self,
+        feasible: FeasibleSet,
+        direction: Direction,
+        size: float,
+        steps: int,
+        start: str,
+        restarts: int,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Attacked images [N, C, H, W]: those of several starts that have got furthest."""
+        found = None
+        for _ in range(restarts):
+            begin = self.x if start == "clean" else feasible.start(generator)
+            attacked = search(self.gradient, feasible, direction, size, steps, begin, "PGD")
+            if restarts == 1:
+                return attacked
+            if found is None:
+                found = Best(attacked, self.reached(attacked))
+            else:
+                found.see(attacked, self.reached(attacked))
+        assert found is not None
+        return found.x
 
 
 class LossGradient:
@@ -105,7 +220,11 @@ class LossGradient:
 
     * ``likelihood``: L = −log E_w[p_y], u = log Σ_{j≠y} exp(z_j − z_y), p_y = σ(−u) and c ∝ p_y (1 − p_y). Written in u it
       does not saturate: the derivative of −log p_y underflows for a confident network, that of u does not.
+    * ``mean_likelihood``: L = E_w[−log p_y], the mean of the draws' losses instead of the loss of their mean (Carbone et al.
+      2020); the same u, and c = σ(u).
     * ``margin``: L = E_w[u] with u = max_{j≠y} z_j − z_y, and c is the same for all draws.
+    * ``carlini_wagner``: L = E_w[min(u, 0)] with the same u, so that a draw which is wrong already pulls no more (Carlini &
+      Wagner 2017, f₆ with κ = 0).
     * ``saturating``: the likelihood as automatic differentiation computes it, through the softmax in float32. It is exactly
       zero for a confident network, so an attack does nothing. The published code has it; use it to measure what that hides.
 
@@ -118,13 +237,13 @@ class LossGradient:
     shape
         (channels, height, width) of the images.
     objective
-        ``likelihood``, ``margin`` or ``saturating``.
+        One of these.
     """
 
     def __init__(self, posterior: Posterior, shape: Shape, objective: Objective):
         self._stacks = stacks_of(posterior, shape)
         self._chunk = chunk_of(posterior.network, shape)
-        self._measure = {"likelihood": _likelihood, "margin": _margin, "saturating": _saturating}[objective]
+        self._measure = MEASURES[objective]
 
     @torch.no_grad()
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -173,11 +292,34 @@ def _margin(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return slope, torch.zeros_like(slope[:, 0])
 
 
+def _mean_likelihood(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """∂u/∂z [N, classes] for u = log Σ_{j≠y} exp(z_j − z_y), and the log of the weight σ(u) [N]."""
+    others = logits.scatter(1, y[:, None], -torch.inf)
+    value = others.logsumexp(1) - logits.gather(1, y[:, None])[:, 0]
+    return others.softmax(1).scatter(1, y[:, None], -1.0), logsigmoid(value)
+
+
+def _carlini_wagner(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """∂u/∂z [N, classes] for u = min(max_{j≠y} z_j − z_y, 0), and the log of the weight, 0 [N]."""
+    slope, log_weight = _margin(logits, y)
+    margin = (slope * logits).sum(1, keepdim=True)
+    return torch.where(margin < 0, slope, torch.zeros_like(slope)), log_weight
+
+
 def _saturating(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """∂(−log p_y)/∂z = p − 1_y [N, classes], and log p_y [N]: exactly zero where p_y rounds to one."""
     log_probabilities = logits.log_softmax(1)
     one_hot = torch.zeros_like(logits).scatter(1, y[:, None], 1.0)
     return log_probabilities.exp() - one_hot, log_probabilities.gather(1, y[:, None])[:, 0]
+
+
+MEASURES: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "likelihood": _likelihood,
+    "mean_likelihood": _mean_likelihood,
+    "margin": _margin,
+    "carlini_wagner": _carlini_wagner,
+    "saturating": _saturating,
+}
 
 
 def _per_image(factor: Tensor) -> Tensor:

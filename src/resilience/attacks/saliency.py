@@ -20,15 +20,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import leaky_relu, mse_loss, softplus
 
+from resilience.attacks import loop
 from resilience.attacks.ball import Ball, ball_step, refuse_no_gradient
 from resilience.attacks.gradient import LossGradient
+from resilience.attacks.loop import Best
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.measures.top_pixels import top_pixels
 from resilience.networks import Weights, image_shape, of_layer
 from resilience.parameters import Count, Fraction, NonNegative, Percent, Positive
 from resilience.posterior import Posterior, predict
-from resilience.progress import track
 from resilience.stacks import chunk_of, refuse_unknown_layers
 
 #: D of heat maps [N, C, H, W]: a value [N] for each, which the attack raises.
@@ -57,7 +58,6 @@ class Search:
 def saliency_top_k(
     posterior: Posterior,
     x: Tensor,
-    y: Tensor,
     generator: torch.Generator,
     *,
     epsilon: Fraction,
@@ -74,8 +74,8 @@ def saliency_top_k(
 
     Parameters
     ----------
-    posterior, x, y, epsilon
-        See :func:`resilience.attacks.gradient.fgsm`; labels are not used, since predictions are to stay.
+    posterior, x, epsilon
+        See :func:`resilience.attacks.gradient.fgsm`.
     generator
         For the random starts in the epsilon-ball.
     steps
@@ -109,7 +109,6 @@ def saliency_top_k(
 def saliency_region(
     posterior: Posterior,
     x: Tensor,
-    y: Tensor,
     generator: torch.Generator,
     *,
     epsilon: Fraction,
@@ -124,7 +123,7 @@ def saliency_region(
 
     Parameters
     ----------
-    posterior, x, y, generator, epsilon, steps, step_size, restarts, sharpness, stabiliser
+    posterior, x, generator, epsilon, steps, step_size, restarts, sharpness, stabiliser
         See :func:`saliency_top_k`.
     region
         Percentage of the pixels in A, drawn at random for each image.
@@ -143,7 +142,6 @@ def saliency_region(
 def saliency_target(
     posterior: Posterior,
     x: Tensor,
-    y: Tensor,
     generator: torch.Generator,
     *,
     epsilon: Fraction,
@@ -158,7 +156,7 @@ def saliency_target(
 
     Parameters
     ----------
-    posterior, x, y, generator, epsilon, steps, step_size, restarts, sharpness, stabiliser
+    posterior, x, generator, epsilon, steps, step_size, restarts, sharpness, stabiliser
         See :func:`saliency_top_k`.
     prediction_weight
         γ, on the change of the mean prediction.
@@ -209,21 +207,36 @@ def _search(
     classes = prediction.argmax(1)
     clean = _mean_map(posterior, x, classes, search.stabiliser)
     dissimilarity, away = objective(clean, part), LossGradient(posterior, image_shape(x), "likelihood")
-    best, largest = x.clone(), dissimilarity(clean)
+    kept, seen = Best(x, dissimilarity(clean)), _Predicted(posterior)
+
+    def gradient(attacked: Tensor) -> Tensor:
+        found = _gradient(posterior, attacked, prediction, dissimilarity, search)
+        if (left := seen.classes(attacked) != classes).any():
+            found[left] = -away(attacked[left], classes[left])
+        refuse_no_gradient(found)
+        return found
+
+    def watch(attacked: Tensor) -> None:
+        there = seen.classes(attacked)
+        kept.see(attacked, dissimilarity(_mean_map(posterior, attacked, there, search.stabiliser)), there == classes)
+
     for start in starts:
-        attacked, found = start, predict(posterior, start).argmax(1)
-        for _ in track(range(search.steps), "saliency"):
-            gradient = _gradient(posterior, attacked, prediction, dissimilarity, search)
-            if (left := found != classes).any():
-                gradient[left] = -away(attacked[left], classes[left])
-            refuse_no_gradient(gradient)
-            attacked = ball.project(attacked + size * gradient.sign())
-            found = predict(posterior, attacked).argmax(1)
-            value = dissimilarity(_mean_map(posterior, attacked, found, search.stabiliser))
-            better = (found == classes) & (value > largest)
-            best = torch.where(better[:, None, None, None], attacked, best)
-            largest = torch.where(better, value, largest)
-    return best
+        loop.search(gradient, ball, loop.sign, size, search.steps, start, "saliency", watch)
+    return kept.x
+
+
+class _Predicted:
+    """The predicted classes of the images of a step, which are asked for twice."""
+
+    def __init__(self, posterior: Posterior):
+        self._posterior = posterior
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def classes(self, x: Tensor) -> Tensor:
+        """Of the mean prediction [N], for images [N, C, H, W]."""
+        if self._last is None or self._last[0] is not x:
+            self._last = (x, predict(self._posterior, x).argmax(1))
+        return self._last[1]
 
 
 def explanation(posterior: Posterior, x: Tensor, stabiliser: float) -> Tensor:

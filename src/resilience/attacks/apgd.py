@@ -1,0 +1,130 @@
+"""Auto-PGD: gradient steps with momentum whose size is halved where they do not help (Croce & Hein 2020)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from resilience.attacks.ball import Ball, FeasibleSet
+from resilience.attacks.loop import Direction, sign
+from resilience.attacks.predictive import Predictive, difference_of_logits_ratio, log_odds_against
+from resilience.catalog import entry
+from resilience.parameters import Count, Fraction
+from resilience.posterior import Posterior
+from resilience.progress import track
+
+#: Weight of the step beside that of the momentum, and the share of steps that must help (Sec. 3.2).
+MOMENTUM, HELPFUL = 0.75, 0.75
+LOSSES = {"cross_entropy": log_odds_against, "dlr": difference_of_logits_ratio}
+#: Of images [N, C, H, W] the value [N] that is raised, and its gradient.
+Raised = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@entry()
+def apgd(
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: Fraction,
+    steps: Count = 100,
+    restarts: Count = 1,
+    loss: Literal["cross_entropy", "dlr"] = "cross_entropy",
+) -> Tensor:
+    """Auto-PGD in the ℓ∞ ball, on the mean prediction of all draws (Croce & Hein 2020, Alg. 1).
+
+    Parameters
+    ----------
+    epsilon
+        Largest change of a pixel.
+    steps
+        Steps of each restart.
+    restarts
+        How often it begins at a random point; the image counts that has the largest loss.
+    loss
+        ``cross_entropy``, as its log-odds, which do not saturate; or ``dlr``, the difference of logits ratio.
+    """
+    predictive = Predictive(posterior, x)
+
+    def raised(attacked: Tensor) -> tuple[Tensor, Tensor]:
+        return predictive.gradient(attacked, lambda log_p, part: LOSSES[loss](log_p, y[part]))
+
+    ball = Ball(x, epsilon)
+    found, largest = x.clone(), torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+    for _ in range(restarts):
+        attacked, value = climb(raised, ball, sign, 2 * epsilon, steps, ball.start(generator))
+        better = value > largest
+        found = torch.where(better[:, None, None, None], attacked, found)
+        largest = torch.where(better, value, largest)
+    return found
+
+
+def climb(
+    raised: Raised, feasible: FeasibleSet, direction: Direction, size: float, steps: int, start: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One run of Auto-PGD.
+
+    Parameters
+    ----------
+    raised
+        The value [N] that is raised and its gradient, at images [N, C, H, W].
+    feasible
+        Where the images may be.
+    direction, size
+        Of the first step, twice the ball's radius.
+    steps
+        How many.
+    start
+        Images of the feasible set.
+
+    Returns
+    -------
+    tuple
+        The images with the largest value on the way, and this [N].
+    """
+    at, before = start, start
+    value, gradient = raised(at)
+    best, largest, slope = at, value, gradient
+    sizes = torch.full_like(value, size)
+    unchanged, best_then = torch.ones_like(value, dtype=torch.bool), largest
+    helped, since, last = torch.zeros_like(value), 0, value
+    marks = checkpoints(steps)
+    for step in track(range(1, steps + 1), "APGD"):
+        moved = feasible.project(at + _per_image(sizes) * direction(gradient))
+        if step > 1:
+            moved = feasible.project(at + MOMENTUM * (moved - at) + (1 - MOMENTUM) * (at - before))
+        before, at = at, moved
+        value, gradient = raised(at)
+        helped, since = helped + (value > last).to(value), since + 1
+        better = value > largest
+        best = torch.where(_per_image(better), at, best)
+        slope = torch.where(_per_image(better), gradient, slope)
+        largest, last = torch.maximum(largest, value), value
+        if step in marks:
+            stuck = helped < HELPFUL * since
+            nothing_new = unchanged & (largest <= best_then)
+            halve = stuck | nothing_new
+            sizes = torch.where(halve, sizes / 2, sizes)
+            at = torch.where(_per_image(halve), best, at)
+            gradient = torch.where(_per_image(halve), slope, gradient)
+            last = torch.where(halve, largest, last)
+            unchanged, best_then = ~halve, largest
+            helped, since = torch.zeros_like(helped), 0
+    return best, largest
+
+
+def checkpoints(steps: int) -> frozenset[int]:
+    """After which steps the size may be halved: p₁ = .22, p_{j+1} = p_j + max(p_j − p_{j−1} − .03, .06) (Sec. 3.2)."""
+    shares = [0.0, 0.22]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    return frozenset(math.ceil(share * steps) for share in shares[1:] if share < 1)
+
+
+def _per_image(values: Tensor) -> Tensor:
+    return values[:, None, None, None]

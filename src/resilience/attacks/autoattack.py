@@ -1,0 +1,118 @@
+"""AutoAttack: four attacks without settings, each on the images that those before it left (Croce & Hein 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from resilience.attacks.apgd import apgd, climb
+from resilience.attacks.ball import Ball
+from resilience.attacks.fab import fab
+from resilience.attacks.loop import sign
+from resilience.attacks.predictive import Predictive, targeted_difference_of_logits_ratio
+from resilience.attacks.square import square
+from resilience.catalog import entry
+from resilience.parameters import Count, Fraction
+from resilience.posterior import Posterior, predict
+from resilience.progress import logger
+
+#: From which share of zero gradients on a warning is given, and by how many points Square must add to APGD's.
+MANY_ZERO_GRADIENTS, MUCH_BY_SQUARE = 0.1, 0.01
+
+
+@entry()
+def autoattack(
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: Fraction,
+    steps: Count = 100,
+    targets: Count = 9,
+    queries: Count = 5000,
+) -> Tensor:
+    """AutoAttack in ℓ∞, its standard version: APGD-CE, APGD-T, FAB-T and Square (Croce & Hein 2020).
+
+    A posterior is attacked in its expectation, the mean prediction of all its draws, which is not random. An image that no
+    attack breaks stays where APGD on the cross-entropy took it. The log warns where the usual checks fail: zero gradients,
+    and a Square that breaks what gradients did not, both signs of gradients that are masked.
+
+    Parameters
+    ----------
+    epsilon
+        Largest change of a pixel.
+    steps
+        Of APGD and FAB, towards each class.
+    targets
+        Towards how many classes.
+    queries
+        Of Square.
+    """
+    first = apgd(posterior, x, y, generator, epsilon=epsilon, steps=steps)
+    found = torch.where(_stands(posterior, x, y)[:, None, None, None], first, x)
+    left: dict[str, float] = {"clean": _share(_stands(posterior, x, y)), "APGD-CE": _share(_stands(posterior, found, y))}
+    attacks: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "APGD-T": lambda part, label: apgd_towards(posterior, part, label, generator, epsilon, steps, targets),
+        "FAB-T": lambda part, label: fab(posterior, part, label, epsilon=epsilon, steps=steps, targets=targets),
+        "Square": lambda part, label: square(posterior, part, label, generator, epsilon=epsilon, queries=queries),
+    }
+    for name, attack in attacks.items():
+        standing = _stands(posterior, found, y).nonzero()[:, 0]
+        if len(standing):
+            attacked = attack(x[standing], y[standing])
+            broken = ~_stands(posterior, attacked, y[standing])
+            found[standing[broken]] = attacked[broken]
+        left[name] = _share(_stands(posterior, found, y))
+    logger.info("robust accuracy: %s", ", ".join(f"{name} {share:.3f}" for name, share in left.items()))
+    _warn(posterior, x, y, left)
+    return found
+
+
+def apgd_towards(
+    posterior: Posterior, x: Tensor, y: Tensor, generator: torch.Generator, epsilon: float, steps: int, targets: int
+) -> Tensor:
+    """APGD on the targeted difference of logits ratio, towards the most probable other classes in turn (APGD-T)."""
+    predictive, ball = Predictive(posterior, x), Ball(x, epsilon)
+    log_p = predictive.log_probabilities(x)
+    others = log_p.scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
+    found = x.clone()
+    for rank in range(min(targets, log_p.shape[1] - 1)):
+        standing = _stands(posterior, found, y).nonzero()[:, 0]
+        if not len(standing):
+            break
+        label, target = y[standing], others[standing, rank]
+        start = ball.start(generator)[standing]
+
+        def raised(at: Tensor, label: Tensor = label, target: Tensor = target) -> tuple[Tensor, Tensor]:
+            return predictive.gradient(
+                at, lambda log_p, part: targeted_difference_of_logits_ratio(log_p, label[part], target[part])
+            )
+
+        attacked, _ = climb(raised, Ball(x[standing], epsilon), sign, 2 * epsilon, steps, start)
+        broken = ~_stands(posterior, attacked, label)
+        found[standing[broken]] = attacked[broken]
+    return found
+
+
+def _stands(posterior: Posterior, x: Tensor, y: Tensor) -> Tensor:
+    """Whether each image is still taken for its label [N]."""
+    return predict(posterior, x).argmax(1) == y
+
+
+def _share(stands: Tensor) -> float:
+    return float(stands.double().mean())
+
+
+def _warn(posterior: Posterior, x: Tensor, y: Tensor, left: dict[str, float]) -> None:
+    """What the published code checks, too: a random prediction, gradients that are zero, and a Square that finds more."""
+    if not torch.equal(predict(posterior, x), predict(posterior, x)):
+        logger.warning("the prediction differs between two calls: the defence is random, and seems more robust than it is")
+    _, gradient = Predictive(posterior, x).gradient(x, lambda log_p, part: -log_p.gather(1, y[part][:, None])[:, 0])
+    zero = _share((gradient == 0).flatten(1).all(1))
+    if zero > MANY_ZERO_GRADIENTS:
+        logger.warning("%.0f %% of the gradients of the cross-entropy are exactly zero: they may be masked", 100 * zero)
+    if (more := left["FAB-T"] - left["Square"]) > MUCH_BY_SQUARE:
+        logger.warning("Square broke %.1f %% of the images that gradients left: they may be masked", 100 * more)

@@ -1,0 +1,110 @@
+"""Functions of the mean prediction, log E_w[p(x, w)], and their gradients: what AutoAttack is told of a posterior.
+
+The expectation over draws is taken whole, so that an attack on it is not random (expectation over transformation with every
+transformation there is, Athalye et al. 2018).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from resilience.attacks.ball import refuse_no_gradient
+from resilience.computing import in_chunks
+from resilience.networks import image_shape
+from resilience.posterior import Posterior
+from resilience.stacks import chunk_of, input_gradient, stacks_of, trace
+
+#: A value [N] of log-probabilities [N, classes], which autograd can differentiate.
+Value = Callable[[Tensor], Tensor]
+
+
+class Predictive:
+    """The posterior predictive of S draws, for images of one shape."""
+
+    def __init__(self, posterior: Posterior, x: Tensor):
+        self._stacks = stacks_of(posterior, image_shape(x))
+        self._chunk = chunk_of(posterior.network, image_shape(x))
+
+    @torch.no_grad()
+    def log_probabilities(self, x: Tensor) -> Tensor:
+        """Logarithms of E_w[p], [N, classes], of images [N, C, H, W]."""
+        found: dict[int, Tensor] = {}
+
+        def work(part: slice) -> None:
+            found[part.start] = self._mean(x[part])
+
+        in_chunks(work, len(x), self._chunk)
+        return torch.cat([found[first] for first in sorted(found)])
+
+    @torch.no_grad()
+    def gradient(self, x: Tensor, of: Callable[[Tensor, slice], Tensor]) -> tuple[Tensor, Tensor]:
+        """A value [N] of log E_w[p] and its gradient [N, C, H, W].
+
+        With g = ∂f / ∂log P and r_s = p_s / Σ_s p_s, that with respect to the logits of draw s is g r_s − p_s Σ_j g_j r_sj.
+
+        Parameters
+        ----------
+        x
+            Images [N, C, H, W].
+        of
+            Gets the log-probabilities of some of the images, and which these are.
+        """
+        values, total = x.new_zeros(len(x)), torch.zeros_like(x)
+
+        def work(part: slice) -> None:
+            log_mean = self._mean(x[part])
+            with torch.enable_grad():
+                variable = log_mean.clone().requires_grad_()
+                value = of(variable, part)
+                (slope,) = torch.autograd.grad(value.sum(), variable)
+            values[part] = value.detach()
+            for stack in self._stacks:
+                steps = trace(stack, x[part])
+                log_p = steps[-1].z.log_softmax(1)
+                shares = slope * torch.exp(log_p - log_mean - math.log(len(self._stacks)))
+                total[part] += input_gradient(steps, shares - log_p.exp() * shares.sum(1, keepdim=True))
+
+        in_chunks(work, len(x), self._chunk)
+        refuse_no_gradient(total)
+        return values, total
+
+    def _mean(self, x: Tensor) -> Tensor:
+        total = None
+        for stack in self._stacks:
+            log_p = trace(stack, x)[-1].z.log_softmax(1)
+            total = log_p if total is None else torch.logaddexp(total, log_p)
+        assert total is not None
+        return total - math.log(len(self._stacks))
+
+
+def log_odds_against(log_probabilities: Tensor, y: Tensor) -> Tensor:
+    """log((1 − p_y) / p_y) [N]: rises and falls with the cross-entropy, and saturates nowhere."""
+    own = log_probabilities.gather(1, y[:, None])
+    others = log_probabilities.scatter(1, y[:, None], -torch.inf)
+    return others.logsumexp(1) - own[:, 0]
+
+
+def difference_of_logits_ratio(log_probabilities: Tensor, y: Tensor) -> Tensor:
+    """DLR [N], −(z_y − max_{j≠y} z_j) / (z_π1 − z_π3), which no scale of the logits changes (Croce & Hein 2020, Eq. 6).
+
+    Of two classes, which have no third largest logit, the numerator alone.
+    """
+    ordered = log_probabilities.sort(1, descending=True).values
+    own = log_probabilities.gather(1, y[:, None])[:, 0]
+    largest_other = log_probabilities.scatter(1, y[:, None], -torch.inf).amax(1)
+    if log_probabilities.shape[1] < 3:
+        return largest_other - own
+    return (largest_other - own) / (ordered[:, 0] - ordered[:, 2] + 1e-12)
+
+
+def targeted_difference_of_logits_ratio(log_probabilities: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """Targeted DLR [N], −(z_y − z_t) / (z_π1 − (z_π3 + z_π4) / 2) (Croce & Hein 2020, Eq. 7); of three, −(z_y − z_t)."""
+    own, wanted = (log_probabilities.gather(1, classes[:, None])[:, 0] for classes in (y, target))
+    if log_probabilities.shape[1] < 4:
+        return wanted - own
+    ordered = log_probabilities.sort(1, descending=True).values
+    return (wanted - own) / (ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2 + 1e-12)
