@@ -109,7 +109,8 @@ def _renamed(config: dict[str, Any]) -> Iterator[str]:
         yield "robustness: what is measured has names now; replace the section by\nmeasures:"
         pixels = {key: value for key, value in section.items() if key == "pixels"}
         for percent in section.get("top_k", []):
-            yield f"  top{percent:g}: {_flow({'measure': 'overlap', 'top_k': percent, **pixels})}"
+            name = f"top{percent:g}".replace(".", "_")
+            yield f"  {name}: {_flow({'measure': 'overlap', 'top_k': percent, **pixels})}"
         yield "and top_k in claims and figures by the name of a measure, such as measure: top20"
 
 

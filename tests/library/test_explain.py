@@ -18,7 +18,7 @@ LAYERS, DRAWS, COUNT = (0, 3, 7), 6, 11
 def of_each_layer(stack, x: Tensor, explained: Tensor, layers, **_: object) -> Tensor:
     """Pixels times the explained logit, of either sign or zero, times one more than the layer."""
     logit = stacks.trace(stack, x)[-1].z.gather(1, explained[:, None])[:, 0]
-    relevance = x * torch.where(logit > 0.1, logit, logit.clamp(max=0))[:, None, None, None]
+    relevance = x * torch.where(logit > 0.5, logit, logit.clamp(max=0))[:, None, None, None]
     return torch.stack([(layer + 1) * relevance for layer in layers])
 
 
@@ -53,7 +53,7 @@ def slow(posterior: Posterior, x: Tensor, explained: Tensor) -> np.ndarray:
         for draw, weights in enumerate(posterior):
             target = explained[draw, number] if explained.dim() == 2 else explained[number]
             logit = float(networks.logits(posterior.network, weights, image[None])[0, target])
-            logit = logit if logit > 0.1 or logit < 0 else 0.0
+            logit = logit if logit > 0.5 or logit < 0 else 0.0
             for place, layer in enumerate(LAYERS):
                 found[place, number, draw] = (layer + 1) * image.numpy() * logit
     return found
