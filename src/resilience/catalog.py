@@ -178,6 +178,17 @@ def options(section: str, settings: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key in known}
 
 
+def completed(section: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """An entry in which every default is written out, of its function and of the entries that it holds."""
+    found = dict(settings)
+    for key, parameter in (function := named(section, settings)).parameters.items():
+        if not parameter.required:
+            found.setdefault(key, default(function, key))
+        if key in settings and (inner := parameter.schema.get("entry_of")):
+            found[key] = completed(inner, settings[key])
+    return found
+
+
 def default(function: Function, parameter: str) -> Any:
     """The default of a parameter, None if it has none."""
     text = function.parameters[parameter].default

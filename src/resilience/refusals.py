@@ -47,6 +47,8 @@ def grid_of(config: dict[str, Any]) -> Grid:
         _check_size(grid, dataset, network)
     for network, explanation in sorted({(cell.network, cell.explanation) for cell in grid.cells}):
         _check_needs(grid, network, explanation)
+    if not grid.measures("maps"):
+        raise GridError("measures: none is of heat maps, which every attack is judged by; add one, such as overlap")
     if "claims" in config:
         _check_claims(grid, config["claims"])
     if "cancellation" in config:
@@ -74,11 +76,17 @@ def _check_needs(grid: Grid, network: str, explanation: str) -> None:
 def _check_claims(grid: Grid, claims: dict[str, Any]) -> None:
     if claims["explanation"] not in {cell.explanation for cell in grid.cells}:
         raise GridError(f"claims.explanation: no experiment has {claims['explanation']}; add it to one")
-    for name in (claims["measure"], *claims.get("also", [])):
-        if name not in (known := grid.measures("maps")):
-            raise GridError(
-                f"claims: {name} is no measure of heat maps, by which models are compared; name {' or '.join(known)}"
-            )
+    for key, names in (("measure", [claims["measure"]]), ("also", claims.get("also", []))):
+        for name in names:
+            _check_is_of_maps(grid, f"claims.{key}", name)
+
+
+def _check_is_of_maps(grid: Grid, place: str, measure: str) -> None:
+    """Models are compared by what is left of their heat maps."""
+    if measure not in (known := grid.measures("maps")):
+        raise GridError(
+            f"{place}: {measure} is no measure of heat maps, by which models are compared; name {' or '.join(known)}"
+        )
 
 
 def _check_derived(datasets: dict[str, Any], dataset: str) -> None:
@@ -239,6 +247,8 @@ def _check_figure(grid: Grid, name: str, figure: dict[str, Any]) -> None:
             raise GridError(f"{place}: {figure['figure']} draws what the section {section!r} asks for, which is missing")
     if len(panels) > function.traits.get("panels", len(panels)):
         raise GridError(f"{place}.panels: {figure['figure']} draws {function.traits['panels']} panel, not {len(panels)}")
+    if "measured" in function.inputs and (measure := value_in("figures", figure, "measure")):
+        _check_is_of_maps(grid, f"{place}.measure", measure)
     explanation = value_in("figures", figure, "explanation")
     if "maps" in function.inputs and grid.config["explanations"][explanation]["over"] == "each":
         raise GridError(f"{place}.explanation: {explanation} has a map for each draw, and a figure shows one; name another")
@@ -277,6 +287,8 @@ def _check_page(grid: Grid, name: str, page: dict[str, Any]) -> None:
                     f"{place}.reference: no experiment explains {here} by {explanation}, as it does {training}; "
                     "add it to experiments"
                 )
+    if "overlap" not in {settings["measure"] for settings in grid.measures("maps").values()}:
+        raise GridError(f"{place}: a page shows the top pixels, and no measure is an overlap; add one")
     test_points = grid.config["datasets"][dataset]["test_points"]
     if page.get("points", 1) > test_points:
         raise GridError(f"{place}.points: {page['points']} is more than datasets.{dataset}.test_points, {test_points}")

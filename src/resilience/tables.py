@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resilience import catalog
-from resilience.measures import maps, predictions, top_pixels
+from resilience.measures import top_pixels
+from resilience.measures.maps import relevant
+from resilience.measures.predictions import largest_change, mean_change, softmax_robustness
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +73,7 @@ def table_of_maps(
         {
             **identity,
             "index": index,
-            "relevant": over_draws(maps.relevant(before) for before, _ in pairs),
+            "relevant": over_draws(relevant(before) for before, _ in pairs),
             **{
                 name: over_draws(measure(clean=before, attacked=after) for before, after in pairs)
                 for name, measure in measured.items()
@@ -127,9 +129,9 @@ def table_of_predictions(
             "prediction": before.argmax(1),
             "prediction_attacked": after.argmax(1),
             "zero_gradient": attacked["zero_gradient"],
-            "softmax_robustness": predictions.softmax_robustness(before, after),
-            "largest_change": predictions.largest_change(points["x"], attacked["x"]),
-            "mean_change": predictions.mean_change(points["x"], attacked["x"]),
+            "softmax_robustness": softmax_robustness(before, after),
+            "largest_change": largest_change(points["x"], attacked["x"]),
+            "mean_change": mean_change(points["x"], attacked["x"]),
             **{name: catalog.bound("measures", dict(settings))(**known) for name, settings in measures.items()},
         }
     )
@@ -155,7 +157,7 @@ def table_of_clean(
         What the table is about; each becomes a column.
     """
     import pandas as pd
-    import torch
+    from torch import Generator, as_tensor
 
     relevance = known.get("relevance")
     ways = [known]
@@ -168,8 +170,8 @@ def table_of_clean(
     columns = {}
     for name, settings in measures.items():
         measure = catalog.bound("measures", dict(settings))
-        values = [measure(**way, generator=torch.Generator().manual_seed(seed)) for way in ways]
-        columns[name] = np.mean([np.asarray(torch.as_tensor(part).cpu()) for part in values], axis=0)
+        values = [measure(**way, generator=Generator().manual_seed(seed)) for way in ways]
+        columns[name] = np.mean([np.asarray(as_tensor(part).cpu()) for part in values], axis=0)
     return pd.DataFrame({**identity, "index": index, **columns})
 
 
