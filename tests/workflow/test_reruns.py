@@ -100,8 +100,8 @@ def touch(project: Project) -> None:
 def new_dataset(project: Project) -> None:
     config = project.config()
     config["datasets"]["moons"] = {"source": "half_moons", "test_points": 20, "points": 200}
-    block = dict(config["experiments"]["explanations"], datasets=["moons"], attacks=["fgsm"], explanations=["epsilon"])
-    config["experiments"]["moons"] = block
+    block = {"datasets": ["moons"], "attacks": ["fgsm"], "explanations": ["epsilon"]}
+    config["experiments"]["moons"] = config["experiments"]["explanations"] | block
     project.write_config(config)
 
 
