@@ -295,7 +295,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         [r"results/"],
     ),
     "how numbers are compared, in a script": (
-        edit("workflow/scripts/outcomes.py", "outcomes(tables.gather(", "outcomes(*[]) if False else outcomes(tables.gather("),
+        edit("workflow/scripts/outcomes.py", "outcomes(tables", "outcomes(*[]) if False else outcomes(tables"),
         [r"outcomes\.csv", r"report\.html"],
     ),
     "how random signs are drawn": (
