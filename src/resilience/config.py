@@ -109,7 +109,7 @@ def _renamed(config: dict[str, Any]) -> Iterator[str]:
                 }
                 rule = {key: value for key, value in settings.items() if key not in shared}
                 yield f"  {_flow(name)}: {_flow({'method': 'lrp', 'rule': rule, **shared})}"
-        yield "and in experiments lrp by explanations, elsewhere lrp and rule by explanation, figure: rules by by_explanation"
+        yield "and in experiments lrp by explanations, else lrp and rule by explanation, figure: rules by by_explanation"
     if isinstance(section := config.get("robustness"), dict):
         yield "robustness: what is measured has names now; replace the section by"
         yield "measures:"
