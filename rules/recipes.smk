@@ -157,6 +157,11 @@ def claims_recipe(wildcards):
     claims = config["claims"]
     explanations = {cell.explanation: config["explanations"][cell.explanation] for cell in GRID.cells}
     judged = catalog.claims_of(claims["judged"])
+    means = [
+        name
+        for name, entry in sorted(explanations.items())
+        if entry["over"] == "mean" and not catalog.named("explanations", entry).traits.get("control")
+    ]
     return recipe(
         "claims.py",
         [("statements", {"claim": name}) for name in judged],
@@ -164,7 +169,8 @@ def claims_recipe(wildcards):
         explanation=claims["explanation"],
         measure=claims["measure"],
         confidence=claims["confidence"],
-        by_rules=sorted(name for name, entry in explanations.items() if entry["method"] == "lrp"),
+        by_rules=[name for name in means if explanations[name]["method"] == "lrp"],
+        otherwise=[name for name in means if explanations[name]["method"] != "lrp"],
         of_clean_class=sorted(name for name, entry in explanations.items() if entry["explained"] == "clean"),
         matched_size=sorted(MATCHED),
         noise=sorted(NOISY),

@@ -23,8 +23,8 @@ class Compared:
         All comparisons.
     explanation, measure
         Those of every claim that is not about others.
-    by_rules
-        The explanations by LRP.
+    by_rules, otherwise
+        The explanations by LRP, and those that are made in another way; each the mean over draws, and no control.
     of_clean_class
         The explanations that explain the class of the clean image after the attack, too.
     matched_size, noise
@@ -35,6 +35,7 @@ class Compared:
     explanation: str
     measure: str
     by_rules: Collection[str] = ()
+    otherwise: Collection[str] = ()
     of_clean_class: Collection[str] = ()
     matched_size: Collection[str] = ()
     noise: Collection[str] = ()
@@ -98,11 +99,6 @@ class Compared:
     def of_fixed_class(self) -> set[str]:
         """The explanations by LRP of the class of the clean image."""
         return set(self.of_clean_class) & set(self.by_rules) - {self.explanation}
-
-    @property
-    def not_by_rules(self) -> set[str]:
-        """The explanations that are made in another way than by LRP."""
-        return set(self.table["explanation"].dropna()) - set(self.by_rules) - {self.explanation, ""}
 
     @property
     def _bayesian(self) -> pd.DataFrame:

@@ -193,7 +193,7 @@ def _references(named: Function, settings: dict[str, Any], path: tuple[str, ...]
         if value is None:
             continue
         for place, schema, named_there in _named_within((*path, name), parameter.schema, value):
-            yield from _name(str(named_there), schema["name_in"], schema.get("function"), _place(place), config)
+            yield from _name(str(named_there), schema, _place(place), config)
         if target := parameter.schema.get("entry_of"):
             yield from _inner_entry(target, value, (*path, name), config)
 
@@ -211,13 +211,24 @@ def _named_within(
         yield from _named_within((*path, str(index)), schema["items"], item)
 
 
-def _name(value: str, target: str, function: str | None, place: str, config: dict[str, Any]) -> Iterator[str]:
-    """Problems of a name in a section, which may have to be that of an entry with a certain function."""
-    if value not in config[target]:
-        yield f"{place}: {_shown(value)} is not one of the {target}; {nearest(value, config[target])}"
-    elif function and config[target][value].get(SECTIONS[target].key) != function:
-        able = (key for key, entry in config[target].items() if entry.get(SECTIONS[target].key) == function)
-        yield f"{place}: {_shown(value)} is no {function}; {nearest('', able)}"
+def _name(value: str, schema: dict[str, Any], place: str, config: dict[str, Any]) -> Iterator[str]:
+    """Problems of a name in a section, which may have to be that of an entry with a certain function or of a kind."""
+    section = schema["name_in"]
+    if value not in config[section]:
+        yield f"{place}: {_shown(value)} is not one of the {section}; {nearest(value, config[section])}"
+        return
+
+    def fits(entry: dict[str, Any]) -> bool:
+        name = entry.get(SECTIONS[section].key)
+        if not _is_known(section, name):
+            return True  # That is told of the entry itself.
+        is_named = schema.get("function") in (None, name)
+        return is_named and ("of" not in schema or function(section, str(name)).traits.get("of") in schema["of"])
+
+    if not fits(config[section][value]):
+        wanted = f"{schema['function']}" if "function" in schema else f"measure of {' or of '.join(schema['of'])}"
+        able = (key for key, entry in config[section].items() if fits(entry))
+        yield f"{place}: {_shown(value)} is no {wanted}; {nearest('', able)}"
 
 
 def _inner_entry(section: str, settings: dict[str, Any], path: tuple[str, ...], config: dict[str, Any]) -> Iterator[str]:

@@ -29,7 +29,7 @@ class NetworkError(ValueError):
     """A network that cannot be built for images of that size."""
 
 
-@entry(layers=(0, 3, 7), least_side=4)
+@entry(layers=(0, 3, 7), least_side=4, has=("convolution",))
 def conv(shape: Shape, classes: int, *, width: Width = 512) -> nn.Sequential:
     """The paper's convolutional network: two convolutions with LeakyReLU and max-pooling, one linear layer.
 
@@ -64,6 +64,38 @@ def conv(shape: Shape, classes: int, *, width: Width = 512) -> nn.Sequential:
         nn.MaxPool2d(2, stride=1),
         nn.Flatten(),
         nn.Linear(width * math.prod(last), classes),
+    )
+
+
+@entry(layers=(0, 3, 7), least_side=4, has=("convolution", "pooled_head"))
+def pooled(shape: Shape, classes: int, *, width: Width = 64) -> nn.Sequential:
+    """Two convolutions with ReLU, global average pooling and one linear layer without bias (Boopathy et al. 2020, "Pool").
+
+    What class activation maps need. Kernels are 5 × 5 with padding, on images of less than 16 × 16 pixels 3 × 3.
+
+    Parameters
+    ----------
+    width
+        Channels of the second convolution; the first has half as many.
+
+    Raises
+    ------
+    NetworkError
+        If an image has fewer than 4 × 4 pixels.
+    """
+    channels, height, breadth = shape
+    if min(height, breadth) < 4:
+        raise NetworkError(f"pooled needs images of at least 4 × 4 pixels, not {height} × {breadth}; use fc2")
+    kernel = 5 if min(height, breadth) >= 16 else 3
+    return nn.Sequential(
+        nn.Conv2d(channels, max(1, width // 2), kernel, padding=kernel // 2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(max(1, width // 2), width, kernel, padding=kernel // 2),
+        nn.ReLU(),
+        nn.AvgPool2d((height // 2, breadth // 2)),
+        nn.Flatten(),
+        nn.Linear(width, classes, bias=False),
     )
 
 

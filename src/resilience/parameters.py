@@ -37,7 +37,9 @@ TrainingName = Annotated[str, {"name_in": "trainings"}]
 DatasetName = Annotated[str, {"name_in": "datasets"}]
 AttackName = Annotated[str, {"name_in": "attacks"}]
 ExplanationName = Annotated[str, {"name_in": "explanations"}]
-MeasureName = Annotated[str, {"name_in": "measures"}]
+MeasureName = Annotated[str, {"name_in": "measures", "of": ("maps",)}]
+#: A measure of heat maps under attack, or one of an explanation and what it explains.
+ExplanationMeasureName = Annotated[str, {"name_in": "measures", "of": ("maps", "explanation")}]
 #: A measure that counts top pixels, so that a picture can show them.
 OverlapName = Annotated[str, {"name_in": "measures", "function": "overlap"}]
 

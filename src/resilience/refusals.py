@@ -47,8 +47,7 @@ def grid_of(config: dict[str, Any]) -> Grid:
         _check_size(grid, dataset, network)
     for network, explanation in sorted({(cell.network, cell.explanation) for cell in grid.cells}):
         _check_needs(grid, network, explanation)
-    if not grid.measures("maps"):
-        raise GridError("measures: none is of heat maps, which every attack is judged by; add one, such as overlap")
+    _check_measures(grid)
     if "claims" in config:
         _check_claims(grid, config["claims"])
     if "cancellation" in config:
@@ -73,20 +72,31 @@ def _check_needs(grid: Grid, network: str, explanation: str) -> None:
         )
 
 
+def _check_measures(grid: Grid) -> None:
+    """Every attack is judged by its heat maps; what an explanation says is measured of one class, and of layers there are."""
+    if not grid.measures("maps"):
+        raise GridError("measures: none is of heat maps, which every attack is judged by; add one, such as overlap")
+    for name, measure in grid.measures("explanation").items():
+        for network, explanation in sorted({(cell.network, cell.explanation) for cell in grid.cells}):
+            if grid.config["explanations"][explanation]["explained"] == "own":
+                raise GridError(
+                    f"measures.{name}: {explanation} explains each draw's own class, and it is measured of one; take out "
+                    "explained: own, or the measure"
+                )
+            if (measure.get("layers") or 0) > (there := len(grid.layers(network))):
+                raise GridError(f"measures.{name}.layers: {measure['layers']} is more than networks.{network} has, {there}")
+
+
 def _check_claims(grid: Grid, claims: dict[str, Any]) -> None:
     if claims["explanation"] not in {cell.explanation for cell in grid.cells}:
         raise GridError(f"claims.explanation: no experiment has {claims['explanation']}; add it to one")
     for key, names in (("measure", [claims["measure"]]), ("also", claims.get("also", []))):
         for name in names:
-            _check_is_of_maps(grid, f"claims.{key}", name)
-
-
-def _check_is_of_maps(grid: Grid, place: str, measure: str) -> None:
-    """Models are compared by what is left of their heat maps."""
-    if measure not in (known := grid.measures("maps")):
-        raise GridError(
-            f"{place}: {measure} is no measure of heat maps, by which models are compared; name {' or '.join(known)}"
-        )
+            if name not in (known := grid.measures("maps")):
+                raise GridError(
+                    f"claims.{key}: {name} is no measure of heat maps, by which models are compared; "
+                    f"name {' or '.join(known)}"
+                )
 
 
 def _check_derived(datasets: dict[str, Any], dataset: str) -> None:
@@ -247,9 +257,11 @@ def _check_figure(grid: Grid, name: str, figure: dict[str, Any]) -> None:
             raise GridError(f"{place}: {figure['figure']} draws what the section {section!r} asks for, which is missing")
     if len(panels) > function.traits.get("panels", len(panels)):
         raise GridError(f"{place}.panels: {figure['figure']} draws {function.traits['panels']} panel, not {len(panels)}")
-    if "measured" in function.inputs and (measure := value_in("figures", figure, "measure")):
-        _check_is_of_maps(grid, f"{place}.measure", measure)
     explanation = value_in("figures", figure, "explanation")
+    if function.traits.get("inner_layers") and "layers" not in grid.function("explanations", explanation).inputs:
+        raise GridError(
+            f"{place}.explanation: {explanation} has no maps of inner layers, which {function.name} draws; name one by lrp"
+        )
     if "maps" in function.inputs and grid.config["explanations"][explanation]["over"] == "each":
         raise GridError(f"{place}.explanation: {explanation} has a map for each draw, and a figure shows one; name another")
     for number, panel in enumerate(panels):

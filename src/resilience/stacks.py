@@ -39,11 +39,15 @@ class LayerError(TypeError):
 
 @dataclass(frozen=True)
 class Affine:
-    """A linear layer or a convolution: z = W a + b. The weights can be exchanged, which LRP rules need."""
+    """A linear layer or a convolution: z = W a + b. The weights can be exchanged, which LRP rules need.
+
+    Average-pooling is a convolution of constant weights; ``pooling`` tells it from those that have learnt theirs.
+    """
 
     weight: Tensor
     bias: Tensor | None
     convolution: dict[str, Any] | None = None
+    pooling: bool = False
 
     def product(self, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """z_k = Σ_j w_kj a_j + b_k, for a [N, …]."""
@@ -213,7 +217,7 @@ def stack_of(network: nn.Sequential, weights: Weights, shapes: list[tuple[int, .
                 weight = next(iter(weights.values())).new_full((channels, 1, height, width), 1 / (height * width))
                 stride, padding = _pair(layer.stride), _pair(layer.padding)
                 convolution = {"stride": stride, "padding": padding, "dilation": 1, "groups": channels}
-                stack.append(Affine(weight, None, convolution))
+                stack.append(Affine(weight, None, convolution, pooling=True))
             case nn.MaxPool2d():
                 window = tuple(_pair(value) for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation))
                 stack.append(MaxPool(window, layer.ceil_mode))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from resilience import lrp
+from resilience import lrp_rules as lrp
 
 #: Large enough that no denominator is so near zero that rounding errors grow beyond the bound of the comparison.
 STABILISER = 1e-2

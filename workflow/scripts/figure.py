@@ -46,6 +46,7 @@ def read_pictures(paths: list[str], panels: list[Panel], measures: tables.Measur
                     (name, layer): (maps[*here, name, "clean", layer], maps[*here, name, panel.attack, layer])
                     for name in panel.trainings
                     for layer in panel.layers
+                    if (*here, name, "clean", layer) in maps
                 },
                 measures,
             )

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: The paper's rules as its figures write them, in its order.
-NAMES = {"epsilon": "ε", "gamma": "γ", "alpha1beta0": "α1β0"}
+#: The paper's rules as its figures write them, in its order, and what is short for others.
+NAMES = {"epsilon": "ε", "gamma": "γ", "alpha1beta0": "α1β0", "gradient_times_input": "x·∇"}
 
 
 @entry(trainings=2)

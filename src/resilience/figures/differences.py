@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@entry(trainings=2)
+@entry(trainings=2, inner_layers=True)
 def differences(
     panels: list[Panel],
     style: Style,

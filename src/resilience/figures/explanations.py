@@ -10,7 +10,7 @@ from resilience.catalog import entry
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
 from resilience.grid import CLEAN
-from resilience.parameters import Count, MeasureName
+from resilience.parameters import Count, ExplanationMeasureName
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @entry(panels=1)
 def explanations(
-    panels: list[Panel], style: Style, summary: pd.DataFrame, *, measures: list[MeasureName], columns: Count = 3
+    panels: list[Panel], style: Style, summary: pd.DataFrame, *, measures: list[ExplanationMeasureName], columns: Count = 3
 ) -> Figure:
     """Every explanation of the output by some measures, one beside the other, for each network.
 

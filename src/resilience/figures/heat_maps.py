@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@entry(panels=1)
+@entry(panels=1, inner_layers=True)
 def layers(
     panels: list[Panel],
     style: Style,

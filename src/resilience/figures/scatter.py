@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@entry()
+@entry(inner_layers=True)
 def scatter(
     panels: list[Panel],
     style: Style,
