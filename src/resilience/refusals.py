@@ -73,7 +73,7 @@ def _check_needs(grid: Grid, network: str, explanation: str) -> None:
 
 
 def _check_measures(grid: Grid) -> None:
-    """Every attack is judged by its heat maps; what an explanation says is measured of one class, and of layers there are."""
+    """Every attack is judged by heat maps; what an explanation says is measured of one class, and of layers there are."""
     if not grid.measures("maps"):
         raise GridError("measures: none is of heat maps, which every attack is judged by; add one, such as overlap")
     for name, measure in grid.measures("explanation").items():
