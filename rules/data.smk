@@ -69,7 +69,7 @@ rule derive:
     resources:
         gpu=0,
         mem_mb=growing_from(4000),
-        runtime=60,
+        runtime=120,
     params:
         recipe=derive_recipe,
     script:

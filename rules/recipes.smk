@@ -154,7 +154,8 @@ def comparisons_recipe(wildcards):
 
 def claims_recipe(wildcards):
     """The verdicts depend on the claims that are judged, and on what explanations and attacks are."""
-    claims, explanations = config["claims"], config["explanations"]
+    claims = config["claims"]
+    explanations = {cell.explanation: config["explanations"][cell.explanation] for cell in GRID.cells}
     judged = catalog.claims_of(claims["judged"])
     means = [
         name
@@ -206,7 +207,7 @@ def report_recipe(wildcards):
 
 def explore_recipe(wildcards):
     """A page to explore depends on its entry, on methods, layers, strength and seeds of what it shows, and on the overlaps."""
-    page = config["explore"][wildcards.page]
+    page, measures = config["explore"][wildcards.page], GRID.measures("maps")
     return recipe(
         "explore.py",
         page=page,
@@ -217,7 +218,7 @@ def explore_recipe(wildcards):
         epsilon=GRID.epsilon(page["attack"]),
         seeds=GRID.seeds,
         first=GRID.shown,
-        measures=GRID.measures("maps"),
+        measures={name: entry for name, entry in measures.items() if entry["measure"] == "overlap"},
     )
 
 

@@ -25,7 +25,7 @@ TESTS = [
     f"tests/library/test_{name}.py"
     for name in (
         *("artifacts", "attacks", "chains", "comparisons", "config", "embedding", "figures", "history", "lrp"),
-        *("provenance", "training"),
+        *("measures_maps", "provenance", "training"),
     )
 ]
 

@@ -43,10 +43,9 @@ def entry(**traits: Any) -> Callable[[F], F]:
     shorter side or the parameter that holds them), ``divides`` of a dataset (the parameter that must divide that side),
     ``least_side`` of a network (the fewest such pixels), ``has`` of a network and ``needs`` of an explanation
     (``convolution``, or ``pooled_head``: global average pooling before one linear layer), ``control`` of an explanation
-    (whether it says nothing of the network), ``panels`` and ``trainings`` of a
-    figure (the most panels, and the fewest trainings in each, that it draws), ``inner_layers`` of a figure (whether it draws
-    these, too), ``noise`` of a figure (whether it shows the
-    same networks under random noise, too).
+    (whether it says nothing of the network), ``panels`` and ``trainings`` of a figure (the most panels, and the fewest
+    trainings in each, that it draws), ``inner_layers`` of a figure (whether it draws these, too), ``noise`` of a figure
+    (whether it shows the same networks under random noise, too).
     """
 
     def mark(function: F) -> F:
@@ -179,6 +178,17 @@ def options(section: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The keyword arguments that an entry hands to its function."""
     known = named(section, settings).parameters
     return {key: value for key, value in settings.items() if key in known}
+
+
+def completed(section: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """An entry in which every default is written out, of its function and of the entries that it holds."""
+    found = dict(settings)
+    for key, parameter in (function := named(section, settings)).parameters.items():
+        if not parameter.required:
+            found.setdefault(key, default(function, key))
+        if key in settings and (inner := parameter.schema.get("entry_of")):
+            found[key] = completed(inner, settings[key])
+    return found
 
 
 def default(function: Function, parameter: str) -> Any:

@@ -96,6 +96,11 @@ class Compared:
         return set(self.by_rules) - {self.explanation} - set(self.of_clean_class)
 
     @property
+    def other_ways(self) -> set[str]:
+        """The explanations that are made in another way than by LRP, but for the main one."""
+        return set(self.otherwise) - {self.explanation}
+
+    @property
     def of_fixed_class(self) -> set[str]:
         """The explanations by LRP of the class of the clean image."""
         return set(self.of_clean_class) & set(self.by_rules) - {self.explanation}

@@ -16,6 +16,7 @@ from resilience.catalog import (
     Function,
     FunctionError,
     claims_of,
+    completed,
     default,
     function,
     functions,
@@ -31,6 +32,8 @@ from resilience.refusals import grid_of
 LARGEST = 10**9
 #: Columns that tables of measures and of predictions have beside those of the measures.
 COLUMNS_OF_TABLES = frozenset(tables.COLUMNS)
+#: Sections in whose entries defaults are written out, so that one that a user writes out changes nothing.
+COMPLETED = ("explanations", "measures")
 #: The keys of a page to explore that are names, and the sections that these stand in.
 EXPLORED = {
     "dataset": "datasets",
@@ -65,11 +68,12 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
         If a key is unknown or missing, a value out of range, a name undefined, or the parts contradict each other.
     """
     config = {key: value for key, value in config.items() if not is_ones_own(key)}
-    problems = [*_renamed(config)] or [*_structure(config, schema)]
+    problems = [*_unusable(config, ())] or [*_renamed(config)] or [*_structure(config, schema)]
     if not problems:
         config = _whole_numbers(_with_defaults(config, schema))
         problems = [*_entries(config, schema), *_names(config)]
     if not problems:
+        config |= {section: _with_defaults_of_functions(section, config[section]) for section in COMPLETED}
         try:
             grid_of(config)
         except GridError as error:
@@ -96,35 +100,36 @@ def nearest(value: object, known: Iterable[str]) -> str:
 def _renamed(config: dict[str, Any]) -> Iterator[str]:
     """Sections of an earlier version, with the new spelling of what stands in them."""
     if isinstance(rules := config.get("lrp"), dict):
-        yield "lrp: rules stand within explanations now, which need not be LRP; replace the section by\nexplanations:"
+        yield "lrp: rules stand within explanations now, which need not be LRP; replace the section by"
+        yield "explanations:"
         for name, settings in rules.items():
             if isinstance(settings, dict):
                 shared = {
                     key: value for key, value in settings.items() if key in ("explained", "start", "unit", "activations")
                 }
                 rule = {key: value for key, value in settings.items() if key not in shared}
-                yield f"  {name}: {_flow({'method': 'lrp', 'rule': rule, **shared})}"
-        yield "and lrp in experiments by explanations; a figure's rule is its explanation, and so is that of claims"
+                yield f"  {_flow(name)}: {_flow({'method': 'lrp', 'rule': rule, **shared})}"
+        yield "and in experiments lrp by explanations, else lrp and rule by explanation, figure: rules by by_explanation"
     if isinstance(section := config.get("robustness"), dict):
-        yield "robustness: what is measured has names now; replace the section by\nmeasures:"
+        yield "robustness: what is measured has names now; replace the section by"
+        yield "measures:"
         pixels = {key: value for key, value in section.items() if key == "pixels"}
-        for percent in section.get("top_k", []):
-            name = f"top{percent:g}".replace(".", "_")
-            yield f"  {name}: {_flow({'measure': 'overlap', 'top_k': percent, **pixels})}"
+        for percent in top_k if isinstance(top_k := section.get("top_k"), list) else [top_k]:
+            if isinstance(percent, int | float):
+                name = f"top{percent:g}".replace(".", "_")
+                yield f"  {name}: {_flow({'measure': 'overlap', 'top_k': percent, **pixels})}"
         yield "and top_k in claims and figures by the name of a measure, such as measure: top20"
 
 
-def _flow(settings: dict[str, Any]) -> str:
-    """An entry as one writes it in one line of YAML."""
-    return yaml.safe_dump(settings, default_flow_style=True, sort_keys=False, width=math.inf).strip()
+def _flow(value: Any) -> str:
+    """An entry, or its name, as one writes it in one line of YAML."""
+    written = yaml.safe_dump([value], default_flow_style=True, sort_keys=False, width=math.inf)
+    return " ".join(written.split()).removeprefix("[").removesuffix("]")
 
 
 def _structure(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
     from jsonschema import Draft202012Validator
 
-    if unusable := list(_unusable(config, ())):
-        yield from unusable
-        return
     errors = Draft202012Validator(schema).iter_errors(config)
     in_order = sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])
     yield from dict.fromkeys(_sentence(error, ()) for error in in_order)
@@ -245,6 +250,10 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
     for name, experiment in config["experiments"].items():
         for section in ("datasets", "networks", "trainings", "attacks", "explanations"):
             yield from _undefined(experiment[section], section, f"experiments.{name}.{section}", config)
+    for network in config["networks"]:
+        if network.endswith("_output") and (other := network.removesuffix("_output")) in config["networks"]:
+            yield f"networks: the name {network!r} is taken by what explains the output of {other}; choose another"
+    explaining = {f"explain_{network}{of}" for network in config["networks"] for of in ("", "_output")}
     for name, figure in config["figures"].items():
         for number, panel in enumerate(figure.get("panels", [])):
             place = f"figures.{name}.panels[{number}]"
@@ -252,7 +261,7 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
                 yield from _undefined([panel[key]], f"{key}s", f"{place}.{key}", config)
             yield from _undefined(panel["trainings"], "trainings", f"{place}.trainings", config)
         yield from _undefined(figure.get("colours", {}), "trainings", f"figures.{name}.colours", config)
-        if name.removeprefix("explain_") in config["networks"] and name.startswith("explain_"):
+        if name in explaining:
             yield f"figures: the name {name!r} is taken by a target that explains; choose another"
     for name, page in config["explore"].items():
         for key, section in EXPLORED.items():
@@ -370,6 +379,11 @@ def _whole_numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [_whole_numbers(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _with_defaults_of_functions(section: str, entries: dict[str, Any]) -> dict[str, Any]:
+    """Entries in which every parameter of the functions that they name has a value."""
+    return {name: completed(section, entry) for name, entry in entries.items()}
 
 
 def _with_defaults(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,9 @@ def _check_needs(grid: Grid, network: str, explanation: str) -> None:
 
 
 def _check_measures(grid: Grid) -> None:
-    """What an explanation says is measured of one class of each image, and of as many layers as there are."""
+    """Every attack is judged by heat maps; what an explanation says is measured of one class, and of layers there are."""
+    if not grid.measures("maps"):
+        raise GridError("measures: none is of heat maps, which every attack is judged by; add one, such as overlap")
     for name, measure in grid.measures("explanation").items():
         for network, explanation in sorted({(cell.network, cell.explanation) for cell in grid.cells}):
             if grid.config["explanations"][explanation]["explained"] == "own":
@@ -88,11 +90,13 @@ def _check_measures(grid: Grid) -> None:
 def _check_claims(grid: Grid, claims: dict[str, Any]) -> None:
     if claims["explanation"] not in {cell.explanation for cell in grid.cells}:
         raise GridError(f"claims.explanation: no experiment has {claims['explanation']}; add it to one")
-    for name in (claims["measure"], *claims.get("also", [])):
-        if name not in (known := grid.measures("maps")):
-            raise GridError(
-                f"claims: {name} is no measure of heat maps, by which models are compared; name {' or '.join(known)}"
-            )
+    for key, names in (("measure", [claims["measure"]]), ("also", claims.get("also", []))):
+        for name in names:
+            if name not in (known := grid.measures("maps")):
+                raise GridError(
+                    f"claims.{key}: {name} is no measure of heat maps, by which models are compared; "
+                    f"name {' or '.join(known)}"
+                )
 
 
 def _check_derived(datasets: dict[str, Any], dataset: str) -> None:
@@ -297,6 +301,8 @@ def _check_page(grid: Grid, name: str, page: dict[str, Any]) -> None:
                     f"{place}.reference: no experiment explains {here} by {explanation}, as it does {training}; "
                     "add it to experiments"
                 )
+    if "overlap" not in {settings["measure"] for settings in grid.measures("maps").values()}:
+        raise GridError(f"{place}: a page shows the top pixels, and no measure is an overlap; add one")
     test_points = grid.config["datasets"][dataset]["test_points"]
     if page.get("points", 1) > test_points:
         raise GridError(f"{place}.points: {page['points']} is more than datasets.{dataset}.test_points, {test_points}")

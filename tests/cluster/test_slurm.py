@@ -44,7 +44,7 @@ def test_a_submission_asks_for_what_its_jobs_need_one_after_the_other(cluster, c
 
 def test_gpu_jobs_run_where_gpus_are_and_get_one_each(cluster, clustered):
     for job in cluster.jobs(clustered):
-        on_gpu = re.match(r"rule_(train|attack|maps_explain)", job["Comment"])
+        on_gpu = re.match(r"rule_(train|attack|maps_explain|predictions)", job["Comment"])
         assert job["Partition"] == ("gpu" if on_gpu else "cpu"), job["Comment"]
         assert job.get("TresPerJob") == ("gres:gpu:1" if on_gpu else None), job["Comment"]
         assert job["NumCPUs"] == "1"
@@ -55,7 +55,7 @@ def test_gpu_jobs_run_where_gpus_are_and_get_one_each(cluster, clustered):
         )
         assert len(found) <= 1
         given[log] = found[0] if found else None
-    computing = {log for log in given if group_of(log) in ("train", "attack", "maps")}
+    computing = {log for log in given if group_of(log) in ("train", "attack", "maps", "predictions")}
     assert {given[log] for log in computing} == {"0", "1"}
     assert {given[log] for log in set(given) - computing} == {None}
 
@@ -131,8 +131,8 @@ def wait_until(condition: Callable[[], bool], seconds: float, run: Run | None = 
 
 def group_of(log: Path) -> str:
     """The group of the profile that the job of a log belongs to, or its rule."""
-    if log.parent.name == "lrp":
-        return "maps"
+    if log.parent.name == "explanations":
+        return "tables" if log.stem.endswith(".measures") else "maps"
     if log.name == "attack.log":
         return "transfers" if log.parent.parent.name in DERIVED else "attack"
-    return {"train": "train", "robustness": "tables", "dataset": "data", "points": "data"}.get(log.stem, "summary")
+    return {"train": "train", "predictions": "predictions", "dataset": "data", "points": "data"}.get(log.stem, "summary")

@@ -6,11 +6,14 @@ import math
 
 import pytest
 import torch
+import yaml
 from captum.attr import LayerGradCam
 from torch import nn
 
 from resilience import networks
+from resilience.config import ConfigError, check
 from resilience.stacks import LayerError
+from tests.conftest import ROOT
 from tests.library.explained_networks import CONVOLUTIONAL, POOLED, network, predicted, relevance
 from tests.library.lrp_stacks import images
 
@@ -162,3 +165,38 @@ def test_the_pooled_network_has_what_class_activation_maps_need(shape):
     found = relevance("cam", model, images(shape, seed=1).float(), torch.zeros(4, dtype=torch.int64))
     assert found.shape == (4, 1, *shape[1:])
     assert math.prod(model[:6](torch.zeros(1, *shape)).shape[2:]) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "architecture", "lacks"),
+    [
+        ("cam", "conv", r"cam needs a global average pooling before one linear layer"),
+        ("cam", "fc2", r"cam needs a global average pooling before one linear layer"),
+        ("grad_cam", "fc2", r"grad_cam needs a convolution"),
+        ("grad_cam_plus_plus", "fc2", r"grad_cam_plus_plus needs a convolution"),
+    ],
+)
+def test_a_config_is_refused_whose_network_lacks_what_an_explanation_needs(method, architecture, lacks):
+    """Before anything is trained; and the network that would do is named."""
+    sentence = rf"explanations.mine: {lacks}, which networks.plain \({architecture}\) has not; explain able by it"
+    with pytest.raises(ConfigError, match=sentence):
+        check(*config_of(method, architecture))
+
+
+@pytest.mark.parametrize(
+    ("method", "architecture"), [("grad_cam", "conv"), ("cam", "pooled"), ("grad_cam_plus_plus", "pooled")]
+)
+def test_a_config_is_accepted_whose_network_has_it(method, architecture):
+    assert check(*config_of(method, architecture))["explanations"]["mine"]["method"] == method
+
+
+def config_of(method, architecture):
+    """The config of all explanations with one of them alone, on a network of some architecture; and the schema."""
+    config = yaml.safe_load((ROOT / "config/explanations.yaml").read_text(encoding="utf-8"))
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    config["networks"] = {"plain": {"architecture": architecture}, "able": {"architecture": "pooled"}}
+    config["explanations"] = {"mine": {"method": method}}
+    config["experiments"]["all"] |= {"networks": ["plain"], "explanations": ["mine"]}
+    config["claims"]["explanation"] = "mine"
+    del config["figures"]
+    return config, schema

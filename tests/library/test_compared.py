@@ -137,3 +137,5 @@ def test_the_last_layer_is_that_of_each_network(table):
 def test_the_main_explanation_is_no_other_rule_and_of_no_fixed_class(table):
     compared = Compared(table, **(ABOUT | {"explanation": "fixed"}))
     assert (compared.other_rules, compared.of_fixed_class) == ({"epsilon", "gamma"}, set())
+    assert compared.other_ways == {"gradient"}
+    assert Compared(table, **(ABOUT | {"explanation": "gradient"})).other_ways == set()

@@ -65,6 +65,7 @@ def merged(*names: str) -> dict:
         ("config",),
         ("mnist5k",),
         ("attacks",),
+        ("explanations",),
         ("tutorial",),
         ("paper",),
         ("published",),
@@ -83,7 +84,7 @@ def test_every_config_that_comes_along_is_accepted(names):
 
 def test_no_config_that_comes_along_is_left_out():
     assert {path.stem for path in (ROOT / "config").glob("*.yaml")} == {
-        *("config", "mnist5k", "attacks", "tutorial", "paper", "published", "small", "reproduction")
+        *("config", "mnist5k", "attacks", "explanations", "tutorial", "paper", "published", "small", "reproduction")
     }
     assert {path.stem for path in (ROOT / "config/papers").glob("*.yaml")} == {"carbone2021", "carbone2021_published"}
 
@@ -118,6 +119,7 @@ def test_networks_differ_in_their_layers_and_trainings_in_their_roles():
     assert {name: f.traits["layers"] for name, f in catalog.functions("networks").items()} == {
         "conv": (0, 3, 7),
         "fc2": (1, 3, 5),
+        "pooled": (0, 3, 7),
     }
     roles = {name: function.traits["role"] for name, function in catalog.functions("trainings").items()}
     assert roles == {

@@ -47,15 +47,15 @@ def little_project(folder: Path) -> Project:
         "networks": {"fc2": {"architecture": "fc2", "width": 8}},
         "trainings": TRAININGS,
         "attacks": {"fgsm": {"method": "fgsm", "epsilon": 0.1}},
-        "lrp": {"epsilon": {"rule": "epsilon", "epsilon": 0.1}},
-        "experiments": {"little": experiment | {"attacks": ["fgsm"], "lrp": ["epsilon"], "draws": [4]}},
+        "explanations": {"epsilon": {"method": "lrp", "rule": {"rule": "epsilon", "epsilon": 0.1}}},
+        "experiments": {"little": experiment | {"attacks": ["fgsm"], "explanations": ["epsilon"], "draws": [4]}},
         "figures": {
             "answer": {"figure": "answer", "panels": [PANEL]},
             "fig05": {"figure": "overlap", "panels": [PANEL | {"trainings": ["det"]}]},
         },
     }
     like = project.config()
-    project.write_config({key: like[key] for key in ("datasets", "robustness", "claims")} | changes)
+    project.write_config({key: like[key] for key in ("datasets", "measures", "claims")} | changes)
     kept = folder / "src/resilience/training/checkpoints.py"
     kept.write_text(
         kept.read_text(encoding="utf-8").replace("SECONDS_BETWEEN = 30.0", "SECONDS_BETWEEN = 0.0"), encoding="utf-8"

@@ -14,6 +14,7 @@ from typing import Any
 
 from snakemake.iocontainers import Namedlist
 
+from resilience import catalog
 from resilience.provenance import canonical
 from tests.conftest import ROOT, templates
 
@@ -21,8 +22,21 @@ LAYERS = [1, 3, 5]
 NETWORK = {"architecture": "fc2", "width": 4}
 PANEL = {"dataset": "digits", "network": "fc2", "attack": "fgsm", "trainings": ["det", "svi"]}
 METHODS = {"det": "deterministic", "svi": "svi"}
+EXPLANATION = {
+    "method": "lrp",
+    "rule": {"rule": "epsilon", "epsilon": 0.1},
+    "explained": "predicted",
+    "over": "mean",
+    "unit": "strongest",
+    "start": "one",
+    "activations": "pass",
+}
+OF_MAPS = {f"top{k}": {"measure": "overlap", "top_k": k, "pixels": "absolute"} for k in (20, 30)}
+OF_PREDICTIONS = {"right": {"measure": "accuracy"}}
+OF_EXPLANATIONS = {"deletion": {"measure": "deletion", "steps": 4}, "randomisation": {"measure": "randomisation"}}
+OF_NETWORKS = {"gradient_norm": {"measure": "gradient_norm"}}
 #: Published numbers, for the stage that compares them with a run's.
-PUBLISHED = """figure,dataset,network,attack,training,draws,reference,rule,layer,statistic,value,accuracy,note
+PUBLISHED = """figure,dataset,network,attack,training,draws,reference,explanation,layer,statistic,value,accuracy,note
 Fig. 2,digits,fc2,fgsm,svi,2,det,epsilon,5,mode,-0.07,0.02,
 """
 
@@ -108,8 +122,22 @@ def draws(training: str) -> int:
 
 
 def maps(training: str, seed: int, inputs: str) -> list[str]:
-    folder = f"{model(training, seed)}/{inputs}/n{draws(training)}/lrp/epsilon"
+    folder = f"{model(training, seed)}/{inputs}/n{draws(training)}/explanations/epsilon"
     return [*(f"{folder}/layer{layer}.safetensors" for layer in LAYERS), f"{folder}/explained.safetensors"]
+
+
+def beside(found: list[str]) -> str:
+    """The table beside some maps."""
+    return f"{Path(found[0]).parent}/measures.csv"
+
+
+def of_network(training: str, seed: int) -> str:
+    return f"{model(training, seed)}/clean/n{draws(training)}/network.csv"
+
+
+def under_attack(training: str, seed: int) -> list[str]:
+    """The tables of an attacked model: of its predictions, and beside its maps."""
+    return [f"{model(training, seed)}/fgsm/n{draws(training)}/predictions.csv", beside(maps(training, seed, "fgsm"))]
 
 
 def jobs() -> Iterator[Job]:
@@ -120,7 +148,11 @@ def jobs() -> Iterator[Job]:
         settings = {"source": name, "validation": 0.1, "train_points": 20 * classes}
         yield Job("dataset", {}, {"data": f"{folder}/data.safetensors"}, here, settings)
         yield Job(
-            "points", {"data": f"{folder}/data.safetensors"}, {"points": f"{folder}/points.safetensors"}, here, {"count": 20}
+            "points",
+            {"data": f"{folder}/data.safetensors"},
+            {"points": f"{folder}/points.safetensors"},
+            here,
+            {"count": 20, "chosen_as": name},
         )
     trainings = {
         "det": {"method": "deterministic", "epochs": 2, "learning_rate": 0.01},
@@ -151,6 +183,27 @@ def jobs() -> Iterator[Job]:
                 {"dataset": "digits", "network": "fc2", "training": training, "seed": seed},
                 {"network": NETWORK, "training": settings},
             )
+        important = f"{model('det', seed)}/dataset/n1/explanations/epsilon/relevance.safetensors"
+        place = {"dataset": "digits", "network": "fc2", "training": "det", "seed": seed}
+        yield Job(
+            "explain_dataset",
+            {"data": "results/digits/data.safetensors", "weights": f"{model('det', seed)}/weights.safetensors"},
+            {"relevance": important},
+            place | {"draws": 1, "explanation": "epsilon"},
+            {"explanation": EXPLANATION, "layers": LAYERS, "network": NETWORK},
+        )
+        yield Job(
+            "derive",
+            {"source": "results/digits/data.safetensors", "relevance": important},
+            {"data": f"results/without{seed}/data.safetensors"},
+            {"dataset": f"without{seed}"},
+            {
+                "source": "occluded",
+                "of": "digits",
+                "by": {"network": "fc2", "training": "det", "explanation": "epsilon", "seed": seed},
+                "share": 0.3,
+            },
+        )
         for training in METHODS:
             place = {"dataset": "digits", "network": "fc2", "training": training, "seed": seed}
             weights = f"{model(training, seed)}/weights.safetensors"
@@ -169,30 +222,42 @@ def jobs() -> Iterator[Job]:
                     "explain",
                     {"points": points, "inputs": file, "weights": weights},
                     {"maps": found[:-1], "explained": found[-1]},
-                    place | {"inputs": inputs, "draws": draws(training), "rule": "epsilon"},
-                    {
-                        "lrp": {
-                            "rule": "epsilon",
-                            "explained": "predicted",
-                            "start": "one",
-                            "unit": "strongest",
-                            "activations": "pass",
-                        },
-                        "layers": LAYERS,
-                        "network": NETWORK,
-                    },
+                    place | {"inputs": inputs, "draws": draws(training), "explanation": "epsilon"},
+                    {"explanation": EXPLANATION, "layers": LAYERS, "network": NETWORK},
                 )
+            clean, explained = (maps(training, seed, inputs)[:-1] for inputs in ("clean", "fgsm"))
             yield Job(
-                "robustness",
+                "measure",
+                {"points": points, "clean": clean, "attacked": explained},
+                {"table": beside(explained)},
+                here | {"explanation": "epsilon"},
+                {"measures": OF_MAPS},
+            )
+            yield Job(
+                "predict",
+                {"points": points, "attacked": attacked, "weights": weights},
+                {"table": f"{Path(attacked).parent}/predictions.csv"},
+                here,
+                {"measures": OF_PREDICTIONS, "network": NETWORK},
+            )
+            yield Job(
+                "measure_explanation",
                 {
                     "points": points,
-                    "attacked": attacked,
-                    "clean_maps": maps(training, seed, "clean"),
-                    "attacked_maps": maps(training, seed, "fgsm"),
+                    "weights": weights,
+                    "maps": clean[-1],
+                    "explained": maps(training, seed, "clean")[-1],
                 },
-                {"table": f"{Path(attacked).parent}/robustness.csv"},
-                here,
-                {"top_k": [20, 30], "pixels": "absolute"},
+                {"table": beside(clean)},
+                place | {"draws": draws(training), "explanation": "epsilon"},
+                {"measures": OF_EXPLANATIONS, "explanation": EXPLANATION, "layers": LAYERS, "network": NETWORK},
+            )
+            yield Job(
+                "measure_network",
+                {"points": points, "weights": weights},
+                {"table": of_network(training, seed)},
+                place | {"draws": draws(training)},
+                {"measures": OF_NETWORKS, "network": NETWORK},
             )
         yield Job(
             "transfer",
@@ -221,30 +286,47 @@ def jobs() -> Iterator[Job]:
             {"dataset": "digits", "network": "fc2", "training": "svi", "seed": seed},
             {"draws": [1, 2], "neighbours": 12, "dimensions": 3, "network": NETWORK},
         )
-    tables = [f"{model(training, seed)}/fgsm/n{draws(training)}/robustness.csv" for training in METHODS for seed in (0, 1)]
+    models = [(training, seed) for training in METHODS for seed in (0, 1)]
+    tables = [table for each in models for table in under_attack(*each)]
     cancellations = [f"{model('svi', seed)}/cancellation.csv" for seed in (0, 1)]
     yield Job(
         "comparisons",
-        {"robustness": tables, "cancellation": cancellations},
+        {"measured": tables, "cancellation": cancellations},
         {"table": "results/comparisons.csv"},
         settings={
             "roles": {"det": "deterministic", "svi": "bayesian"},
             "layers": {"fc2": LAYERS},
-            "top_k": 20,
+            "measures": ["top20"],
             "confidence": 0.95,
         },
     )
     yield Job(
         "outcomes",
-        {"robustness": tables},
+        {"measured": tables},
         {"table": "results/outcomes.csv"},
-        settings={"layers": {"fc2": LAYERS}, "lrp": "epsilon", "top_k": 20, "noise": {"fgsm": None}},
+        settings={"layers": {"fc2": LAYERS}, "explanation": "epsilon", "measure": "top20", "noise": {"fgsm": None}},
+    )
+    clean = [table for each in models for table in (beside(maps(*each, "clean")), of_network(*each))]
+    yield Job(
+        "summary",
+        {"measured": [*tables, *clean]},
+        {"table": "results/measures.csv"},
+        settings={"measures": sorted([*OF_MAPS, *OF_PREDICTIONS, *OF_EXPLANATIONS, *OF_NETWORKS])},
     )
     yield Job(
         "claims",
         {"table": "results/comparisons.csv"},
         {"table": "results/claims.csv"},
-        settings={"lrp": "epsilon", "top_k": 20, "confidence": 0.95, "fixed_class": [], "matched_size": [], "noise": []},
+        settings={
+            "judged": [[name, catalog.statement(name)] for name in catalog.claims_of(["carbone2021"])],
+            "explanation": "epsilon",
+            "measure": "top20",
+            "confidence": 0.95,
+            "by_rules": ["epsilon"],
+            "of_clean_class": [],
+            "matched_size": [],
+            "noise": [],
+        },
     )
     pictures = [
         points,
@@ -252,25 +334,27 @@ def jobs() -> Iterator[Job]:
         *(f"{model(training, 0)}/fgsm/n{draws(training)}/inputs.safetensors" for training in METHODS),
     ]
     shown = {
-        "scatter": {"robustness": tables},
+        "scatter": {"measured": tables},
         "answer": {"claims": ["results/claims.csv"]},
         "cancellation": {"cancellation": cancellations},
-        "failed_attack": {"robustness": [table for table in tables if "seed0" in table], "maps": pictures},
+        "failed_attack": {"measured": [table for table in tables if "seed0" in table], "maps": pictures},
+        "explanations": {"summary": ["results/measures.csv"]},
     }
     for name, inputs in shown.items():
         panels = {} if name == "cancellation" else {"panels": [PANEL]}
+        options = {"measures": ["top20", "deletion"]} if name == "explanations" else {}
         yield Job(
             "figure",
             inputs,
             {kind: f"results/figures/{name}.{kind}" for kind in ("png", "pdf")},
             {"figure": name},
             {
-                "figure": {"figure": name, **panels},
+                "figure": {"figure": name, **panels, **options},
                 "methods": METHODS,
                 "layers": {"fc2": LAYERS},
                 "epsilons": {"fgsm": 0.1},
                 "noise": {"fgsm": None},
-                "pixels": "absolute",
+                "measures": OF_MAPS,
             },
         )
     yield Job(
@@ -316,16 +400,15 @@ def jobs() -> Iterator[Job]:
             "layers": LAYERS,
             "epsilon": 0.1,
             "seeds": [0, 1],
-            "first": {"rule": "epsilon", "k": 20},
-            "top_k": [20, 30],
-            "pixels": "absolute",
+            "first": {"explanation": "epsilon", "measure": "top20"},
+            "measures": OF_MAPS,
         },
     )
     yield Job(
         "reproduction",
         {"published": "published.csv", "paper_run": tables, "published_run": tables},
         {"table": "results/reproduction.csv"},
-        settings={"top_k": 20},
+        settings={"measure": "top20"},
     )
     yield Job(
         "reproduction_figure",

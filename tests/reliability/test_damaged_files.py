@@ -49,7 +49,7 @@ def built(tmp_path_factory) -> Path:
 def kind_of(file: str) -> str:
     """What a file is, whichever network or layer it belongs to."""
     path = Path(file)
-    return {"lrp": "heat map", "figures": "figure"}.get(
+    return {"explanations": "heat map", "figures": "figure"}.get(
         path.parts[-3] if path.stem.startswith("layer") else path.parts[-2], path.name
     )
 
@@ -60,6 +60,7 @@ def another(file: str) -> str:
         ("seed0", "seed1"),
         ("seed1", "seed0"),
         ("outcomes.csv", "claims.csv"),
+        ("results/measures.csv", "results/claims.csv"),
         ("comparisons.csv", "claims.csv"),
         ("claims.csv", "comparisons.csv"),
         ("reproduction.csv", "claims.csv"),
@@ -91,7 +92,7 @@ def damages(file: str, built: Path) -> Iterator[tuple[str, bytes]]:
 
 def table_with_nan(path: Path) -> bytes:
     table = pd.read_csv(path)
-    table.loc[0, next(name for name in table if table[name].dtype.kind == "f")] = np.nan
+    table.loc[0, next(name for name in table if table[name].dtype.kind == "f" and np.isfinite(table[name][0]))] = np.nan
     return table.to_csv(index=False, lineterminator="\n").encode()
 
 

@@ -17,11 +17,14 @@ from tests.library.pretend_device import pretend_device
 from tests.reliability.stages import Job, jobs
 
 #: Scripts that ask for a device.
-COMPUTING = ("train", "attack", "explain", "cancellation")
+COMPUTING = (
+    *("train", "attack", "explain", "explain_dataset", "predict"),
+    *("measure_explanation", "measure_network", "cancellation"),
+)
 
 
 def in_little() -> list[Job]:
-    """The jobs of the first seed up to the explanations, and the data that they need."""
+    """The jobs of the first seed that compute, and the data that they need."""
     wanted = ("dataset", "points", *COMPUTING)
     of_digits = [job for job in jobs() if job.wildcards.get("dataset") == "digits" and job.wildcards.get("seed") != 1]
     return [job for job in of_digits if job.script in wanted]

@@ -15,17 +15,20 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from resilience import artifacts, cancellation, catalog, data, lrp, networks, posterior
+from resilience import artifacts, cancellation, catalog, data, lrp_rules, networks, posterior
 from resilience.attacks.ball import AttackError, refuse_no_images
 from resilience.attacks.gradient import LossGradient
 from resilience.datasets import bundled
+from resilience.explanations import lrp
+from resilience.measures.maps import RelevanceError, overlap
+from resilience.measures.predictions import softmax_robustness
+from resilience.measures.top_pixels import top_pixels
 from resilience.posterior import Posterior, point, predict
-from resilience.robustness import RelevanceError, lrp_robustness, softmax_robustness, top_pixels
 from resilience.stacks import stacks_of
 from resilience.training.fit import Task
 
 ARCHITECTURES = {"conv": 16, "fc2": 32}
-RULES = {"epsilon": lrp.epsilon(), "gamma": lrp.gamma(), "alpha1beta0": lrp.alpha1beta0()}
+RULES = {"epsilon": lrp_rules.epsilon(), "gamma": lrp_rules.gamma(), "alpha1beta0": lrp_rules.alpha1beta0()}
 FGSM = {"method": "fgsm", "epsilon": 0.1}
 ATTACKS = {
     "fgsm": FGSM,
@@ -132,7 +135,7 @@ def test_what_reaches_a_robustness_value_is_bounded(architecture, attack):
     for model, images in ((network, x), (in_double(network), x.double())):
         changed = attacked(attack, model, images, y)
         before, after = (heat_maps(model, part, "epsilon") for part in (images, changed))
-        values = np.concatenate([lrp_robustness(before[layer], after[layer], TOP_K) for layer in before])
+        values = np.concatenate([overlap(before[layer], after[layer], top_k=TOP_K) for layer in before])
         softmax = softmax_robustness(predict(model, images).numpy(), predict(model, changed).numpy())
         found.append((changed.double().numpy(), values, softmax))
     pixels = float((np.abs(found[0][0] - found[1][0]) > 1e-6).mean())
@@ -170,9 +173,10 @@ def test_of_equal_pixels_those_with_the_smaller_index_are_on_top():
 def test_blank_heat_maps_have_the_first_pixels_on_top():
     blank, some = np.zeros((1, 1, 2, 5)), np.zeros((1, 1, 2, 5))
     some[0, 0, 0, 1], some[0, 0, 1, 1] = 1, 2
-    assert lrp_robustness(blank, blank, 20) == 1
-    assert lrp_robustness(blank, some, 20) == lrp_robustness(some, blank, 20) == 0.5
-    assert lrp_robustness(blank, some, 20, "extreme_halves") == lrp_robustness(some, blank, 20, "extreme_halves")
+    assert overlap(blank, blank, top_k=20) == 1
+    assert overlap(blank, some, top_k=20) == overlap(some, blank, top_k=20) == 0.5
+    halves = {"top_k": 20, "pixels": "extreme_halves"}
+    assert overlap(blank, some, **halves) == overlap(some, blank, **halves)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -189,7 +193,7 @@ def test_constant_images_are_attacked_and_explained_like_others(architecture, at
         for layer, relevance in before.items():
             # Relevance is what a pixel contributes, and a black one contributes nothing.
             assert value > 0 or not relevance.any()
-            found = lrp_robustness(relevance, after[layer], TOP_K)
+            found = overlap(relevance, after[layer], top_k=TOP_K)
             assert ((found >= 0) & (found <= 1)).all()
 
 
@@ -314,6 +318,6 @@ def test_relevance_that_is_not_finite_has_no_rank(value):
     relevance = np.ones((3, 1, 2, 2))
     relevance[1, 0, 0, 0] = value
     with pytest.raises(RelevanceError, match="1 of 3 clean heat maps have values that are not finite"):
-        lrp_robustness(relevance, np.ones_like(relevance), TOP_K)
+        overlap(relevance, np.ones_like(relevance), top_k=TOP_K)
     with pytest.raises(RelevanceError, match="1 of 3 attacked heat maps have values that are not finite"):
-        lrp_robustness(np.ones_like(relevance), relevance, TOP_K)
+        overlap(np.ones_like(relevance), relevance, top_k=TOP_K)

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 from packaging.requirements import Requirement
 
-from resilience import artifacts, claims, comparisons, outcomes, report
+from resilience import artifacts, outcomes, report
 from resilience.artifacts import ArtifactError
 from resilience.config import ConfigError, check
 from resilience.data import DataError
@@ -35,7 +35,7 @@ from resilience.datasets.npz import npz
 from resilience.figures.panels import Panel, Style
 from resilience.figures.scatter import scatter
 from tests.conftest import ROOT, templates
-from tests.library.test_comparisons import ROLES, robustness_tables
+from tests.library.test_comparisons import assign, compare, judge, robustness_tables
 
 #: What would run what a file or a config says.
 PICKLES = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
@@ -155,11 +155,12 @@ class Elements(HTMLParser):
 
 
 def test_a_page_shows_hostile_labels_as_text(tmp_path):
-    table = claims.judge(comparisons.compare(robustness_tables(0.1), ROLES, {"fc2": (1, 3)}, 20, 0.95), "epsilon", 20, 0.95)
-    names = ["claim", "sentence", "source", "dataset", "network", "attack", "training", "reference", "rule", "verdict"]
+    table = judge(compare(robustness_tables(0.1)))
+    about = ["paper", "claim", "sentence", "place", "dataset", "network", "attack", "training", "reference"]
+    names = [*about, "explanation", "measure", "verdict"]
     (tmp_path / "figure.png").write_bytes(b"")
-    tables = robustness_tables(0.1).assign(mean_change=0.1, zero_gradient=False)
-    attacked = outcomes.outcomes(tables, {"fc2": (1, 3)}, "epsilon", 20, {"pgd": None})
+    tables = assign(robustness_tables(0.1), mean_change=0.1, zero_gradient=False)
+    attacked = outcomes.outcomes(tables, {"fc2": (1, 3)}, "epsilon", "top20", {"pgd": None})
     fit = {"test_accuracy": 1.0, "draws": 1, "parameters": 1, "diagnostics": {}, "warnings": [HOSTILE]}
     page = Elements()
     page.feed(
@@ -185,9 +186,9 @@ def test_a_page_shows_hostile_labels_as_text(tmp_path):
 
 def test_a_figure_shows_hostile_labels_as_text():
     label = "<script>alert(1)</script>"
-    table = robustness_tables(0.1).assign(dataset=label)
+    measured = assign(robustness_tables(0.1), dataset=label)
     panel = Panel(label, "fc2", "pgd", ["det", "hmc"], [1, 3], 0.1)
-    figure = scatter([panel], Style({"det": "deterministic", "hmc": "hmc"}), table, top_k=20)
+    figure = scatter([panel], Style({"det": "deterministic", "hmc": "hmc"}), measured, measure="top20")
     assert any(label in text.get_text() for text in figure.findobj(Text))
 
 

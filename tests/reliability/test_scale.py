@@ -18,8 +18,9 @@ import pytest
 import torch
 import yaml
 
-from resilience import artifacts, computing, lrp, networks, posterior, robustness
+from resilience import artifacts, computing, explain, lrp_rules, networks, posterior, tables
 from resilience.attacks.gradient import pgd
+from resilience.explanations.lrp import heat_maps
 from tests.conftest import ROOT
 
 MEGABYTE = 2**20
@@ -62,7 +63,7 @@ def _write_inputs(folder: Path, architecture: str, points: int, draws: int) -> N
 
 
 def _stages(folder: Path, points: int, draws: int, device: torch.device) -> float:
-    """Attack, heat maps before and after, robustness; returns the MB of all that is read and written."""
+    """Attack, heat maps before and after, what is left of them; returns the MB of all that is read and written."""
     network = posterior.load(folder / "weights.safetensors", draws).to(device)
     images = {name: array[:points] for name, array in artifacts.read_tensors(folder / "points.safetensors").items()}
     x, y = torch.from_numpy(images["x"]), torch.from_numpy(images["y"])
@@ -71,15 +72,19 @@ def _stages(folder: Path, points: int, draws: int, device: torch.device) -> floa
     maps, predictions = {}, []
     for part in (x, attacked):
         predictions.append(posterior.predict(network, part).numpy())
-        explained = lrp.explained_classes("predicted", network, part, x)
-        for layer, relevance in lrp.heat_maps(network, part, explained, lrp.epsilon(), layers).items():
-            maps.setdefault(("epsilon", layer), []).append(relevance.numpy())
-    pairs = {key: (clean, after) for key, (clean, after) in maps.items()}
+        explained = explain.explained_classes("predicted", network, part, x, y)
+        for layer, relevance in heat_maps(network, part, explained, lrp_rules.epsilon(), layers).items():
+            maps.setdefault(layer, []).append(relevance.numpy())
     after = {"x": attacked.numpy(), "zero_gradient": np.zeros(points, dtype=bool)}
-    table = robustness.table(images, after, tuple(predictions), pairs, [20], "absolute", {})
-    arrays = [*images.values(), after["x"], *predictions, *(one for pair in pairs.values() for one in pair)]
+    measures = {"top20": {"measure": "overlap", "top_k": 20}}
+    index = images["index"]
+    measured = [tables.table_of_maps(index, *pair, measures, {"layer": layer}) for layer, pair in maps.items()]
+    measured.append(tables.table_of_predictions(images, after, tuple(predictions), {}, {}))
+    arrays = [*images.values(), after["x"], *predictions, *(one for pair in maps.values() for one in pair)]
     weights = sum(value.numel() * value.element_size() for value in network.weights.values())
-    return (sum(array.nbytes for array in arrays) + weights + table.memory_usage().sum()) / MEGABYTE
+    return (
+        sum(array.nbytes for array in arrays) + weights + sum(table.memory_usage().sum() for table in measured)
+    ) / MEGABYTE
 
 
 def _reset_peak() -> float:

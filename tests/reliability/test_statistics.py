@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from resilience import claims, comparisons, reproduction
+from resilience import comparisons, reproduction, verdicts
 from resilience.intervals import interval, p_value, variances_of
 from resilience.multiple_testing import holm
 
@@ -143,14 +143,14 @@ def test_what_is_large_is_found_and_on_its_side(seeds, points):
         world, generator = World(seeds, points, 0.012, effect), np.random.default_rng(0)
         intervals = [interval(comparisons.mean(world.difference(generator)), 1 - LEVEL) for _ in range(200)]
         for number in (1, FAMILY):
-            verdicts = [claims.verdict(one.low, one.high, min(number * one.p, 1), seeds, LEVEL) for one in intervals]
-            rates = {name: verdicts.count(name) / len(verdicts) for name in (claims.HOLDS, claims.REVERSED)}
+            said = [verdicts.verdict(one.low, one.high, min(number * one.p, 1), seeds, LEVEL) for one in intervals]
+            rates = {name: said.count(name) / len(said) for name in (verdicts.HOLDS, verdicts.REVERSED)}
             print(f"\nverdicts, {seeds} seeds × {points} points, effect {effect}, one of {number}: {rates}")
             found[effect, number] = rates
-    assert found[0.1, 1][claims.HOLDS] > 0.8
-    assert found[-0.1, 1][claims.REVERSED] > 0.8
-    assert seeds < 5 or found[0.1, FAMILY][claims.HOLDS] > 0.35
-    assert found[0.1, 1][claims.REVERSED] == found[-0.1, 1][claims.HOLDS] == 0
+    assert found[0.1, 1][verdicts.HOLDS] > 0.8
+    assert found[-0.1, 1][verdicts.REVERSED] > 0.8
+    assert seeds < 5 or found[0.1, FAMILY][verdicts.HOLDS] > 0.35
+    assert found[0.1, 1][verdicts.REVERSED] == found[-0.1, 1][verdicts.HOLDS] == 0
 
 
 def test_differences_of_correlations_cover_the_truth():

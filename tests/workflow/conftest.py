@@ -107,14 +107,14 @@ def one_of_each(folder: Path) -> Project:
     config = project.config()
     changes = {
         "posteriors": {"trainings": ["adv"]},
-        "rules": {},
+        "explanations": {},
         "controls": {"attacks": ["transfer"]},
         "equally_far": {},
         "convolutional": {"trainings": ["det"]},
     }
     experiments = {name: config["experiments"][name] | change for name, change in changes.items()}
     figures = {name: config["figures"][name] for name in ("fig01", "fig03")}
-    explore = {"lrp_rules": config["explore"]["lrp_rules"]}
+    explore = {"by_rules": config["explore"]["by_rules"]}
     project.write_config(config | {"experiments": experiments, "figures": figures, "explore": explore})
     return project
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_own_data_is_read_as_the_page_says(tmp_path, monkeypatch):
         file = tmp_path / "home/pictures" / part / name / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (20, 18), (250 * (name == "bright"), number, 0)).save(file)
-    targets = [f"results/{name}/fc2/det/seed0/fgsm/n1/robustness.csv" for name in ("mine", "pictures")]
+    targets = [f"results/{name}/fc2/det/seed0/fgsm/n1/predictions.csv" for name in ("mine", "pictures")]
     project.snakemake("--cores", "2", "--", *targets, HOME=str(tmp_path / "home"))
     assert read_tensors("results/mine/data.safetensors")["test.x"].shape == (297, 1, 8, 8)
     assert read_tensors("results/pictures/data.safetensors")["test.x"].shape == (60, 3, 16, 16)
@@ -86,7 +87,7 @@ def test_own_weights_are_taken_as_the_page_says(tmp_path, monkeypatch):
     ]
     exec(*blocks(page, "python"), {"state_dicts": state_dicts})
     model = "results/digits/fc2/sampled/seed1"
-    project.snakemake("--cores", "2", "--", f"{model}/fgsm/n3/robustness.csv", "results/digits/fc2/point/seed1/fit.json")
+    project.snakemake("--cores", "2", "--", f"{model}/fgsm/n3/predictions.csv", "results/digits/fc2/point/seed1/fit.json")
     assert len(posterior.load(f"{model}/weights.safetensors")) == 3
     point = posterior.load("results/digits/fc2/point/seed1/weights.safetensors")
     assert all(torch.equal(value[0], state_dicts[1][0][name]) for name, value in point.weights.items())
@@ -98,7 +99,7 @@ def test_another_workflow_goes_on_as_the_page_says(tmp_path):
     (tmp_path / "Snakefile").write_text(*blocks(page, "snakemake"), encoding="utf-8")
     (tmp_path / "histogram.py").write_text(
         "import pandas as pd\n"
-        "figure = pd.read_csv(snakemake.input[0])['lrp_epsilon_layer5_top20'].plot.hist().figure\n"
+        "figure = pd.read_csv(snakemake.input[0])['top20'].plot.hist().figure\n"
         "figure.savefig(snakemake.output[0])\n",
         encoding="utf-8",
     )
@@ -117,13 +118,27 @@ def test_own_functions_work_as_the_page_says(tmp_path, monkeypatch):
     assert len(functions) == page.count("```python")
     for file, code in functions:
         (tmp_path / file).write_text(code, encoding="utf-8")
-    project.write_config(little(page.split("```yaml\n")[1].split("```")[0]))
-    project.snakemake("--cores", "2", "accuracy")
+    config = little(page.split("```yaml\n")[1].split("```")[0])
+    config["experiments"]["own"]["trainings"] += ["map", "svi"]  # What the claim compares.
+    project.write_config(config)
+    project.snakemake("--cores", "2", "accuracy", "claims")
     assert (tmp_path / "results/figures/accuracy.png").exists()
     model = "results/stripes/fc1/smoothed/seed0"
-    table = pd.read_csv(tmp_path / model / "blur/n1/robustness.csv")
-    assert {"lrp_epsilon_layer3_top20", "lrp_zplus_layer1_top30"} <= set(table.columns)
+    table = pd.read_csv(tmp_path / model / "blur/n1/predictions.csv")
     assert (table["label"] == table["prediction"]).mean() > 0.9
+    layers = {"epsilon": {1, 3}, "zplus": {1, 3}, "rectified": {3}}
+    for explanation, explained in layers.items():
+        table = pd.read_csv(tmp_path / model / f"blur/n1/explanations/{explanation}/measures.csv")
+        assert {"top20", "top30", "sign_flips"} <= set(table.columns)
+        assert set(table["layer"]) == explained
+    claims = pd.read_csv(tmp_path / "results/claims.csv")
+    own = claims[claims["claim"] == "prior_is_enough"]
+    assert set(zip(own["paper"], own["training"], own["reference"], strict=True)) == {("my_claims", "svi", "map")}
+    assert set(own["dataset"]) == {"stripes", "faded"}
+    bright, faded = (read_tensors(tmp_path / f"results/{name}/data.safetensors") for name in ("stripes", "faded"))
+    grey = bright["train.x"].mean()
+    np.testing.assert_allclose(faded["test.x"], (grey + 0.5 * (bright["test.x"] - grey)).clip(0, 1), atol=1e-6)
+    assert not list((tmp_path / "results/faded").rglob("weights.safetensors"))
 
     monkeypatch.chdir(tmp_path / model)
     (tmp_path / model / "my_networks.py").write_bytes((tmp_path / "my_networks.py").read_bytes())
@@ -143,7 +158,7 @@ def test_own_functions_work_as_the_page_says(tmp_path, monkeypatch):
     assert f"{model}/weights.safetensors" not in planned
 
 
-@pytest.mark.parametrize("heading", ["A network", "An attack", "A figure"])
+@pytest.mark.parametrize("heading", ["A network", "An attack", "A figure", "An LRP rule", "A measure", "A claim"])
 def test_what_is_shown_has_ten_lines_or_fewer(heading):
     assert blocks(section("Functions").split(f"### {heading}\n")[1].split("### ")[0], "python")
 

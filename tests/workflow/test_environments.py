@@ -24,6 +24,13 @@ from tests.conftest import ROOT
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 RULE = re.compile(r'"\.\./envs/(\w+)\.yaml".*?"\.\./workflow/scripts/(\w+\.py)"', re.DOTALL)
 
+#: The kinds of measures that the functions of resilience.tables look up.
+MEASURED_IN = {
+    "table_of_maps": ["maps"],
+    "table_of_predictions": ["predictions"],
+    "table_of_clean": ["explanation", "network"],
+}
+
 #: Imports modules where others are missing, and says which files of the library that took.
 ISOLATED = """
 import json, sys
@@ -96,10 +103,11 @@ def imports(file: Path) -> Iterator[str]:
 
 def named_by_the_config(scripts: set[Path]) -> dict[str, Path]:
     """The modules with the functions that scripts look up, because entries of the config name them, and their files."""
-    sections = {
-        name for script in scripts for name in re.findall(r'catalog\.load\("(\w+)"', script.read_text(encoding="utf-8"))
-    }
+    source = "".join(script.read_text(encoding="utf-8") for script in scripts)
+    sections = set(re.findall(r'catalog\.(?:load|bound)\("(\w+)"', source))
+    kinds = {kind for table, measured in MEASURED_IN.items() if f"tables.{table}(" in source for kind in measured}
     modules = {function.module for section in sections for function in catalog.functions(section).values()}
+    modules |= {function.module for function in catalog.functions("measures").values() if function.traits["of"] in kinds}
     return {module: ROOT.joinpath("src", *module.split(".")).with_suffix(".py") for module in modules}
 
 

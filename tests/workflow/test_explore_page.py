@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import cycle, islice, product
+from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import numpy as np
@@ -13,7 +14,6 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from resilience import robustness
 from resilience.explore import spread
 from tests.library.test_explore import example, page
 from tests.workflow.chromium import Browser
@@ -40,36 +40,52 @@ def go_to(chromium: Browser, **view: object) -> None:
 
 
 def tables_of(finished: Project, name: str, draws: int | str, seed: int | str) -> dict[str, pd.DataFrame]:
-    """The robustness tables of what a page to explore shows, of the points that it shows."""
+    """The tables of what a page to explore shows, of the points that it shows, side by side."""
     settings = finished.config()["explore"][name]
     place = finished.folder / f"results/{settings['dataset']}/{settings['network']}"
     models = {"reference": (settings["reference"], 1), "model": (settings["training"], draws)}
     return {
-        part: pd.read_csv(place / f"{training}/seed{seed}/{settings['attack']}/n{number}/robustness.csv").iloc[
+        part: side_by_side(place / f"{training}/seed{seed}/{settings['attack']}/n{number}").iloc[
             spread(20, settings.get("points"))
         ]
         for part, (training, number) in models.items()
     }
 
 
-@pytest.mark.parametrize("name", ["numbers_of_draws", "lrp_rules"])
+def column(explanation: str, layer: int | str, k: float | str) -> str:
+    """What :func:`side_by_side` calls an overlap of an explanation of a layer."""
+    return f"{explanation}, layer {layer}, top {k}"
+
+
+def side_by_side(attacked: Path) -> pd.DataFrame:
+    """The predictions of an attacked model, with a column for each overlap of each layer of each explanation."""
+    table = pd.read_csv(attacked / "predictions.csv")
+    for path in sorted((attacked / "explanations").glob("*/measures.csv")):
+        for layer, of_layer in pd.read_csv(path).groupby("layer"):
+            assert list(of_layer["index"]) == list(table["index"])
+            for k in (20, 30):
+                table[column(path.parent.name, layer, k)] = of_layer[f"top{k}"].to_numpy()
+    return table
+
+
+@pytest.mark.parametrize("name", ["numbers_of_draws", "by_rules"])
 def test_every_view_shows_the_numbers_of_the_table(name, chromium, finished):
     chromium.open(finished.folder / f"results/explore/{name}.html")
-    views = list(product(*(values_of(chromium, key) for key in ("rule", "layer", "k"))))
+    views = list(product(*(values_of(chromium, key) for key in ("explanation", "layer", "k"))))
     for draws, seed in product(values_of(chromium, "draws"), values_of(chromium, "seed")):
         tables = tables_of(finished, name, draws, seed)
         shown = len(tables["model"])
-        for row, (rule, layer, k) in islice(zip(cycle(range(shown)), cycle(views), strict=False), max(shown, len(views))):
-            column = robustness.column(rule, int(layer), float(k))
+        for row, (explanation, layer, k) in islice(zip(cycle(range(shown)), cycle(views)), max(shown, len(views))):
+            overlap = column(explanation, layer, k)
             index = tables["model"]["index"].iloc[row]
-            go_to(chromium, point=index, seed=seed, rule=rule, layer=layer, draws=draws, k=k)
+            go_to(chromium, point=index, seed=seed, explanation=explanation, layer=layer, draws=draws, k=k)
             for part, table in tables.items():
                 here, of_point = said(chromium, part), table.iloc[row]
                 assert here["heading"].endswith(f", seed {seed}")
                 survived, top = map(int, here["overlap"].removesuffix(" survive").split(" of "))
-                assert survived / top == of_point[column]
+                assert survived / top == of_point[overlap]
                 numbers = list(map(float, NUMBERS.match(here["numbers"]).groups()))
-                expected = [of_point[column], table[column].mean(), of_point["softmax_robustness"]]
+                expected = [of_point[overlap], table[overlap].mean(), of_point["softmax_robustness"]]
                 assert numbers == pytest.approx(expected, abs=6e-4)
                 for kind, predicted in (("image", "prediction"), ("attacked", "prediction_attacked")):
                     right = "right" if of_point[predicted] == of_point["label"] else "wrong"
@@ -79,16 +95,16 @@ def test_every_view_shows_the_numbers_of_the_table(name, chromium, finished):
 
 
 def test_every_seed_stands_beside_the_chosen_one(chromium, finished):
-    chromium.open(finished.folder / "results/explore/lrp_rules.html", "#rule=gamma&layer=3&k=20&seed=1")
-    tables = [tables_of(finished, "lrp_rules", 4, seed) for seed in (0, 1)]
+    chromium.open(finished.folder / "results/explore/by_rules.html", "#explanation=gamma&layer=3&k=20&seed=1")
+    tables = [tables_of(finished, "by_rules", 4, seed) for seed in (0, 1)]
     row = 7
     go_to(chromium, point=tables[0]["model"]["index"][row])
     found = chromium.find("#strips").accessible_name
-    column = robustness.column("gamma", 3, 20)
+    overlap = column("gamma", 3, 20)
     rows = [list(map(float, re.findall(r"seed \d (\d\.\d{3})", row))) for row in found.split(". ")[1:]]
     expected, deviations = [], []
     for part in ("reference", "model"):
-        zero, one = (table[part][column] for table in tables)
+        zero, one = (table[part][overlap] for table in tables)
         expected += [[zero[row], one[row]], [zero.mean(), one.mean()]]
         deviations.append(pd.concat([zero, one], axis=1).std(axis=1, ddof=1).mean())
     assert np.array(rows) == pytest.approx(np.array(expected), abs=6e-4)
@@ -101,32 +117,32 @@ def test_every_seed_stands_beside_the_chosen_one(chromium, finished):
 
 
 def test_the_least_robust_points_come_first_when_asked_for(chromium, finished):
-    chromium.open(finished.folder / "results/explore/lrp_rules.html", "#rule=epsilon&layer=5&k=20&seed=1")
-    column = robustness.column("epsilon", 5, 20)
-    of_seed = {seed: tables_of(finished, "lrp_rules", 4, seed) for seed in (0, 1)}
+    chromium.open(finished.folder / "results/explore/by_rules.html", "#explanation=epsilon&layer=5&k=20&seed=1")
+    overlap = column("epsilon", 5, 20)
+    of_seed = {seed: tables_of(finished, "by_rules", 4, seed) for seed in (0, 1)}
     for part in ("reference", "model"):
         Select(chromium.find("#order")).select_by_value(part)
-        now = of_seed[1][part].assign(mean=(of_seed[0][part][column] + of_seed[1][part][column]) / 2)
-        expected = now.sort_values([column, "mean", "index"], kind="stable")["index"].tolist()
+        now = of_seed[1][part].assign(mean=(of_seed[0][part][overlap] + of_seed[1][part][overlap]) / 2)
+        expected = now.sort_values([overlap, "mean", "index"], kind="stable")["index"].tolist()
         chromium.find("#point").send_keys(Keys.HOME)
         seen = []
         for _ in expected:
             seen.append(int(re.match(r"no. (\d+),", chromium.find("#which").text)[1]))
             chromium.find("#point").send_keys(Keys.ARROW_RIGHT)
         # Means of two seeds that are equal may differ in their last bit here and there.
-        key = dict(zip(now["index"], zip(now[column], now["mean"].round(9), strict=True), strict=True))
+        key = dict(zip(now["index"], zip(now[overlap], now["mean"].round(9), strict=True), strict=True))
         assert sorted(seen) == sorted(expected)
         assert [key[index] for index in seen] == [key[index] for index in expected]
     assert seen != sorted(seen)
 
 
 def test_a_click_on_a_dot_chooses_its_point(chromium, finished):
-    chromium.open(finished.folder / "results/explore/lrp_rules.html", "#rule=epsilon&layer=5&k=20&seed=0")
-    table = tables_of(finished, "lrp_rules", 4, 0)
-    column = robustness.column("epsilon", 5, 20)
+    chromium.open(finished.folder / "results/explore/by_rules.html", "#explanation=epsilon&layer=5&k=20&seed=0")
+    table = tables_of(finished, "by_rules", 4, 0)
+    overlap = column("epsilon", 5, 20)
     dots = chromium.all("#marks circle")
     assert len(dots) == len(table["model"]) == 20
-    pairs = list(zip(table["reference"][column], table["model"][column], strict=True))
+    pairs = list(zip(table["reference"][overlap], table["model"][overlap], strict=True))
     for row, (dot, pair) in enumerate(zip(dots, pairs, strict=True)):
         assert dot.accessible_name.endswith(f": Deterministic {pair[0]:.3f}, HMC, 4 draws {pair[1]:.3f}")
         if pairs.index(pair) == row:
@@ -141,9 +157,9 @@ def test_a_click_on_a_dot_chooses_its_point(chromium, finished):
 
 
 def test_dots_are_chosen_by_arrow_keys(chromium, finished):
-    chromium.open(finished.folder / "results/explore/lrp_rules.html", "#rule=epsilon&layer=5&k=20&seed=0")
-    table = tables_of(finished, "lrp_rules", 4, 0)
-    column = robustness.column("epsilon", 5, 20)
+    chromium.open(finished.folder / "results/explore/by_rules.html", "#explanation=epsilon&layer=5&k=20&seed=0")
+    table = tables_of(finished, "by_rules", 4, 0)
+    overlap = column("epsilon", 5, 20)
     ActionChains(chromium.driver).move_to_element(chromium.find("#k")).perform()
     chromium.run("document.querySelector('#k').focus()")
     ActionChains(chromium.driver).send_keys(Keys.TAB).perform()
@@ -158,14 +174,14 @@ def test_dots_are_chosen_by_arrow_keys(chromium, finished):
             marks = chromium.find("#marks")
             chosen = chromium.find(f"#{marks.get_attribute('aria-activedescendant')}")
             assert chosen.get_attribute("aria-selected") == "true"
-            seen.append(table[part][column].iloc[int(chosen.get_attribute("id").removeprefix("mark-"))])
+            seen.append(table[part][overlap].iloc[int(chosen.get_attribute("id").removeprefix("mark-"))])
             ActionChains(chromium.driver).send_keys(keys[1]).perform()
-        assert seen == sorted(table[part][column], reverse=not order)
+        assert seen == sorted(table[part][overlap], reverse=not order)
     assert chromium.driver.switch_to.active_element.get_attribute("id") == "marks"
 
 
 def test_another_seed_shows_other_images_under_its_own_name(chromium, finished):
-    chromium.open(finished.folder / "results/explore/lrp_rules.html", "#seed=0")
+    chromium.open(finished.folder / "results/explore/by_rules.html", "#seed=0")
     selector = ".model figure:not(.image) canvas"
     before = [canvas.screenshot_as_base64 for canvas in chromium.all(selector)]
     Select(chromium.find("#seed")).select_by_value("1")
@@ -197,15 +213,15 @@ def test_a_reader_explores_by_keyboard_alone(chromium, finished, tmp_path):
 
 
 def test_a_view_has_an_address(chromium, finished):
-    file = finished.folder / "results/explore/lrp_rules.html"
-    chromium.open(file, "#rule=gamma&layer=1&k=30")
-    Select(chromium.find("#rule")).select_by_value("alpha1beta0")
+    file = finished.folder / "results/explore/by_rules.html"
+    chromium.open(file, "#explanation=gamma&layer=1&k=30")
+    Select(chromium.find("#explanation")).select_by_value("alpha1beta0")
     address, seen = chromium.driver.current_url, said(chromium, "model")
     chromium.open(file)
     assert said(chromium, "model") != seen
     chromium.open(file, f"#{urlparse(address).fragment}")
     assert said(chromium, "model") == seen
-    assert [chromium.find(f"#{name}").get_attribute("value") for name in ("rule", "layer", "k")] == [
+    assert [chromium.find(f"#{name}").get_attribute("value") for name in ("explanation", "layer", "k")] == [
         "alpha1beta0",
         "1",
         "30",
@@ -213,25 +229,25 @@ def test_a_view_has_an_address(chromium, finished):
 
 
 def test_an_address_of_what_is_not_there_shows_what_is_and_says_so(chromium, finished):
-    file = finished.folder / "results/explore/lrp_rules.html"
+    file = finished.folder / "results/explore/by_rules.html"
     chromium.open(file)
     seen = said(chromium, "model")
     assert not chromium.find("#missing").is_displayed()
-    chromium.open(file, "#point=999999&seed=7&rule=none&layer=77&draws=0&k=%22%3E")
+    chromium.open(file, "#point=999999&seed=7&explanation=none&layer=77&draws=0&k=%22%3E")
     assert said(chromium, "model") == seen
     warned = chromium.find("#missing").text
     assert "The address asks for seed 7, which is not on this page: it shows seed 0." in warned
-    assert all(f"for {name} " in warned for name in ("point", "rule", "layer", "draws", 'k ">,'))
+    assert all(f"for {name} " in warned for name in ("point", "explanation", "layer", "draws", 'k ">,'))
     Select(chromium.find("#seed")).select_by_value("1")
     assert not chromium.find("#missing").is_displayed()
     assert chromium.complaints() == []
 
 
-def test_draws_that_a_rule_was_not_measured_with_cannot_be_chosen(chromium, tmp_path):
+def test_draws_that_an_explanation_was_not_measured_with_cannot_be_chosen(chromium, tmp_path):
     (tmp_path / "page.html").write_text(page(*example()), encoding="utf-8")
-    chromium.open(tmp_path / "page.html", "#rule=epsilon&draws=5")
+    chromium.open(tmp_path / "page.html", "#explanation=epsilon&draws=5")
     assert said(chromium, "model")["heading"] == "HMC, 5 draws, seed 3"
-    Select(chromium.find("#rule")).select_by_value("gamma")
+    Select(chromium.find("#explanation")).select_by_value("gamma")
     assert said(chromium, "model")["heading"] == "HMC, 50 draws, seed 3"
     assert [option.is_enabled() for option in chromium.all("#draws option")] == [False, True]
 

@@ -21,15 +21,15 @@ from resilience.history import History
 from tests.workflow.conftest import Project
 
 MODEL = "results/digits/fc2/hmc/seed0"
-MAPS = f"{MODEL}/pgd/n4/lrp/gamma/layer5.safetensors"
+MAPS = f"{MODEL}/pgd/n4/explanations/gamma/layer5.safetensors"
 #: What is made from it, and what comes along: all layers are made by one job.
 FROM_MAPS = [
-    r"fc2/hmc/seed0/pgd/n4/lrp/gamma/",
-    r"fc2/hmc/seed0/pgd/n4/robustness",
-    r"(comparisons|claims|outcomes)\.csv",
+    r"fc2/hmc/seed0/pgd/n4/explanations/gamma/(layer\d|explained)\.",
+    r"fc2/hmc/seed0/pgd/n4/explanations/gamma/measures",
+    r"results/(comparisons|claims|outcomes|measures)\.csv",
     r"figures/(answer|fig03)\.",
     r"report\.html",
-    r"explore/lrp_rules\.html",
+    r"explore/by_rules\.html",
 ]
 
 
@@ -53,7 +53,9 @@ def emptied(path: Path) -> None:
 def of_another_config(path: Path) -> None:
     """The same place in other results, where gamma was another."""
     history = head_of(path).history
-    other = History(**vars(history) | {"settings": {**history.settings, "lrp": {**history.settings["lrp"], "gamma": 0.3}}})
+    explanation = history.settings["explanation"]
+    changed = {"explanation": {**explanation, "rule": {**explanation["rule"], "gamma": 0.3}}}
+    other = History(**vars(history) | {"settings": {**history.settings, **changed}})
     artifacts.write_tensors(path, artifacts.read_tensors(path), artifacts.read_about(path), other)
 
 
@@ -69,7 +71,7 @@ def test_what_is_not_what_its_place_says_is_made_anew(damage, again, finished):
     assert again.planned() == expected(finished, FROM_MAPS)
     shutil.rmtree(again.folder / ".snakemake")
     assert again.planned() == expected(finished, FROM_MAPS)
-    again.snakemake("--cores", "2", "--quiet", "rules", "--", f"{MODEL}/pgd/n4/robustness.csv")
+    again.snakemake("--cores", "2", "--quiet", "rules", "--", f"{MODEL}/pgd/n4/explanations/gamma/measures.csv")
     assert again.digests() == before
 
 
@@ -92,9 +94,10 @@ def test_a_table_from_older_heat_maps_is_made_anew(again, finished):
     assert again.planned() == expected(finished, FROM_MAPS[1:])
     done = again.snakemake("--cores", "1", "verify", check=False)
     assert done.returncode
-    table = f"{MODEL}/pgd/n4/robustness.csv"
+    table = f"{MODEL}/pgd/n4/explanations/gamma/measures.csv"
     assert (
-        f"{table}: made from another digits/fc2/hmc/seed0/pgd/n4/lrp/gamma/layer5.safetensors than lies there" in done.stdout
+        f"{table}: made from another digits/fc2/hmc/seed0/pgd/n4/explanations/gamma/layer5.safetensors than lies there"
+        in done.stdout
     )
     assert "damaged or outdated" in done.stderr.strip().splitlines()[-2]
 

@@ -31,7 +31,7 @@ rule share:
     "A figure of the importing workflow's own."
     default_target: True
     input:
-        table="results/theirs/own/fc2/det/seed0/fgsm/n1/robustness.csv",
+        table="results/theirs/own/fc2/det/seed0/fgsm/n1/predictions.csv",
         figure="results/theirs/figures/fig05.png",
     output: "share.txt"
     shell: "tail -n +2 {{input.table}} | wc -l > {{output}}"

@@ -12,7 +12,7 @@ from selenium.webdriver.support.ui import Select
 
 from tests.workflow.chromium import DESKTOP, NARROW, Browser
 
-PAGES = ("results/report.html", "results/explore/numbers_of_draws.html", "results/explore/lrp_rules.html", "logs/times.html")
+PAGES = ("results/report.html", "results/explore/numbers_of_draws.html", "results/explore/by_rules.html", "logs/times.html")
 CLAIMS = "[aria-label='Claims in every setting']"
 
 

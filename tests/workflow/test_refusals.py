@@ -23,11 +23,14 @@ def flip_a_bit(path: Path) -> None:
     ("file", "wanted", "reason"),
     [
         (
-            f"{MODEL}/fgsm/n1/lrp/epsilon/layer5.safetensors",
-            f"{MODEL}/fgsm/n1/robustness.csv",
+            f"{MODEL}/fgsm/n1/explanations/epsilon/layer5.safetensors",
+            f"{MODEL}/fgsm/n1/explanations/epsilon/measures.csv",
             "is damaged, or was changed after it was written",
         ),
-        (f"{MODEL}/fgsm/n1/robustness.csv", FIGURE, "is damaged, another table, or was changed after it was written"),
+        *(
+            (f"{MODEL}/fgsm/n1/{table}", FIGURE, "is damaged, another table, or was changed after it was written")
+            for table in ("explanations/epsilon/measures.csv", "predictions.csv")
+        ),
     ],
 )
 def test_a_damaged_file_ends_the_run_that_reads_it_until_it_is_deleted(file, wanted, reason, again):
@@ -44,7 +47,7 @@ def test_a_damaged_file_ends_the_run_that_reads_it_until_it_is_deleted(file, wan
 
 
 def test_a_layer_that_does_not_exist_is_no_target(finished):
-    target = "results/digits/fc2/det/seed0/clean/n1/lrp/epsilon/layer4.safetensors"
+    target = "results/digits/fc2/det/seed0/clean/n1/explanations/epsilon/layer4.safetensors"
     done = finished.snakemake("-n", "--", target, check=False)
     assert done.returncode != 0
     assert target in done.stdout + done.stderr

@@ -18,7 +18,8 @@ def project(tmp_path) -> Project:
     project = copy_project(tmp_path)
     for run, pixels in (("paper", "absolute"), ("published", "extreme_halves")):
         config = project.config() | {"results": f"results/{run}", "cancellation": {"draws": [2, 4]}, "explore": {}}
-        config["robustness"]["pixels"] = pixels
+        for measure in config["measures"].values():
+            measure["pixels"] = pixels
         config["experiments"] = {"posteriors": config["experiments"]["posteriors"]}
         config["figures"] = {"fig05": config["figures"]["fig05"], "theorem": {"figure": "cancellation"}}
         project.write_config(config, f"config/{run}.yaml")
@@ -28,7 +29,7 @@ def project(tmp_path) -> Project:
         {**NUMBER, "training": "hmc", "reference": "", "statistic": "correlation"},
         {**NUMBER, "training": "hmc", "reference": "", "statistic": "correlation", "dataset": "cifar10"},
     ]
-    table = pd.DataFrame(numbers).assign(rule="epsilon", accuracy=0.01, note="")
+    table = pd.DataFrame(numbers).assign(explanation="epsilon", accuracy=0.01, note="")
     table.to_csv(project.folder / "workflow/published_values.csv", index=False)
     project.write_config({"variant": "less", "seeds": [1], "trainings": {"det": {"epochs": 3}}}, "less.yaml")
     return project
@@ -50,8 +51,9 @@ def test_published_numbers_stand_beside_those_of_both_runs(project):
     assert (found["paper"][:3] != found["published"][:3]).any()
     assert list(found["paper_seeds"]) == [1, 1, 1, 0]
     assert (folder / "reproduction.png").stat().st_size > 10_000
-    place = "digits/fc2/det/seed1/fgsm/n1/robustness.csv"
-    assert all((project.folder / f"results/{name}/less/{place}").exists() for name in ("paper", "published"))
+    for table in ("explanations/epsilon/measures.csv", "predictions.csv"):
+        place = f"digits/fc2/det/seed1/fgsm/n1/{table}"
+        assert all((project.folder / f"results/{name}/less/{place}").exists() for name in ("paper", "published"))
     assert len(pd.read_csv(project.folder / "results/paper/less/digits/fc2/det/seed1/history.csv")) == 3
 
 

@@ -15,11 +15,17 @@ import pytest
 
 from tests.workflow.conftest import Project, copy_project
 
-#: Everything that follows from a change of any robustness table: the claims, the figure that shows them, and the report.
+#: What follows from a change of any table under attack: the claims, the figure that shows them, and the report.
 CLAIMS = [r"comparisons\.csv", r"claims\.csv", r"outcomes\.csv", r"figures/answer\.", r"report\.html"]
 
-#: The pages to explore: one has several numbers of draws, the other several LRP rules.
-ALL_PAGES = [OF_DRAWS := r"explore/numbers_of_draws\.html", OF_RULES := r"explore/lrp_rules\.html"]
+#: The same, and the summary of all tables, which no claim is made from.
+GATHERED = [*CLAIMS, SUMMARY := r"results/measures\.csv"]
+
+#: The tables beside the attacked maps, which hold no predictions.
+OF_MAPS = r"explanations/\w+/measures\.csv"
+
+#: The pages to explore: one has several numbers of draws, the other several explanations.
+ALL_PAGES = [OF_DRAWS := r"explore/numbers_of_draws\.html", OF_RULES := r"explore/by_rules\.html"]
 
 
 def figures(*names: str) -> list[str]:
@@ -94,25 +100,39 @@ def touch(project: Project) -> None:
 def new_dataset(project: Project) -> None:
     config = project.config()
     config["datasets"]["moons"] = {"source": "half_moons", "test_points": 20, "points": 200}
-    block = dict(config["experiments"]["rules"], datasets=["moons"], attacks=["fgsm"], lrp=["epsilon"])
-    config["experiments"]["moons"] = block
+    block = {"datasets": ["moons"], "attacks": ["fgsm"], "explanations": ["epsilon"]}
+    config["experiments"]["moons"] = config["experiments"]["explanations"] | block
     project.write_config(config)
 
 
-ALL_FC2 = r"digits/fc2/"
+def new_explanation(project: Project) -> None:
+    config = project.config()
+    config["explanations"]["sharp"] = {"method": "lrp", "rule": {"rule": "gamma", "gamma": 1.0}}
+    config["experiments"]["explanations"]["explanations"].append("sharp")
+    project.write_config(config)
+
+
+#: Changes after which there are outputs that there were not before.
+WITH_NEW_OUTPUTS = {
+    *("a new seed", "a new dataset", "number of draws", "a new explanation"),
+    *("a new measure of explanations", "a new measure of networks"),
+}
+
+#: What one job makes of the maps of an explanation, and the tables beside the attacked ones.
+OF_GAMMA = [rf"fc2/(det|hmc)/seed\d/{inputs}/n\d/explanations/gamma/" for inputs in ("clean", "pgd")]
 CHANGES: dict[str, tuple[Change, list[str]]] = {
     "nothing": (lambda project: None, []),
     "strength of one attack": (
         setting("attacks/margin/epsilon", 0.2),
-        [*under("fc2/(map|nuts)", "margin"), *CLAIMS],
+        [*under("fc2/(map|nuts)", "margin"), *GATHERED],
     ),
     "strength of an attack that is transferred": (
         setting("attacks/pgd/epsilon", 0.2),
-        [*under("fc2/(det|hmc)", "pgd"), *under("fc2/(map|nuts)", "transfer"), *CLAIMS, *figures("fig03"), OF_RULES],
+        [*under("fc2/(det|hmc)", "pgd"), *under("fc2/(map|nuts)", "transfer"), *GATHERED, *figures("fig03"), OF_RULES],
     ),
     "one LRP parameter": (
-        setting("lrp/gamma/gamma", 0.2),
-        [r"lrp/gamma/", r"fc2/(det|hmc)/seed\d/pgd/n\d/robustness", *CLAIMS, *figures("fig03"), OF_RULES],
+        setting("explanations/gamma/rule/gamma", 0.2),
+        [*OF_GAMMA, *GATHERED, *figures("fig03"), OF_RULES],
     ),
     "a figure's colour": (
         setting("figures/fig03/colours", {"hmc": "#112233"}),
@@ -123,8 +143,8 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         [
             r"fc2/map/seed\d/(weights|history|fit)\.",
             *under("fc2/map", "clean", "margin"),
-            r"fc2/map/seed\d/transfer/n1/(lrp|rob)",
-            *CLAIMS,
+            r"fc2/map/seed\d/transfer/n1/(explanations|predictions)",
+            *GATHERED,
         ],
     ),
     "epochs of the members of an ensemble, where chains start": (
@@ -132,8 +152,8 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         [
             r"fc2/(ensemble|hmc|nuts)/seed\d/(weights|history|fit)\.",
             *under("fc2/(ensemble|hmc|nuts)", "clean", "fgsm", "pgd", "margin"),
-            r"fc2/nuts/seed\d/transfer/n4/(lrp|rob)",
-            *CLAIMS,
+            r"fc2/nuts/seed\d/transfer/n4/(explanations|predictions)",
+            *GATHERED,
             *figures("fig02", "fig03", "fig06"),
             *ALL_PAGES,
         ],
@@ -142,41 +162,66 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         setting("experiments/posteriors/draws", [2, 3, 4]),
         [
             *(rf"fc2/(svi|hmc)/seed\d/{inputs}/n3/" for inputs in ("clean", "fgsm")),
-            *CLAIMS,
+            *GATHERED,
             *figures("fig02", "fig04"),
             OF_DRAWS,
         ],
     ),
     "a new seed": (
         setting("seeds", [0, 1, 2]),
-        [r"/seed2/", *CLAIMS, *figures("fig02", "fig03", "fig04", "beside_noise"), *ALL_PAGES],
+        [r"/seed2/", *GATHERED, *figures("fig02", "fig03", "fig04", "beside_noise"), *ALL_PAGES],
     ),
-    "a new dataset": (new_dataset, [r"results/moons/", *CLAIMS]),
+    "a new explanation": (
+        new_explanation,
+        [r"fc2/(det|hmc)/seed\d/(clean|pgd)/n\d/explanations/sharp/", *GATHERED, *figures("fig03"), OF_RULES],
+    ),
+    "an explanation that no experiment asks for": (
+        setting("explanations/sharp", {"method": "lrp", "rule": {"rule": "gamma", "gamma": 1.0}}),
+        [r"report\.html"],
+    ),
+    "a new measure of maps": (
+        setting("measures/spearman", {"measure": "spearman"}),
+        [OF_MAPS, *GATHERED, *figures("fig0.", "beside_noise")],
+    ),
+    "a new measure of predictions": (
+        setting("measures/accuracy", {"measure": "accuracy"}),
+        [r"predictions\.csv", *GATHERED, *figures("fig0.", "beside_noise")],
+    ),
+    "a new measure of explanations": (
+        setting("measures/deletion", {"measure": "deletion"}),
+        [r"/clean/n\d/explanations/\w+/measures\.csv", SUMMARY, r"report\.html"],
+    ),
+    "a new measure of networks": (
+        setting("measures/gradient_norm", {"measure": "gradient_norm"}),
+        [r"/clean/n\d/network\.csv", SUMMARY, r"report\.html"],
+    ),
+    "a new dataset": (new_dataset, [r"results/moons/", *GATHERED]),
     "number of test points": (
         setting("datasets/digits/test_points", 30),
         [
             r"points\.",
             r"/seed\d/(clean|fgsm|pgd|margin|transfer|matched|noise)/",
-            *CLAIMS,
+            *GATHERED,
             *figures("fig0.", "beside_noise"),
             *ALL_PAGES,
         ],
     ),
-    "k": (
-        setting("robustness/top_k", [10, 20, 30]),
-        [r"robustness\.csv", *CLAIMS, *figures("fig0.", "beside_noise"), *ALL_PAGES],
+    "another k": (
+        setting("measures/top40", {"measure": "overlap", "top_k": 40}),
+        [OF_MAPS, *GATHERED, *figures("fig0.", "beside_noise"), *ALL_PAGES],
     ),
     "which pixels count as the top k": (
-        setting("robustness/pixels", "extreme_halves"),
-        [r"robustness\.csv", *CLAIMS, *figures("fig0.", "beside_noise"), *ALL_PAGES],
+        setting("measures/top20/pixels", "extreme_halves"),
+        [OF_MAPS, *GATHERED, *figures("fig0.", "beside_noise"), *ALL_PAGES],
     ),
     "how activations pass relevance on": (
-        setting("lrp/gamma/activations", "slope"),
-        [r"lrp/gamma/", r"fc2/(det|hmc)/seed\d/pgd/n\d/robustness", *CLAIMS, *figures("fig03"), OF_RULES],
+        setting("explanations/gamma/activations", "slope"),
+        [*OF_GAMMA, *GATHERED, *figures("fig03"), OF_RULES],
     ),
-    "a default that is written out": (setting("lrp/gamma/activations", "pass"), []),
-    "k of the claims": (setting("claims/top_k", 30), [*CLAIMS, *ALL_PAGES]),
-    "points of a page to explore": (setting("explore/lrp_rules/points", 5), [OF_RULES, r"report\.html"]),
+    "a default that is written out": (setting("explanations/gamma/activations", "pass"), []),
+    "a default of a measure that is written out": (setting("measures/top20/pixels", "absolute"), []),
+    "measure of the claims": (setting("claims/measure", "top30"), [*CLAIMS, *ALL_PAGES]),
+    "points of a page to explore": (setting("explore/by_rules/points", 5), [OF_RULES, r"report\.html"]),
     "how a page to explore is written": (
         edit("src/resilience/explore.py", "STEPS = 63", "STEPS = 60"),
         ALL_PAGES,
@@ -192,7 +237,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         [
             r"fc2/hmc/seed\d/(weights|history|fit)\.",
             *under("fc2/hmc", "clean", "fgsm", "pgd"),
-            *CLAIMS,
+            *GATHERED,
             *figures("fig02", "fig03", "fig06"),
             *ALL_PAGES,
         ],
@@ -204,7 +249,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
             *under("(fc2|conv)/svi", "clean", "fgsm"),
             *under("conv/svi", "noise"),
             *under("fc2/(det|svi)", "matched"),
-            *CLAIMS,
+            *GATHERED,
             *figures("fig02", "fig04", "beside_noise"),
         ],
     ),
@@ -233,45 +278,49 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         [
             r"fc2/nuts/seed\d/(weights|history|fit)\.",
             *under("fc2/nuts", "clean", "margin"),
-            r"fc2/nuts/seed\d/transfer/n4/(lrp|rob)",
-            *CLAIMS,
+            r"fc2/nuts/seed\d/transfer/n4/(explanations|predictions)",
+            *GATHERED,
         ],
     ),
     "what a module does when it is imported": (
-        append("src/resilience/robustness.py", "_ = np.seterr(under='ignore')"),
-        [r"robustness\.csv", *CLAIMS, *figures("fig0.", "beside_noise"), *ALL_PAGES],
+        append("src/resilience/measures/maps.py", "_ = np.seterr(under='ignore')"),
+        [OF_MAPS, r"predictions\.csv", *GATHERED, *figures("fig0.", "beside_noise"), *ALL_PAGES],
     ),
     "how the settings of an entry become arguments": (
-        edit("src/resilience/catalog.py", "settings.items() if key in known}", "settings.items() if key in known and key}"),
+        edit(
+            "src/resilience/catalog.py",
+            "{key: value for key, value in settings.items() if key in known}",
+            "{key: value for key, value in settings.items() if key in known and key}",
+        ),
         [r"results/"],
     ),
     "how numbers are compared, in a script": (
-        edit("workflow/scripts/outcomes.py", "outcomes(artifacts", "outcomes(*[]) if False else outcomes(artifacts"),
+        edit("workflow/scripts/outcomes.py", "outcomes(tables", "outcomes(*[]) if False else outcomes(tables"),
         [r"outcomes\.csv", r"report\.html"],
     ),
     "how random signs are drawn": (
         edit("src/resilience/attacks/ball.py", "torch.randint(0, 2,", "torch.randint(0, 1 + 1,"),
-        [r"/noise/", *CLAIMS, *figures("beside_noise")],
+        [r"/noise/", *GATHERED, *figures("beside_noise")],
     ),
     "classes that are balanced": (
         edit("workflow/scripts/points.py", '"index": index}', '"index": index + 0}'),
         [
             r"points\.",
             r"/seed\d/(clean|fgsm|pgd|margin|transfer|matched|noise)/",
-            *CLAIMS,
+            *GATHERED,
             *figures("fig0.", "beside_noise"),
             *ALL_PAGES,
         ],
     ),
     "how transferred inputs are taken over": (
         edit("workflow/scripts/transfer.py", '["x", "zero_gradient"])', '["x", "zero_gradient"][:])'),
-        [r"fc2/(map|nuts)/seed\d/transfer/", *CLAIMS],
+        [r"fc2/(map|nuts)/seed\d/transfer/", *GATHERED],
     ),
     "how far claims are corrected": (
         edit("src/resilience/multiple_testing.py", "np.minimum(scaled, 1)", "np.minimum(scaled, 1.0)"),
         [*CLAIMS[:2], *figures("answer", "fig03"), r"report\.html"],
     ),
-    "only a docstring": (edit("src/resilience/lrp.py", '"""Epsilon rule:', '"""The epsilon rule:'), []),
+    "only a docstring": (edit("src/resilience/lrp_rules.py", '"""Epsilon rule:', '"""The epsilon rule:'), []),
     "touch of every source file": (touch, []),
 }  # fmt: skip
 
@@ -281,7 +330,7 @@ def test_a_change_reruns_what_it_affects_and_nothing_else(name, again, everythin
     change, patterns = CHANGES[name]
     change(again)
     planned = again.planned()
-    known = everything if name not in ("a new seed", "a new dataset", "number of draws") else everything | planned
+    known = everything | planned if name in WITH_NEW_OUTPUTS else everything
     expected = {output for output in known if any(re.search(pattern, output) for pattern in patterns)}
     assert planned - expected == set(), "reruns too much"
     assert expected - planned == set(), "reruns too little"
@@ -315,7 +364,7 @@ def test_going_back_gives_the_same_files(again, finished):
     """A change and its undoing: the rebuilt files are the old ones, byte for byte."""
     before = again.config()
     setting("trainings/map/epochs", 9)(again)
-    target = "results/digits/fc2/map/seed0/margin/n1/lrp/epsilon/layer5.safetensors"
+    target = "results/digits/fc2/map/seed0/margin/n1/explanations/epsilon/layer5.safetensors"
     again.snakemake("--cores", "2", "--quiet", "rules", "--", target)
     assert again.digests()[target] != finished.digests()[target]
     again.write_config(before)

@@ -31,8 +31,9 @@ def test_jobs_on_their_own_give_the_same_bytes_as_forks_of_a_warm_process(finish
     common = other.folder / "Snakefile"
     common.write_text(common.read_text(encoding="utf-8").replace("if workflow.local_exec:", "if False:"), encoding="utf-8")
     targets = [
-        "results/digits/fc2/hmc/seed0/pgd/n4/robustness.csv",
-        "results/digits/conv/svi/seed1/fgsm/n4/lrp/epsilon/layer3.safetensors",
+        "results/digits/fc2/hmc/seed0/pgd/n4/explanations/gamma/measures.csv",
+        "results/digits/fc2/hmc/seed0/pgd/n4/predictions.csv",
+        "results/digits/conv/svi/seed1/fgsm/n4/explanations/epsilon/layer3.safetensors",
     ]
     other.snakemake("--cores", "2", "--quiet", "rules", "--", *targets)
     found = other.digests()
@@ -42,7 +43,7 @@ def test_jobs_on_their_own_give_the_same_bytes_as_forks_of_a_warm_process(finish
 
 def test_any_single_file_can_be_asked_for(tmp_path):
     project = copy_project(tmp_path / "project")
-    target = "results/digits/fc2/det/seed1/clean/n1/lrp/gamma/layer3.safetensors"
+    target = "results/digits/fc2/det/seed1/clean/n1/explanations/gamma/layer3.safetensors"
     planned = project.planned(target)
     assert target in planned
     assert {re.sub(r"seed\d/", "", path) for path in planned if "/fc2/" not in path} == {
@@ -57,13 +58,14 @@ def test_any_single_file_can_be_asked_for(tmp_path):
     [
         ("weights", r"weights\.safetensors|history\.csv|fit\.json"),
         ("attacks", r"inputs\.safetensors"),
-        ("lrp", r"lrp/\w+/layer\d\.safetensors"),
+        ("explanations", r"explanations/\w+/(layer\d|explained)\.safetensors"),
         ("figures", r"figures/\w+\.(png|pdf)"),
         ("claims", r"claims\.csv"),
         ("datasets", r"data\.safetensors"),
         ("points", r"points\.safetensors"),
-        ("robustness", r"robustness\.csv"),
+        ("measures", r"explanations/\w+/measures\.csv|predictions\.csv"),
         ("outcomes", r"outcomes\.csv"),
+        ("summary", r"results/measures\.csv"),
         ("report", r"report\.html"),
         ("explore", r"explore/\w+\.html"),
         ("fig03", r"figures/fig03\.(png|pdf)"),
@@ -78,8 +80,8 @@ def test_named_targets(target, pattern, tmp_path, everything):
 
 #: What a newcomer may ask for by the name of its stage.
 STAGES = {
-    *("datasets", "points", "weights", "attacks", "lrp", "robustness", "outcomes", "comparisons", "claims"),
-    *("figures", "explore", "report"),
+    *("datasets", "points", "weights", "attacks", "explanations", "measures", "outcomes", "comparisons", "claims"),
+    *("summary", "figures", "explore", "report"),
 }
 
 
@@ -169,7 +171,7 @@ def test_the_report_draws_the_rules_that_lead_to_it(finished):
     drawn = set(re.findall(r"<text[^>]*>(\w+)</text>", text))
     assert drawn == {
         *("dataset", "choose_points", "train", "attack", "transfer", "match_size", "explain_conv", "explain_fc2"),
-        *("measure", "outcomes", "comparisons", "claims", "figure", "report"),
+        *("measure", "predict", "outcomes", "comparisons", "claims", "figure", "report"),
     }
 
 
@@ -192,5 +194,5 @@ def test_snakemakes_own_report_shows_figures_tables_and_pages_without_a_network(
     nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     finished.snakemake("--report", str(tmp_path / "report.html"), **nowhere)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for label in ("Figures", "Tables", "Pages", "explore lrp_rules", "How LRP robustness is counted"):
+    for label in ("Figures", "Tables", "Pages", "explore by_rules", "How LRP robustness is counted"):
         assert label in text

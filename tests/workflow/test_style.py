@@ -109,5 +109,6 @@ def test_the_slurm_profile_groups_the_short_jobs_and_heat_maps():
     rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
     blocks = re.findall(r"^rule (\w+):\n((?:    .*\n|\n)*)", rules, flags=re.M)
     short = {name for name, block in blocks if re.search(r"runtime=\d\d,", block) and "localrule" not in block}
-    assert set(profile["groups"]) == short | {f"explain_{network}" for network in networks}
+    maps = {f"explain_{network}{of}" for network in networks for of in ("", "_output")}
+    assert set(profile["groups"]) == short | maps
     assert set(profile["group-components"]) <= set(profile["groups"].values())

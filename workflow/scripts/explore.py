@@ -44,9 +44,8 @@ def seen(training: str, draws: int) -> Iterator[explore.Seen]:
 
 
 # A page shows the overlaps that count pixels alike, as the first of them does.
-first = settings["measures"].get(settings["first"]["measure"], {})
-pixels = first.get("pixels", "absolute")
-overlaps = explore.Overlaps.of(settings["measures"], pixels)
+first = settings["measures"].get(settings["first"]["measure"]) or next(iter(settings["measures"].values()))
+overlaps = explore.Overlaps.of(settings["measures"], first["pixels"])
 style = Style(settings["methods"])
 models = [
     explore.Model(style.name(training), style.colour(training), draws, seen(training, draws))
@@ -62,7 +61,7 @@ page = explore.render(
         "attack": panel.attack_name,
         "trainings": " and ".join(map(style.name, trainings)),
         "layers": {str(layer): panel.layer_name(layer) for layer in panel.layers},
-        "first": {"explanation": settings["first"]["explanation"], "k": first.get("top_k", overlaps.top_k[0])},
+        "first": {"explanation": settings["first"]["explanation"], "k": first["top_k"]},
     },
     points,
     models,

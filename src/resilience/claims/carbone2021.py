@@ -49,7 +49,7 @@ def fixed_class(compared: Compared) -> pd.DataFrame:
 @entry(place="not in the paper")
 def other_explanations(compared: Compared) -> pd.DataFrame:
     """Bayesian explanations are more robust than deterministic ones where they are made in another way than by LRP, too."""
-    return compared.explanations(compared.attacked(), "deterministic", among=compared.otherwise)
+    return compared.explanations(compared.attacked(), "deterministic", among=compared.other_ways)
 
 
 @entry(place="Sec. V-A")
