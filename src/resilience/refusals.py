@@ -13,7 +13,7 @@ DRAWN = {"cancellation": "cancellation", "comparisons": "claims", "claims": "cla
 
 
 #: What an explanation may need of a network, in words.
-NEEDED = {"convolution": "convolution", "pooled_head": "global average pooling before one linear layer"}
+NEEDED = {"convolution": "a convolution", "pooled_head": "global average pooling before one linear layer"}
 
 
 def grid_of(config: dict[str, Any]) -> Grid:
@@ -67,8 +67,8 @@ def _check_needs(grid: Grid, network: str, explanation: str) -> None:
         able = [name for name in grid.config["networks"] if needs in grid.function("networks", name).traits.get("has", ())]
         others = f"explain {' or '.join(able)} by it" if able else f"name a network that says @entry(has=({needs!r},))"
         raise GridError(
-            f"explanations.{explanation}: {grid.function('explanations', explanation).name} needs a {NEEDED[needs]}, which "
-            f"networks.{network} ({function.name}) has not; {others}"
+            f"explanations.{explanation}: {grid.function('explanations', explanation).name} needs "
+            f"{NEEDED.get(needs, needs)}, which networks.{network} ({function.name}) has not; {others}"
         )
 
 
@@ -262,6 +262,8 @@ def _check_figure(grid: Grid, name: str, figure: dict[str, Any]) -> None:
         raise GridError(
             f"{place}.explanation: {explanation} has no maps of inner layers, which {function.name} draws; name one by lrp"
         )
+    if "maps" in function.inputs and explanation is None:
+        raise GridError(f"{place}: {figure['figure']} draws maps, and has no setting explanation that says which")
     if "maps" in function.inputs and grid.config["explanations"][explanation]["over"] == "each":
         raise GridError(f"{place}.explanation: {explanation} has a map for each draw, and a figure shows one; name another")
     for number, panel in enumerate(panels):
