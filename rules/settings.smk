@@ -30,7 +30,8 @@ def attacks_by(method):
     return {name for name, attack in config["attacks"].items() if attack["method"] == method}
 
 
-TRANSFERRED, MATCHED, NOISY = attacks_by("transfer"), attacks_by("match_size"), attacks_by("noise")
+TRANSFERRED, MATCHED = attacks_by("transfer"), attacks_by("match_size")
+NOISY = {name for name in config["attacks"] if GRID.is_noise(name)}
 
 
 def one_of(names):

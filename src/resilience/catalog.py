@@ -38,7 +38,8 @@ def entry(**traits: Any) -> Callable[[F], F]:
     parameter that holds it), ``at_most`` of a training (the parameter that bounds the number of draws), ``shared_by`` of a
     training (the parameter with the number of chains that share these equally), ``role`` of a training (deterministic,
     adversarial, control or bayesian, or the parameter that holds it), ``derived`` of an attack (whether it is made from
-    attacked inputs, not from a network), ``of`` of a measure (what it looks at: maps, predictions, explanation or network),
+    attacked inputs, not from a network), ``norm`` of an attack (that of its ball, if it is not ``linf``), ``noise`` of one
+    (whether it is the control of others), ``of`` of a measure (what it looks at: maps, predictions, explanation or network),
     ``classes`` and ``side`` of a dataset (how many, and the pixels of an image's
     shorter side or the parameter that holds them), ``divides`` of a dataset (the parameter that must divide that side),
     ``least_side`` of a network (the fewest such pixels), ``has`` of a network and ``needs`` of an explanation

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from resilience.catalog import Function, default, named, value_in
+from resilience.catalog import Function, default, inner_entries, named, value_in
 
 CLEAN = "clean"
-#: The method of the attack that is every other one's control.
-NOISE = "noise"
 
 
 class GridError(ValueError):
@@ -132,13 +130,26 @@ class Grid:
             return self.epsilon(settings["attack"])
         return value_in("attacks", settings, "epsilon")
 
+    def norm(self, attack: str) -> str:
+        """The norm that an attack, or the one that it is made from or averages, keeps below its epsilon."""
+        settings = self.config["attacks"][attack]
+        if self.derived(settings):
+            return self.norm(settings["attack"])
+        entries = [settings, *(entry for section, entry in inner_entries("attacks", settings) if section == "attacks")]
+        norms = (named("attacks", entry).traits.get("norm") for entry in entries)
+        return next((norm for norm in norms if norm), "linf")
+
+    def is_noise(self, attack: str) -> bool:
+        """Whether an attack is the control of others: random, of their size."""
+        return bool(self.function("attacks", attack).traits.get("noise"))
+
     def noise(self, attack: str) -> str | None:
-        """The random noise of an attack's epsilon, if the config has any; that of noise is itself."""
-        attacks, epsilon = self.config["attacks"], self.epsilon(attack)
-        if attacks[attack]["method"] == NOISE:
+        """The random noise of an attack's epsilon and norm, if the config has any; that of noise is itself."""
+        if self.is_noise(attack):
             return attack
-        noises = (name for name, settings in attacks.items() if settings["method"] == NOISE)
-        return min((name for name in noises if self.epsilon(name) == epsilon), default=None)
+        size = (self.epsilon(attack), self.norm(attack))
+        noises = (name for name in self.config["attacks"] if self.is_noise(name))
+        return min((name for name in noises if (self.epsilon(name), self.norm(name)) == size), default=None)
 
     def draws(self, training: str, requested: list[int], place: str) -> list[int]:
         """The numbers of draws that a training is used with: its own if it has a fixed one, else the requested ones."""

@@ -81,7 +81,7 @@ def test_fgsm_is_one_clamped_step(objective):
     posterior, y = noisy_posterior(network, 4), labels(6)
     variable = x.clone().requires_grad_()
     (slope,) = torch.autograd.grad(plain_loss(posterior, variable, y, objective).sum(), variable)
-    found = gradient.fgsm(posterior, x, y, torch.Generator(), epsilon=0.2, objective=objective)
+    found = gradient.fgsm(posterior, x, y, epsilon=0.2, objective=objective)
     torch.testing.assert_close(found, (x + 0.2 * slope.sign()).clamp(0, 1), rtol=0, atol=1e-15)
 
 
@@ -177,7 +177,7 @@ def test_saturating_objective_is_the_likelihood_by_autograd_and_vanishes_with_it
     confident, y = noisy_posterior(network.float(), 3, noise=0.01), network(x.float()).argmax(1)
     vanished = (LossGradient(confident, shape, "saturating")(x.float(), y) == 0).flatten(1).all(1)
     assert bool(vanished.any())
-    attacked = gradient.fgsm(confident, x.float(), y, torch.Generator(), epsilon=0.1, objective="saturating")
+    attacked = gradient.fgsm(confident, x.float(), y, epsilon=0.1, objective="saturating")
     assert torch.equal(attacked[vanished], x.float()[vanished])
 
 
@@ -195,7 +195,7 @@ def test_a_gradient_of_denormal_numbers_is_followed_as_autograd_follows_it():
     assert int(denormal.sum()) >= 5
     assert bool((expected == 0).flatten(1).all(1).any()), "and some that are so sure that it is zero"
     assert torch.equal(LossGradient(point(network), shape, "saturating")(x, y).sign(), expected.sign())
-    attacked = gradient.fgsm(point(network), x, y, torch.Generator(), epsilon=0.1, objective="saturating")
+    attacked = gradient.fgsm(point(network), x, y, epsilon=0.1, objective="saturating")
     torch.testing.assert_close(attacked, (x + 0.1 * expected.sign()).clamp(0, 1), rtol=0, atol=6e-8)
 
 
@@ -217,10 +217,10 @@ def test_mean_of_attacks_is_the_plain_mean_and_shrinks_with_the_number_of_draws(
     alone = []
     for draw in posterior:
         single = Posterior(network, {name: value[None] for name, value in draw.items()})
-        alone.append(gradient.fgsm(single, x, y, torch.Generator(), epsilon=0.2))
+        alone.append(gradient.fgsm(single, x, y, epsilon=0.2))
     torch.testing.assert_close(found, torch.stack(alone).mean(0), rtol=0, atol=1e-12)
     one = averaged.mean_of_attacks(point(network), x, y, torch.Generator(), attack=settings)
-    assert torch.equal(one, gradient.fgsm(point(network), x, y, torch.Generator(), epsilon=0.2))
+    assert torch.equal(one, gradient.fgsm(point(network), x, y, epsilon=0.2))
     assert (found - x).abs().mean() < 0.8 * (one - x).abs().mean()
 
 

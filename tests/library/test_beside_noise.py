@@ -47,6 +47,11 @@ def doubt(posterior: Posterior, x: Tensor, images: Tensor) -> Tensor:
     return 1 - predict(posterior, images).gather(1, y)[:, 0]
 
 
+def broken(posterior: Posterior, x: Tensor, images: Tensor) -> Tensor:
+    """Whether the predicted class is another one."""
+    return (predict(posterior, images).argmax(1) != predict(posterior, x).argmax(1)).to(x)
+
+
 def forgotten(posterior: Posterior, x: Tensor, images: Tensor) -> Tensor:
     """The share of top pixels that are none any more, by the heat maps that the workflow measures."""
     layer = networks.learnable_layers(posterior.network)[-1]
@@ -80,6 +85,9 @@ AIMS: dict[str, list[tuple[dict[str, object], Aim]]] = {
     "fgsm": [(GRADIENT | {"objective": objective}, doubt) for objective in ("likelihood", "margin", "saturating")],
     "pgd": [(GRADIENT | {"objective": objective}, doubt) for objective in ("likelihood", "margin", "saturating")],
     "square": [(GRADIENT, doubt)],
+    "apgd": [(GRADIENT | {"steps": 20, "loss": loss}, doubt) for loss in ("cross_entropy", "dlr")],
+    "fab": [(GRADIENT | {"steps": 20}, broken)],
+    "autoattack": [(GRADIENT | {"steps": 10, "targets": 3, "queries": 50}, broken)],
     "mean_of_attacks": [({"attack": {"method": "fgsm", **GRADIENT}}, doubt)],
     "saliency_top_k": [(GRADIENT, relevance_off_the_top), (GRADIENT, forgotten)],
     "saliency_region": [(GRADIENT, relevance_in_the_region)],
@@ -87,11 +95,15 @@ AIMS: dict[str, list[tuple[dict[str, object], Aim]]] = {
 }
 
 
+#: Held against noise of their own norms in test_attack_loop.py.
+IN_OTHER_BALLS = ("pgd_l1", "pgd_l2")
+
+
 def test_every_attack_on_a_network_says_what_it_is_for():
     on_networks = {
         name for name in catalog.functions("attacks") if not catalog.function("attacks", name).traits.get("derived")
     }
-    assert set(AIMS) == on_networks - {"noise"}
+    assert set(AIMS) == on_networks - {"noise", "noise_l1", "noise_l2", *IN_OTHER_BALLS}
 
 
 @pytest.mark.parametrize("draws", [1, 5])
@@ -104,7 +116,8 @@ def test_every_attack_on_a_network_says_what_it_is_for():
 def test_it_does_more_than_noise(name, options, aim, architecture, draws):
     posterior, x = victim(architecture, draws)
     y = predict(posterior, x).argmax(1)
-    attacked = catalog.load("attacks", name)(posterior, x, y, torch.Generator().manual_seed(0), **options)
+    make = catalog.bound("attacks", {"method": name, **options})
+    attacked = make(posterior=posterior, x=x, y=y, generator=torch.Generator().manual_seed(0))
     noise = catalog.load("attacks", "noise")(x, torch.Generator().manual_seed(1), epsilon=EPSILON)
     ahead = aim(posterior, x, attacked) - aim(posterior, x, noise)
     if name.startswith("saliency"):
@@ -118,7 +131,8 @@ def test_it_does_more_than_noise(name, options, aim, architecture, draws):
 def test_an_image_that_leaves_its_class_comes_back(name, draws):
     """A strong attack on explanations passes through other classes; it must not give the image up for that."""
     posterior, x = victim("fc2", draws)
-    attacked = catalog.load("attacks", name)(posterior, x, None, torch.Generator().manual_seed(0), epsilon=0.3, steps=10)
+    make = catalog.bound("attacks", {"method": name, "epsilon": 0.3, "steps": 10})
+    attacked = make(posterior=posterior, x=x, y=None, generator=torch.Generator().manual_seed(0))
     assert torch.equal(predict(posterior, attacked).argmax(1), predict(posterior, x).argmax(1))
     unchanged = (attacked == x).flatten(1).all(1)
     assert float(unchanged.double().mean()) < 0.05

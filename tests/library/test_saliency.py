@@ -42,7 +42,8 @@ def victim(draws: int, count: int = 30):
 def attack(name: str, posterior, x: torch.Tensor, seed: int = 0, **options) -> torch.Tensor:
     settings = {"epsilon": EPSILON, "steps": 15} | options
     y = predict(posterior, x).argmax(1)
-    return catalog.load("attacks", name)(posterior, x, y, torch.Generator().manual_seed(seed), **settings)
+    make = catalog.bound("attacks", {"method": name, **settings})
+    return make(posterior=posterior, x=x, y=y, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("stack", STACKS)

@@ -70,8 +70,8 @@ def in_double(network: Posterior) -> Posterior:
 
 def attacked(name: str, network: Posterior, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     settings = ATTACKS[name]
-    make = catalog.load("attacks", settings["method"])
-    return make(network, x, y, torch.Generator().manual_seed(0), **catalog.options("attacks", settings))
+    make = catalog.bound("attacks", settings)
+    return make(posterior=network, x=x, y=y, generator=torch.Generator().manual_seed(0))
 
 
 def heat_maps(network: Posterior, x: torch.Tensor, rule: str) -> dict[int, np.ndarray]:
@@ -269,13 +269,13 @@ def test_a_saturated_softmax_hides_the_gradient_from_the_saturating_objective_al
     network, x, y = saturated(architecture)
     assert set(predict(network, x).unique().tolist()) == {0.0, 1.0}
     make = catalog.load("attacks", "fgsm")
-    assert torch.equal(make(network, x, y, torch.Generator(), epsilon=0.1, objective="saturating"), x)
+    assert torch.equal(make(network, x, y, epsilon=0.1, objective="saturating"), x)
     assert not LossGradient(network, (1, 8, 8), "saturating")(x, y).any()
     for objective in ("likelihood", "margin"):
         gradient = LossGradient(network, (1, 8, 8), objective)(x, y)
         assert gradient.isfinite().all()
         assert gradient.flatten(1).any(1).all()
-    changed = make(network, x, y, torch.Generator(), epsilon=0.1)
+    changed = make(network, x, y, epsilon=0.1)
     found = softmax_robustness(predict(network, x).numpy(), predict(network, changed).numpy())
     assert set(found.tolist()) == {0.0, 1.0}
     start = catalog.load("attacks", "pgd")

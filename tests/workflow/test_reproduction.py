@@ -16,13 +16,14 @@ NUMBER = {"figure": "Fig. 2", "dataset": "digits", "network": "fc2", "attack": "
 def project(tmp_path) -> Project:
     """The project with two tiny configs that differ in one definition, and with published numbers that both can have."""
     project = copy_project(tmp_path)
+    settings = yaml.safe_load((project.folder / "config/reproduction.yaml").read_text(encoding="utf-8"))
     for run, pixels in (("paper", "absolute"), ("published", "extreme_halves")):
         config = project.config() | {"results": f"results/{run}", "cancellation": {"draws": [2, 4]}, "explore": {}}
         for measure in config["measures"].values():
             measure["pixels"] = pixels
         config["experiments"] = {"posteriors": config["experiments"]["posteriors"]}
         config["figures"] = {"fig05": config["figures"]["fig05"], "theorem": {"figure": "cancellation"}}
-        project.write_config(config, f"config/{run}.yaml")
+        project.write_config(config, settings["reproduction"][run])
     numbers = [
         {**NUMBER, "training": "svi", "reference": "det", "statistic": "median"},
         {**NUMBER, "training": "adv", "reference": "det", "statistic": "mode"},

@@ -103,7 +103,7 @@ def pgd(
     return aim.descend(Ball(x, epsilon), sign, ball_step(step_size, epsilon, steps), steps, start, restarts, generator)
 
 
-@entry()
+@entry(norm="l2")
 def pgd_l2(
     posterior: Posterior,
     x: Tensor,
@@ -133,7 +133,7 @@ def pgd_l2(
     return aim.descend(NormBall(x, epsilon, 2), DIRECTIONS[direction], size, steps, start, restarts, generator)
 
 
-@entry()
+@entry(norm="l1")
 def pgd_l1(
     posterior: Posterior,
     x: Tensor,

@@ -1,0 +1,183 @@
+"""The parts of the loop that gradient attacks share: sets, directions, targets, starts and restarts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from resilience import catalog, computing
+from resilience.attacks import loop
+from resilience.attacks.ball import NormBall
+from resilience.attacks.gradient import LossGradient
+from resilience.posterior import predict
+from tests.conftest import double_network, noisy_posterior
+from tests.library.lrp_stacks import STACKS, images
+
+
+def victim(draws=3, stack="conv"):
+    build, shape = STACKS[stack]
+    posterior, x = noisy_posterior(double_network(build(True), 0), draws), images(shape, 0, count=8)
+    return posterior, x, predict(posterior, x).argmax(1)
+
+
+def attacked(method, posterior, x, y, seed=0, **options):
+    make = catalog.bound("attacks", {"method": method, **options})
+    return make(posterior=posterior, x=x, y=y, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("epsilon", [0.0, 0.3, 2.0, 50.0])
+def test_a_projection_lies_in_the_ball_and_in_the_unit_interval(order, dtype, epsilon):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(200, 1, 5, 5, generator=generator, dtype=torch.float64).to(dtype)
+    ball = NormBall(x, epsilon, order)
+    for points in (x + 3 * torch.randn(x.shape, generator=generator).to(dtype), ball.start(generator)):
+        found = ball.project(points)
+        assert found.min() >= 0
+        assert found.max() <= 1
+        assert (found.double() - x.double()).flatten(1).norm(p=order, dim=1).max() <= epsilon
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_projection_is_the_nearest_point_of_the_ball_where_no_pixel_is_clamped(order):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.full((5, 1, 2, 2), 0.5, dtype=torch.float64)
+    points = x + 0.3 * torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    found = NormBall(x, 0.2, order).project(points)
+    for here, point in zip(found.flatten(1).numpy(), points.flatten(1).numpy(), strict=True):
+        inside = {"type": "ineq", "fun": lambda z: 0.2 - np.linalg.norm(z - 0.5, order)}
+        best = minimize(lambda z, point=point: ((z - point) ** 2).sum(), np.full(4, 0.5), constraints=[inside], tol=1e-12)
+        assert np.allclose(here, best.x, atol=2e-4)
+        assert ((here - point) ** 2).sum() <= best.fun + 1e-6
+
+
+def test_what_lies_inside_stays():
+    x = torch.full((3, 1, 2, 2), 0.5)
+    near = x + 0.01
+    for order in (1, 2):
+        assert torch.equal(NormBall(x, 0.5, order).project(near), near)
+
+
+@pytest.mark.parametrize(("name", "order"), [("sign", np.inf), ("normalised", 2), ("steepest", 1)])
+def test_directions_have_size_one_and_no_other_of_that_size_is_steeper(name, order):
+    gradient = images((2, 4, 5), 3, count=20) - 0.5
+    step = loop.DIRECTIONS[name](gradient)
+    sizes = np.linalg.norm(step.flatten(1).numpy(), order, axis=1)
+    assert np.allclose(sizes, 1)
+    gain = (step * gradient).flatten(1).sum(1)
+    if name != "steepest":
+        dual = {np.inf: 1, 2: 2}[order]
+        assert np.allclose(gain, np.linalg.norm(gradient.flatten(1).numpy(), dual, axis=1))
+    else:
+        # As steep as the mean of the largest derivatives; alone, the largest would be steeper, and move one pixel only.
+        flat = gradient.flatten(1).abs().sort(dim=1, descending=True).values
+        assert np.allclose(gain, flat[:, : round(loop.STEEPEST * 40)].mean(1))
+
+
+def test_a_direction_of_nothing_is_nothing():
+    for direction in loop.DIRECTIONS.values():
+        assert (direction(torch.zeros(2, 1, 3, 3)) == 0).all()
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+@pytest.mark.parametrize("objective", ["mean_likelihood", "carlini_wagner"])
+def test_gradients_of_objectives_are_those_of_automatic_differentiation(objective, draws):
+    posterior, x, y = victim(draws)
+    y = (y + torch.arange(8) % 2) % 3
+    variable = x.clone().requires_grad_()
+    total = 0
+    for draw in posterior:
+        logits = torch.func.functional_call(posterior.network, draw, (variable,))
+        if objective == "mean_likelihood":
+            total = total - logits.log_softmax(1).gather(1, y[:, None]).sum()
+        else:
+            others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+            total = total + (others - logits.gather(1, y[:, None])[:, 0]).clamp(max=0).sum()
+    (expected,) = torch.autograd.grad(total, variable)
+    found = LossGradient(posterior, tuple(x.shape[1:]), objective)(x, y)
+    for one, other in zip(found, expected, strict=True):
+        if other.norm() > 0:
+            assert torch.allclose(one / one.norm(), other / other.norm(), atol=1e-10)
+        else:
+            assert one.norm() == 0
+
+
+@pytest.mark.parametrize(("method", "epsilon"), [("pgd", 0.1), ("pgd_l2", 0.5), ("pgd_l1", 2.0)])
+def test_a_targeted_attack_raises_the_probability_of_its_target(method, epsilon):
+    posterior, x, y = victim()
+    target = (y + 1) % 3
+    aimed = attacked(method, posterior, x, y, epsilon=epsilon, steps=10, target="next")
+    free = attacked(method, posterior, x, y, epsilon=epsilon, steps=10)
+
+    def of_target(images_):
+        return predict(posterior, images_).gather(1, target[:, None])[:, 0]
+
+    assert (of_target(aimed) > of_target(x)).all()
+    assert of_target(aimed).mean() >= of_target(free).mean()
+
+
+def test_targets_are_what_they_are_called():
+    posterior, x, y = victim()
+    probabilities = predict(posterior, x)
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(loop.targets(posterior, x, y, "next", generator), (y + 1) % 3)
+    least = loop.targets(posterior, x, y, "least_likely", generator)
+    assert torch.equal(least, probabilities.argmin(1))
+    drawn = torch.stack([loop.targets(posterior, x, y, "random", generator) for _ in range(50)])
+    assert (drawn != y).all()
+    assert all(len(of_image.unique()) == 2 for of_image in drawn.T)
+    assert (loop.targets(posterior, x, y, 2, generator) == 2).all()
+    with pytest.raises(ValueError, match="target: 3 is no class; there are 3, from 0 to 2"):
+        loop.targets(posterior, x, y, 3, generator)
+
+
+@pytest.mark.parametrize("target", ["none", "next"])
+def test_restarts_never_make_it_worse(target):
+    posterior, x, y = victim()
+    classes, sign = (y, 1) if target == "none" else ((y + 1) % 3, -1)
+    options = {"epsilon": 0.15, "steps": 2, "target": target}
+    once = attacked("pgd", posterior, x, y, **options)
+    often = attacked("pgd", posterior, x, y, **options, restarts=5)
+    gain = sign * (loop.advantage(posterior, often, classes) - loop.advantage(posterior, once, classes))
+    assert (gain >= 0).all()
+    assert (gain > 0).any()
+
+
+def test_a_clean_start_is_the_image_itself():
+    posterior, x, y = victim()
+    one_step = attacked("pgd", posterior, x, y, epsilon=0.1, steps=1, step_size=0.1, start="clean")
+    assert torch.equal(one_step, attacked("fgsm", posterior, x, y, epsilon=0.1))
+
+
+def test_sign_steps_may_be_projected_on_an_l2_ball():
+    posterior, x, y = victim()
+    found = attacked("pgd_l2", posterior, x, y, epsilon=0.5, steps=5, step_size=0.2, direction="sign", start="clean")
+    assert (found - x).flatten(1).norm(dim=1).max() <= 0.5
+    assert not torch.allclose(found, attacked("pgd_l2", posterior, x, y, epsilon=0.5, steps=5, step_size=0.2, start="clean"))
+
+
+@pytest.mark.parametrize(("method", "control"), [("pgd_l2", "noise_l2"), ("pgd_l1", "noise_l1")])
+def test_noise_of_a_norm_is_as_large_as_the_attack_may_be_and_does_less(method, control):
+    posterior, x, y = victim()
+    x = 0.3 + 0.4 * x
+    order, epsilon = int(control[-1]), 0.4
+    noise = attacked(control, posterior, x, y, epsilon=epsilon)
+    sizes = (noise - x).flatten(1).norm(p=order, dim=1)
+    assert torch.allclose(sizes, torch.full_like(sizes, epsilon), atol=1e-6)
+    found = attacked(method, posterior, x, y, epsilon=epsilon, steps=20)
+    assert loop.advantage(posterior, found, y).mean() > loop.advantage(posterior, noise, y).mean()
+
+
+@pytest.mark.parametrize("method", ["pgd", "pgd_l2", "pgd_l1", "apgd", "fab"])
+def test_any_number_of_threads_gives_the_same(method, monkeypatch):
+    posterior, x, y = victim()
+    monkeypatch.setattr("resilience.attacks.gradient.chunk_of", lambda *_: 3)
+    monkeypatch.setattr("resilience.attacks.predictive.chunk_of", lambda *_: 3)
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(computing, "_workers", threads)
+        found.append(attacked(method, posterior, x, y, epsilon=0.3, steps=4))
+    assert torch.equal(*found)

@@ -1,0 +1,150 @@
+"""AutoAttack's parts against automatic differentiation and their own definitions, on a network trained on digits."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+import pytest
+import torch
+
+from resilience import catalog, data
+from resilience.attacks import apgd, autoattack, fab, predictive
+from resilience.attacks.predictive import Predictive
+from resilience.datasets import bundled
+from resilience.posterior import Posterior, point, predict
+from resilience.training.fit import Task
+from tests.conftest import double_network, noisy_posterior
+from tests.library.lrp_stacks import STACKS, images
+
+
+@cache
+def trained(draws=1):
+    arrays = data.split(bundled.digits(), 0.1, None, "digits")
+    task = Task.of({"architecture": "fc2", "width": 16}, arrays, 1, None, torch.device("cpu"))
+    fit = catalog.bound("trainings", {"method": "deterministic", "epochs": 15, "learning_rate": 0.01})(task=task)
+    network = task.network()
+    network.load_state_dict(fit.weights)
+    x, y = torch.from_numpy(arrays["test.x"][:60]), torch.from_numpy(arrays["test.y"][:60])
+    posterior = point(network)
+    if draws > 1:
+        drawn = torch.Generator().manual_seed(0)
+        posterior = Posterior(
+            network,
+            {
+                name: torch.cat([v + 0.05 * v.std() * torch.randn(v.shape, generator=drawn) for _ in range(draws)])
+                for name, v in posterior.weights.items()
+            },
+        )
+    return posterior, x, y
+
+
+def attacked(method, posterior, x, y, **options):
+    make = catalog.bound("attacks", {"method": method, **options})
+    return make(posterior=posterior, x=x, y=y, generator=torch.Generator().manual_seed(0))
+
+
+def accuracy(posterior, x, y):
+    return float((predict(posterior, x).argmax(1) == y).double().mean())
+
+
+VALUES = {
+    "log odds": predictive.log_odds_against,
+    "dlr": predictive.difference_of_logits_ratio,
+    "targeted dlr": lambda log_p, y: predictive.targeted_difference_of_logits_ratio(log_p, y, (y + 1) % log_p.shape[1]),
+}
+
+
+@pytest.mark.parametrize("draws", [1, 4])
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("stack", ["conv", "strided"])
+def test_gradients_of_the_mean_prediction_are_those_of_automatic_differentiation(stack, value, draws):
+    build, shape = STACKS[stack]
+    posterior, x = noisy_posterior(double_network(build(True), 0), draws), images(shape, 0, count=6)
+    y = torch.arange(6) % 3
+    variable = x.clone().requires_grad_()
+    logits = [torch.func.functional_call(posterior.network, draw, (variable,)) for draw in posterior]
+    expected = VALUES[value](torch.stack([each.softmax(1) for each in logits]).mean(0).log(), y)
+    (slope,) = torch.autograd.grad(expected.sum(), variable)
+    values, gradient = Predictive(posterior, x).gradient(x, lambda log_p, part: VALUES[value](log_p, y[part]))
+    assert torch.allclose(values, expected.detach(), atol=1e-10)
+    assert torch.allclose(gradient, slope, atol=1e-10)
+
+
+def test_the_ratio_of_differences_sees_no_scale():
+    logits = images((1, 1, 6), 1, count=9)[:, 0, 0]
+    y = torch.arange(9) % 6
+    one, other = (predictive.difference_of_logits_ratio(scale * logits, y) for scale in (1, 1000))
+    assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_checkpoints_are_the_papers():
+    # p = 0, .22, .41, .57, .70, .80, .87, .93, .99 for the published schedule.
+    assert sorted(apgd.checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
+
+
+@pytest.mark.parametrize("epsilon", [0.03, 0.08])
+@pytest.mark.parametrize("draws", [1, 3])
+def test_auto_pgd_is_at_least_as_strong_as_pgd(epsilon, draws):
+    """On the cross-entropy. The ratio of differences without a target is weaker here, in torchattacks, too."""
+    posterior, x, y = trained(draws)
+    plain = attacked("pgd", posterior, x, y, epsilon=epsilon, steps=40)
+    found = attacked("apgd", posterior, x, y, epsilon=epsilon, steps=40)
+    assert (found - x).abs().max() <= epsilon
+    assert accuracy(posterior, found, y) <= accuracy(posterior, plain, y) + 1 / 60
+
+
+def test_a_change_to_a_plane_is_the_smallest_there_is():
+    at, normal = images((1, 3, 3), 2, count=30), images((1, 3, 3), 3, count=30) - 0.5
+    wanted = 0.5 * (images((1, 1, 1), 4, count=30).flatten() - 0.5)
+    change = fab.to_plane(at, normal, wanted)
+    assert ((at + change) >= -1e-12).all()
+    assert ((at + change) <= 1 + 1e-12).all()
+    reached = (normal * change).flatten(1).sum(1)
+    assert torch.allclose(reached, wanted, atol=1e-9)
+    # With any smaller radius, not even the best change gets there.
+    radius = change.abs().flatten(1).amax(1)
+    direction = normal.sign() * wanted.sign()[:, None, None, None]
+    room = torch.where(direction > 0, 1 - at, at)
+    most = (normal.abs() * torch.minimum(room, 0.999 * radius[:, None, None, None])).flatten(1).sum(1)
+    assert (most < wanted.abs()).all()
+
+
+def test_fab_finds_small_changes_that_break_a_network_and_keeps_what_it_cannot_break():
+    posterior, x, y = trained()
+    found = attacked("fab", posterior, x, y, epsilon=0.08, steps=20)
+    broken = (predict(posterior, found).argmax(1) != y) & (predict(posterior, x).argmax(1) == y)
+    assert broken.any()
+    untouched = (found == x).flatten(1).all(1)
+    assert ((predict(posterior, found).argmax(1) == y) <= untouched | (predict(posterior, x).argmax(1) != y)).all()
+    pgd = attacked("pgd", posterior, x, y, epsilon=0.08, steps=20)
+    assert (found - x).abs().flatten(1).amax(1)[broken].mean() < (pgd - x).abs().flatten(1).amax(1)[broken].mean()
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+def test_the_ensemble_leaves_no_more_standing_than_any_of_its_parts(draws):
+    posterior, x, y = trained(draws)
+    whole = attacked("autoattack", posterior, x, y, epsilon=0.06, steps=15, targets=3, queries=60)
+    assert (whole - x).abs().max() <= 0.06
+    parts = [
+        attacked("apgd", posterior, x, y, epsilon=0.06, steps=15),
+        attacked("fab", posterior, x, y, epsilon=0.06, steps=15, targets=3),
+        attacked("square", posterior, x, y, epsilon=0.06, queries=60),
+    ]
+    # Square and APGD start elsewhere when they see fewer images.
+    assert accuracy(posterior, whole, y) <= min(accuracy(posterior, part, y) for part in parts) + 1 / 60
+
+
+def test_masked_gradients_are_told(caplog):
+    posterior, x, y = trained()
+    network = posterior.network
+    masked = Posterior(network, {name: 1e6 * value for name, value in posterior.weights.items()})
+    with caplog.at_level(logging.WARNING):
+        autoattack._warn(masked, x, y, {"FAB-T": 0.9, "Square": 0.5})
+    said = " ".join(caplog.messages)
+    assert "exactly zero" in said
+    assert "Square broke 40.0 %" in said
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        autoattack._warn(posterior, x, y, {"FAB-T": 0.9, "Square": 0.9})
+    assert not caplog.messages
