@@ -92,8 +92,8 @@ LOAD_SEEDING = TORCH | {"dataset", "points", "comparisons", "figure scatter", "s
 EDITS = {
     "a comment": (
         "resilience/attacks/gradient.py",
-        "    attacked = ball.start",
-        "    # chosen at random\n    attacked = ball.start",
+        "        for _ in range(restarts):",
+        "        # one after the other\n        for _ in range(restarts):",
         set(),
     ),
     "a docstring": ("resilience/lrp_rules.py", '"""Epsilon rule:', '"""The epsilon rule:', set()),
@@ -131,14 +131,14 @@ EDITS = {
     ),
     "one attack": (
         "resilience/attacks/gradient.py",
-        "attacked = ball.start(generator)",
-        "attacked = ball.start(generator) + 0",
+        "aim.descend(Ball(x, epsilon), sign, ball_step",
+        "aim.descend(Ball(x, epsilon), sign, 1 * ball_step",
         {"attack pgd"},
     ),
     "another attack": (
         "resilience/attacks/gradient.py",
-        "(x + epsilon * gradient(x, y).sign())",
-        "(x + 1.0 * epsilon * gradient(x, y).sign())",
+        'sign, epsilon, 1, x, "FGSM")',
+        'sign, 1.0 * epsilon, 1, x, "FGSM")',
         {"attack fgsm", "train adv"},
     ),
     "what attacks share": (

@@ -192,7 +192,8 @@ def test_sections_of_before_are_refused_with_a_new_spelling_that_works():
     for experiment in config["experiments"].values():
         experiment["explanations"] = experiment.pop("lrp")
     accepted = check(config, SCHEMA)
-    assert accepted["explanations"]["epsilon"] == {**new["explanations"]["epsilon"], "over": "mean"}
+    defaults = {"over": "mean", "unit": "strongest", "activations": "pass"}
+    assert accepted["explanations"]["epsilon"] == new["explanations"]["epsilon"] | defaults
 
 
 @pytest.mark.parametrize("section", ["lrp", "robustness"])
