@@ -29,7 +29,8 @@ def begin_with_readme(app, page, content):
     if page == "index":
         readme = Path(app.srcdir, "../README.md").read_text(encoding="utf-8")
         content[0] = readme.replace("](docs/", "](").replace("](config/", "](../config/") + content[0]
-    content[0] = content[0].replace("](../README.md", "](index.myst")
+    for depth in ("../", "../../"):
+        content[0] = content[0].replace(f"]({depth}README.md", f"]({depth.removesuffix('../')}index.myst")
 
 
 def take_bars_as_they_are(app, kind, name, thing, options, lines):

@@ -18,8 +18,9 @@ from resilience.stacks import chunk_of, stacks_of
 Explained = Literal["predicted", "clean", "own", "label"]
 #: How the maps of single draws are put together.
 Over = Literal["mean", "median", "sign_agreement", "each"]
-#: How much the maps of all draws may take up at a time, where they cannot be summed one by one.
-KEPT_BYTES = 256 * 2**20
+#: Of how many images the maps of all draws are in memory at a time, where they cannot be summed one by one. The same for any
+#: number of draws: what is random in an explanation follows from the chunk, and draws are nested.
+KEPT_IMAGES = 64
 
 
 @torch.no_grad()
@@ -96,7 +97,7 @@ def explain(
     stacks = stacks_of(posterior, image_shape(x))
     classes, chunk = explained.expand(len(posterior), len(x)), chunk_of(posterior.network, image_shape(x))
     if over != "mean":
-        chunk = max(1, min(chunk, KEPT_BYTES // (len(stacks) * len(layers) * 8 * x[0].numel())))
+        chunk = min(chunk, KEPT_IMAGES)
     found: dict[int, Tensor] = {}
     with steps(len(stacks) * -(-len(x) // chunk), "explanations") as advance:
 

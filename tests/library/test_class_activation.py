@@ -170,8 +170,8 @@ def test_the_pooled_network_has_what_class_activation_maps_need(shape):
 @pytest.mark.parametrize(
     ("method", "architecture", "lacks"),
     [
-        ("cam", "conv", r"cam needs a global average pooling before one linear layer"),
-        ("cam", "fc2", r"cam needs a global average pooling before one linear layer"),
+        ("cam", "conv", r"cam needs global average pooling before one linear layer"),
+        ("cam", "fc2", r"cam needs global average pooling before one linear layer"),
         ("grad_cam", "fc2", r"grad_cam needs a convolution"),
         ("grad_cam_plus_plus", "fc2", r"grad_cam_plus_plus needs a convolution"),
     ],

@@ -118,9 +118,17 @@ def test_maps_that_are_kept_take_no_more_memory_than_allowed(over, posterior, x,
     whole = explain.explain(*arguments)
     assert set(sizes) == {COUNT}
     sizes.clear()
-    monkeypatch.setattr(explain, "KEPT_BYTES", 3 * DRAWS * len(LAYERS) * 8 * 64)
+    monkeypatch.setattr(explain, "KEPT_IMAGES", 3)
     torch.testing.assert_close(explain.explain(*arguments), whole, rtol=0, atol=1e-13)
     assert max(sizes) == 3
+
+
+def test_the_first_draws_are_explained_alike_however_many_there_are(posterior, x, monkeypatch):
+    monkeypatch.setattr(explain, "KEPT_IMAGES", 3)
+    classes = torch.zeros(COUNT, dtype=torch.int64)
+    fewer = Posterior(posterior.network, {name: value[:2] for name, value in posterior.weights.items()})
+    few, many = (explain.explain(some, x, classes, random, LAYERS, "each", seed=3) for some in (fewer, posterior))
+    assert torch.equal(few, many[:, :, :2])
 
 
 @pytest.mark.parametrize("over", SLOW)

@@ -231,7 +231,10 @@ let chosen = 0, order = [], values = [];
 const ORDERS = {number: values => values[0][0].map((_, index) => index), reference: (values, now) => leastFirst(values[0], now), model: (values, now) => leastFirst(values[1], now)};
 
 function update() {
-  const explanation = control("explanation").value, layer = control("layer").value, k = control("k").value, seed = control("seed").selectedIndex;
+  const explanation = control("explanation").value, k = control("k").value, seed = control("seed").selectedIndex;
+  for (const option of control("layer").options) option.disabled = !(option.value in content.reference.seeds[0].maps[explanation]);
+  if (control("layer").selectedOptions[0].disabled) control("layer").selectedIndex = [...control("layer").options].findLastIndex(option => !option.disabled);
+  const layer = control("layer").value;
   for (const option of control("draws").options) {
     const has = explanation in content.models[option.index].seeds[0].maps;
     option.disabled = !has;

@@ -31,6 +31,10 @@ class Ball:
         return self.project(self._x + self._epsilon * noise)
 
 
+#: Halvings that find the threshold of a projection in double precision.
+BISECTIONS = 60
+
+
 class NormBall:
     """All images in [0, 1] that differ from images ``x`` [N, C, H, W] by at most ``epsilon`` in the ℓ2 or ℓ1 norm.
 
@@ -42,7 +46,7 @@ class NormBall:
         self._x, self._epsilon, self._order = x, epsilon, order
 
     def project(self, attacked: Tensor) -> Tensor:
-        """A point in the ball and in [0, 1]: ℓ2 by scaling, ℓ1 by soft thresholds (Duchi et al. 2008, Fig. 1)."""
+        """A point in the ball and in [0, 1]: ℓ2 by scaling, ℓ1 by a soft threshold (Duchi et al. 2008, Eq. 3)."""
         change = (attacked - self._x).flatten(1)
         change = self._scaled(change) if self._order == 2 else self._thresholded(change)
         found = (self._x + change.view_as(self._x)).clamp(0, 1)
@@ -62,7 +66,7 @@ class NormBall:
         else:
             signs = 2.0 * torch.randint(0, 2, shape, generator=generator) - 1
             drawn = signs * -torch.rand(shape, generator=generator).clamp(min=1e-12).log()
-        size = torch.rand(len(shape) and shape[0], generator=generator) ** (1 / max(shape[1], 1))
+        size = torch.rand(shape[0], generator=generator) ** (1 / max(shape[1], 1))
         unit = drawn / drawn.norm(p=self._order, dim=1, keepdim=True).clamp(min=1e-12)
         return self.project(self._x + (self._epsilon * size[:, None] * unit).to(self._x).view_as(self._x))
 
@@ -73,12 +77,15 @@ class NormBall:
         return change * (self._epsilon / change.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
 
     def _thresholded(self, change: Tensor) -> Tensor:
-        sizes, _ = change.abs().sort(dim=1, descending=True)
-        above = sizes.cumsum(1) - self._epsilon
-        count = torch.arange(1, sizes.shape[1] + 1, device=change.device, dtype=change.dtype)
-        last = (sizes - above / count > 0).sum(1, keepdim=True).clamp(min=1)
-        threshold = (above.gather(1, last - 1) / last).clamp(min=0)
-        return change.sign() * (change.abs() - threshold).clamp(min=0)
+        """Each size less a threshold, with which the sum is epsilon; by bisection, since CUDA has no sorted sums."""
+        sizes = change.abs().double()
+        low, high = torch.zeros_like(sizes[:, :1]), sizes.amax(1, keepdim=True)
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            inside = (sizes - middle).clamp(min=0).sum(1, keepdim=True) <= self._epsilon
+            low, high = torch.where(inside, low, middle), torch.where(inside, middle, high)
+        threshold = torch.where(sizes.sum(1, keepdim=True) <= self._epsilon, torch.zeros_like(high), high)
+        return (change.sign() * (sizes - threshold).clamp(min=0)).to(change)
 
 
 class FeasibleSet(Protocol):
