@@ -262,7 +262,11 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         [*figures("fig04"), r"report\.html"],
     ),
     "only a comment": (
-        edit("src/resilience/attacks/gradient.py", "    attacked = ball.st", "    # A comment.\n    attacked = ball.st"),
+        edit(
+            "src/resilience/attacks/gradient.py",
+            "    return aim.descend(Ball(",
+            "    # A comment.\n    return aim.descend(Ball(",
+        ),
         [],
     ),
     "only an annotation": (
@@ -299,7 +303,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         [r"outcomes\.csv", r"report\.html"],
     ),
     "how random signs are drawn": (
-        edit("src/resilience/attacks/ball.py", "torch.randint(0, 2,", "torch.randint(0, 1 + 1,"),
+        edit("src/resilience/attacks/ball.py", "return 2.0 * torch.randint(0, 2,", "return 2.0 * torch.randint(0, 1 + 1,"),
         [r"/noise/", *GATHERED, *figures("beside_noise")],
     ),
     "classes that are balanced": (

@@ -19,7 +19,7 @@ from resilience.attacks.loop import DIRECTIONS, Best, Direction, advantage, sear
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.networks import Shape, image_shape
-from resilience.parameters import Count, Fraction, NonNegative, NonNegativeCount, Positive
+from resilience.parameters import Count, Fraction, NonNegative, NonNegativeCount, Positive, Share
 from resilience.posterior import Posterior
 from resilience.stacks import chunk_of, input_gradient, stacks_of, trace
 
@@ -68,7 +68,7 @@ def pgd(
     *,
     epsilon: Fraction,
     steps: Count = 40,
-    step_size: Positive | None = None,
+    step_size: Share | None = None,
     objective: Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating"] = "likelihood",
     target: Literal["none", "next", "least_likely", "random"] | NonNegativeCount = "none",
     start: Literal["random", "clean"] = "random",
