@@ -7,7 +7,7 @@ a new explanation, or a new measure, adds to what is there and recomputes nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -142,7 +142,11 @@ def table_of_predictions(
 
 
 def table_of_clean(
-    index: np.ndarray, measures: Measures, known: Mapping[str, Any], seed: int, identity: Mapping[str, Any]
+    index: np.ndarray,
+    measures: Measures,
+    known: Mapping[str, Any],
+    generator: Callable[[], Any],
+    identity: Mapping[str, Any],
 ) -> pd.DataFrame:
     """What is measured where nothing was attacked: of an explanation and the network that it explains, or of a network.
 
@@ -155,17 +159,16 @@ def table_of_clean(
     known
         What measures of this kind may ask for, but for their ``generator``. ``relevance`` [N, S, C, H, W] is that of each
         draw; a measure is then the mean over draws.
-    seed
-        Of the generator that each measure gets.
+    generator
+        Makes the generator of each measure, all with the same seed.
     identity
         What the table is about; each becomes a column.
     """
     import pandas as pd
-    from torch import Generator, as_tensor
 
     relevance = known.get("relevance")
     ways = [known]
-    if relevance is not None and relevance.dim() == 5:
+    if relevance is not None and relevance.ndim == 5:
         explain = known["explain"]
         ways = [
             {**known, "relevance": relevance[:, draw], "explain": lambda other, draw=draw: explain(other)[:, draw]}
@@ -174,8 +177,7 @@ def table_of_clean(
     columns = {}
     for name, settings in measures.items():
         measure = catalog.bound("measures", dict(settings))
-        values = [measure(**way, generator=Generator().manual_seed(seed)) for way in ways]
-        columns[name] = np.mean([np.asarray(as_tensor(part).cpu()) for part in values], axis=0)
+        columns[name] = np.mean([np.asarray(measure(**way, generator=generator())) for way in ways], axis=0)
     return pd.DataFrame({**identity, "index": index, **columns})
 
 

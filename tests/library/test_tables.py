@@ -90,7 +90,9 @@ def own(tmp_path, monkeypatch):
 def test_what_is_measured_of_each_draw_alone_is_the_mean_over_draws_with_the_same_numbers_for_all(own):
     relevance, other = torch.rand(2, 3, 4, 1, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     known = {"relevance": relevance, "posterior": None, "explain": lambda _: other}
-    table = tables.table_of_clean(np.array([3, 1, 2]), own, known, 5, {"attack": "clean"})
+    table = tables.table_of_clean(
+        np.array([3, 1, 2]), own, known, lambda: torch.Generator().manual_seed(5), {"attack": "clean"}
+    )
     random = torch.rand(3, generator=torch.Generator().manual_seed(5)).numpy()
     expected = (relevance.flatten(2).amax(2) + 100 * other.flatten(2).amax(2)).mean(1).numpy() + 1e6 * random
     assert np.allclose(table["one"], expected, rtol=1e-6)

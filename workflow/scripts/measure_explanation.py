@@ -26,6 +26,13 @@ network = posterior.load(snakemake.input.weights, place["draws"], settings["netw
 points = artifacts.read_tensors(snakemake.input.points, ["x", "y", "index"])
 x, y = torch.from_numpy(points["x"]).to(device), torch.from_numpy(points["y"]).to(device)
 seed = seed_of(*snakemake.wildcards)
+
+
+def generator() -> torch.Generator:
+    """One for each measure, so that a new measure changes nothing of another."""
+    return torch.Generator().manual_seed(seed)
+
+
 relevance = torch.from_numpy(artifacts.read_tensors(snakemake.input.maps, ["relevance"])["relevance"]).to(device)
 explained = torch.from_numpy(artifacts.read_tensors(snakemake.input.explained, ["explained"])["explained"]).to(device)
 explanation = catalog.bound("explanations", settings["explanation"])
@@ -39,6 +46,6 @@ def explain_by(other: Posterior) -> torch.Tensor:
 
 known = {"posterior": network, "x": x, "y": y, "relevance": relevance, "explained": explained, "explain": explain_by}
 identity = {key: place[key] for key in (*tables.MODEL, "explanation")} | {"layer": settings["layers"][-1]}
-table = tables.table_of_clean(points["index"], settings["measures"], known, seed, identity)
+table = tables.table_of_clean(points["index"], settings["measures"], known, generator, identity)
 artifacts.write_table(snakemake.output[0], table, history)
 progress.finish()

@@ -26,8 +26,14 @@ points = artifacts.read_tensors(snakemake.input.points, ["x", "y", "index"])
 x, y = torch.from_numpy(points["x"]).to(device), torch.from_numpy(points["y"]).to(device)
 seed = seed_of(*snakemake.wildcards)
 
+
+def generator() -> torch.Generator:
+    """One for each measure, so that a new measure changes nothing of another."""
+    return torch.Generator().manual_seed(seed)
+
+
 known = {"posterior": network, "x": x, "y": y}
 identity = {key: place[key] for key in tables.MODEL}
-table = tables.table_of_clean(points["index"], settings["measures"], known, seed, identity)
+table = tables.table_of_clean(points["index"], settings["measures"], known, generator, identity)
 artifacts.write_table(snakemake.output[0], table, history)
 progress.finish()
