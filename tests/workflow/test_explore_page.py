@@ -19,7 +19,7 @@ from tests.library.test_explore import example, page
 from tests.workflow.chromium import Browser
 from tests.workflow.conftest import Project
 
-NUMBERS = re.compile(r"LRP robustness ([\d.]+), on average ([\d.]+); softmax robustness ([\d.]+)\.")
+NUMBERS = re.compile(r"Overlap of top pixels ([\d.]+), on average ([\d.]+); softmax robustness ([\d.]+)\.")
 
 
 def said(chromium: Browser, name: str) -> dict[str, str]:

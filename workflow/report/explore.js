@@ -45,7 +45,7 @@ function overlap(pair, index, k) {
   return {before, after, both, top: size(before), shared: size(both), robustness: size(both) / size(before)};
 }
 
-// LRP robustness of every point.
+// Overlap of top pixels of every point.
 const known = new Map();
 function robustness(of, k) {
   const key = `${of.tops} ${k}`;
@@ -111,7 +111,7 @@ function show(name, model, view) {
     `predicted ${part.class[index]} (${(100 * part.probability[index]).toFixed(0)} %), ${part.class[index] === label ? "right" : "wrong"}`);
   section.style.setProperty("--colour", model.colour);
   section.querySelector("h2").textContent = heading;
-  const survives = `LRP robustness ${three(found.robustness)}, on average ${three(mean(robustness(maps, k)))}; softmax robustness ${three(seen.softmaxRobustness[index])}.`;
+  const survives = `Overlap of top pixels ${three(found.robustness)}, on average ${three(mean(robustness(maps, k)))}; softmax robustness ${three(seen.softmaxRobustness[index])}.`;
   const blank = maps.relevant[index] < k / 100 * entries
     ? ` Only ${maps.relevant[index]} of ${entries} pixels had any relevance before the attack: blank ones fill the top k in the order of their index.` : "";
   section.querySelector(".prediction").textContent = survives + blank;
@@ -180,7 +180,7 @@ function scatter(models, values, view) {
   const [cx, cy] = places[view.index];
   figure.querySelector(".chosen").replaceChildren(...elsewhere, drawn("circle", {class: "here", cx, cy, r: 7}));
   const better = xs.filter((x, index) => x < ys[index]).length, worse = xs.filter((x, index) => x > ys[index]).length;
-  control("scatter-note").textContent = `LRP robustness under seed ${seed}: each dot is a test point, to be clicked or chosen by arrow keys; `
+  control("scatter-note").textContent = `Overlap of top pixels under seed ${seed}: each dot is a test point, to be clicked or chosen by arrow keys; `
     + `dots in the same place stand around it. Ring: the chosen point${elsewhere.length ? "; diamonds: the same point under the other seeds" : ""}. `
     + `Dotted: chance. ${named(models[1])} is above ${named(models[0])} at ${better} points, below at ${worse} of ${xs.length}.`;
 }
@@ -212,13 +212,13 @@ function spread(models, values, view) {
     ...[0, 0.5, 1].map(value => drawn("text", {x: 12 + 316 * value, y: 54 * rows.length + 8, "text-anchor": "middle"}, value)),
   );
   const said = ([name, found]) => `${name}: ${found.map((value, seed) => `seed ${content.seeds[seed]} ${three(value)}`).join(", ")}`;
-  figure.setAttribute("aria-label", `LRP robustness under each seed. ${rows.map(said).join(". ")}.`);
+  figure.setAttribute("aria-label", `Overlap of top pixels under each seed. ${rows.map(said).join(". ")}.`);
   const alone = content.seeds.length === 1;
   const differs = models.map((model, number) =>
     `${three(mean(content.points.map((_, index) => deviation(values[number].map(seed => seed[index])))))} (${named(model)})`);
   control("spread").textContent = alone
-    ? "LRP robustness. There is one seed here: how much another training would change cannot be seen."
-    : `LRP robustness under each of ${content.seeds.length} seeds; filled: seed ${content.seeds[view.seed]}. One point's differs between seeds by a standard deviation of ${differs.join(" and ")}, on average over all points.`;
+    ? "Overlap of top pixels. There is one seed here: how much another training would change cannot be seen."
+    : `Overlap of top pixels under each of ${content.seeds.length} seeds; filled: seed ${content.seeds[view.seed]}. One point's differs between seeds by a standard deviation of ${differs.join(" and ")}, on average over all points.`;
 }
 
 // The least robust under this seed first; equally robust ones by their mean over seeds.
