@@ -14,6 +14,7 @@ from resilience.attacks.gradient import LossGradient
 from resilience.posterior import predict
 from tests.conftest import double_network, noisy_posterior
 from tests.library.lrp_stacks import STACKS, images
+from tests.library.trained_digits import trained
 
 
 def victim(draws=3, stack="conv"):
@@ -83,7 +84,7 @@ def test_a_direction_of_nothing_is_nothing():
 
 
 @pytest.mark.parametrize("draws", [1, 3])
-@pytest.mark.parametrize("objective", ["mean_likelihood", "carlini_wagner"])
+@pytest.mark.parametrize("objective", ["mean_likelihood", "carlini_wagner", "targeted_carlini_wagner"])
 def test_gradients_of_objectives_are_those_of_automatic_differentiation(objective, draws):
     posterior, x, y = victim(draws)
     y = (y + torch.arange(8) % 2) % 3
@@ -94,9 +95,10 @@ def test_gradients_of_objectives_are_those_of_automatic_differentiation(objectiv
         if objective == "mean_likelihood":
             total = total - logits.log_softmax(1).gather(1, y[:, None]).sum()
         else:
-            others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-            total = total + (others - logits.gather(1, y[:, None])[:, 0]).clamp(max=0).sum()
+            lead = logits.scatter(1, y[:, None], -torch.inf).amax(1) - logits.gather(1, y[:, None])[:, 0]
+            total = total + (lead.clamp(max=0) if objective == "carlini_wagner" else lead.clamp(min=0)).sum()
     (expected,) = torch.autograd.grad(total, variable)
+    assert (expected != 0).any()
     found = LossGradient(posterior, tuple(x.shape[1:]), objective)(x, y)
     for one, other in zip(found, expected, strict=True):
         if other.norm() > 0:
@@ -117,6 +119,19 @@ def test_a_targeted_attack_raises_the_probability_of_its_target(method, epsilon)
 
     assert (of_target(aimed) > of_target(x)).all()
     assert of_target(aimed).mean() >= of_target(free).mean()
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+@pytest.mark.parametrize("objective", ["likelihood", "mean_likelihood", "margin", "carlini_wagner"])
+@pytest.mark.parametrize(("method", "epsilon"), [("pgd", 0.2), ("pgd_l2", 1.0), ("pgd_l1", 6.0)])
+def test_an_attack_reaches_its_target_more_often_than_one_without(method, epsilon, objective, draws):
+    """From the image itself, where any objective that is flat there would leave it."""
+    posterior, x, y = trained(draws)
+    target = (y + 1) % 10
+    options = {"epsilon": epsilon, "steps": 20, "objective": objective, "start": "clean"}
+    aimed, free = (attacked(method, posterior, x, y, **options, target=target_) for target_ in ("next", "none"))
+    reached, by_chance = (float((predict(posterior, found).argmax(1) == target).double().mean()) for found in (aimed, free))
+    assert reached > by_chance + 0.25
 
 
 def test_targets_are_what_they_are_called():
@@ -150,6 +165,15 @@ def test_a_clean_start_is_the_image_itself():
     posterior, x, y = victim()
     one_step = attacked("pgd", posterior, x, y, epsilon=0.1, steps=1, step_size=0.1, start="clean")
     assert torch.equal(one_step, attacked("fgsm", posterior, x, y, epsilon=0.1))
+
+
+def test_only_the_first_of_several_starts_is_the_image_itself():
+    posterior, x, y = victim()
+    options = {"epsilon": 0.15, "steps": 2, "start": "clean"}
+    once, often = (attacked("pgd", posterior, x, y, **options, restarts=restarts) for restarts in (1, 4))
+    gain = loop.advantage(posterior, often, y) - loop.advantage(posterior, once, y)
+    assert (gain >= 0).all()
+    assert (gain > 0).any()
 
 
 def test_sign_steps_may_be_projected_on_an_l2_ball():

@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import logging
-from functools import cache
 
 import pytest
 import torch
 
-from resilience import catalog, data
+from resilience import catalog
 from resilience.attacks import apgd, autoattack, fab, predictive
 from resilience.attacks.predictive import Predictive
-from resilience.datasets import bundled
-from resilience.posterior import Posterior, point, predict
-from resilience.training.fit import Task
+from resilience.posterior import Posterior, predict
 from tests.conftest import double_network, noisy_posterior
 from tests.library.lrp_stacks import STACKS, images
-
-
-@cache
-def trained(draws=1):
-    arrays = data.split(bundled.digits(), 0.1, None, "digits")
-    task = Task.of({"architecture": "fc2", "width": 16}, arrays, 1, None, torch.device("cpu"))
-    fit = catalog.bound("trainings", {"method": "deterministic", "epochs": 15, "learning_rate": 0.01})(task=task)
-    network = task.network()
-    network.load_state_dict(fit.weights)
-    x, y = torch.from_numpy(arrays["test.x"][:60]), torch.from_numpy(arrays["test.y"][:60])
-    posterior = point(network)
-    if draws > 1:
-        drawn = torch.Generator().manual_seed(0)
-        posterior = Posterior(
-            network,
-            {
-                name: torch.cat([v + 0.05 * v.std() * torch.randn(v.shape, generator=drawn) for _ in range(draws)])
-                for name, v in posterior.weights.items()
-            },
-        )
-    return posterior, x, y
+from tests.library.trained_digits import trained
 
 
 def attacked(method, posterior, x, y, **options):
