@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
 
 from resilience import catalog, computing
 from resilience.attacks import loop
 from resilience.attacks.ball import NormBall
+from resilience.attacks.filling import level
 from resilience.attacks.gradient import LossGradient
 from resilience.posterior import predict
 from tests.conftest import double_network, noisy_posterior
@@ -42,17 +42,65 @@ def test_a_projection_lies_in_the_ball_and_in_the_unit_interval(order, dtype, ep
         assert (found.double() - x.double()).flatten(1).norm(p=order, dim=1).max() <= epsilon
 
 
+def nearest_in_ball(change: np.ndarray, epsilon: float, order: int) -> np.ndarray:
+    """The nearest change [D] of a norm, by its textbook formulas: scaling, and the sorted sums of Duchi et al. 2008."""
+    if np.linalg.norm(change, order) <= epsilon:
+        return change
+    if order == 2:
+        return change * epsilon / np.linalg.norm(change)
+    ordered = np.sort(np.abs(change))[::-1]
+    thresholds = (np.cumsum(ordered) - epsilon) / np.arange(1, len(change) + 1)
+    threshold = thresholds[np.flatnonzero(ordered > thresholds)[-1]]
+    return np.sign(change) * np.maximum(np.abs(change) - threshold, 0)
+
+
+def nearest_in_both(point: np.ndarray, origin: np.ndarray, epsilon: float, order: int) -> np.ndarray:
+    """By Dykstra's alternating projections on the ball and on the unit interval, which end at the nearest point of both."""
+    here, of_ball, of_box = point, np.zeros_like(point), np.zeros_like(point)
+    for _ in range(3000):
+        in_ball = origin + nearest_in_ball(here + of_ball - origin, epsilon, order)
+        of_ball = here + of_ball - in_ball
+        here = np.clip(in_ball + of_box, 0, 1)
+        of_box = in_ball + of_box - here
+    return here
+
+
 @pytest.mark.parametrize("order", [1, 2])
-def test_a_projection_is_the_nearest_point_of_the_ball_where_no_pixel_is_clamped(order):
+@pytest.mark.parametrize("away", [0.3, 3.0])
+def test_a_projection_is_the_nearest_point_of_ball_and_unit_interval(order, away):
     generator = torch.Generator().manual_seed(1)
-    x = torch.full((5, 1, 2, 2), 0.5, dtype=torch.float64)
-    points = x + 0.3 * torch.randn(x.shape, generator=generator, dtype=torch.float64)
-    found = NormBall(x, 0.2, order).project(points)
-    for here, point in zip(found.flatten(1).numpy(), points.flatten(1).numpy(), strict=True):
-        inside = {"type": "ineq", "fun": lambda z: 0.2 - np.linalg.norm(z - 0.5, order)}
-        best = minimize(lambda z, point=point: ((z - point) ** 2).sum(), np.full(4, 0.5), constraints=[inside], tol=1e-12)
-        assert np.allclose(here, best.x, atol=2e-4)
-        assert ((here - point) ** 2).sum() <= best.fun + 1e-6
+    x = torch.rand((8, 1, 2, 3), generator=generator, dtype=torch.float64)
+    x[0], x[1, 0, 0] = 1, 0
+    points = x + away * torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    found = NormBall(x, 0.4, order).project(points)
+    for here, point, origin in zip(found.flatten(1).numpy(), points.flatten(1).numpy(), x.flatten(1).numpy(), strict=True):
+        np.testing.assert_allclose(here, nearest_in_both(point, origin, 0.4, order), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_projection_from_outside_leaves_no_size_unused(order):
+    """Half of these pixels are black or white, where a change that is clamped last is lost."""
+    generator = torch.Generator().manual_seed(2)
+    x = (2 * torch.rand((50, 1, 6, 6), generator=generator, dtype=torch.float64) - 0.5).clamp(0, 1)
+    epsilon = 1.5
+    found = NormBall(x, epsilon, order).project(x + torch.randn(x.shape, generator=generator, dtype=torch.float64))
+    sizes = (found - x).flatten(1).norm(p=order, dim=1)
+    torch.testing.assert_close(sizes, torch.full_like(sizes, epsilon), rtol=0, atol=1e-6)
+
+
+def test_a_level_is_the_one_that_bisection_finds():
+    generator = torch.Generator().manual_seed(3)
+    rate, capacity = torch.rand((2, 40, 30), generator=generator, dtype=torch.float64) ** 3
+    rate[0, :5], capacity[1, :5], capacity[2] = 0, 0, 0
+    needed = capacity.sum(1) * torch.rand(40, generator=generator, dtype=torch.float64)
+    needed[3], needed[4] = 0, 2 * capacity[4].sum()
+    found = level(rate, capacity, needed)
+    for at, r, c, n in zip(found[:, 0], rate, capacity, needed, strict=True):
+        filled = torch.minimum(at * r, c).sum()
+        most = torch.where(r > 0, c, 0).sum()
+        assert abs(filled - min(n, most)) < 1e-12
+        if 0 < n < most:
+            assert torch.minimum(0.999 * at * r, c).sum() < n
 
 
 def test_what_lies_inside_stays():
