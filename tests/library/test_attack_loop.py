@@ -13,6 +13,7 @@ from resilience.attacks.filling import level
 from resilience.attacks.gradient import LossGradient
 from resilience.posterior import predict
 from tests.conftest import double_network, noisy_posterior
+from tests.library.dykstra import nearest_in_both
 from tests.library.lrp_stacks import STACKS, images
 from tests.library.trained_digits import trained
 
@@ -54,17 +55,6 @@ def nearest_in_ball(change: np.ndarray, epsilon: float, order: int) -> np.ndarra
     return np.sign(change) * np.maximum(np.abs(change) - threshold, 0)
 
 
-def nearest_in_both(point: np.ndarray, origin: np.ndarray, epsilon: float, order: int) -> np.ndarray:
-    """By Dykstra's alternating projections on the ball and on the unit interval, which end at the nearest point of both."""
-    here, of_ball, of_box = point, np.zeros_like(point), np.zeros_like(point)
-    for _ in range(3000):
-        in_ball = origin + nearest_in_ball(here + of_ball - origin, epsilon, order)
-        of_ball = here + of_ball - in_ball
-        here = np.clip(in_ball + of_box, 0, 1)
-        of_box = in_ball + of_box - here
-    return here
-
-
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("away", [0.3, 3.0])
 def test_a_projection_is_the_nearest_point_of_ball_and_unit_interval(order, away):
@@ -74,7 +64,12 @@ def test_a_projection_is_the_nearest_point_of_ball_and_unit_interval(order, away
     points = x + away * torch.randn(x.shape, generator=generator, dtype=torch.float64)
     found = NormBall(x, 0.4, order).project(points)
     for here, point, origin in zip(found.flatten(1).numpy(), points.flatten(1).numpy(), x.flatten(1).numpy(), strict=True):
-        np.testing.assert_allclose(here, nearest_in_both(point, origin, 0.4, order), rtol=0, atol=1e-6)
+
+        def in_ball(at, origin=origin):
+            return origin + nearest_in_ball(at - origin, 0.4, order)
+
+        expected = nearest_in_both(point, in_ball, lambda at: np.clip(at, 0, 1))
+        np.testing.assert_allclose(here, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -231,6 +226,17 @@ def test_sign_steps_may_be_projected_on_an_l2_ball():
     assert not torch.allclose(found, attacked("pgd_l2", posterior, x, y, epsilon=0.5, steps=5, step_size=0.2, start="clean"))
 
 
+def test_one_that_has_lost_its_class_goes_further_than_any_that_has_not():
+    x = torch.zeros(4, 1, 1, 1)
+    seen = loop.Furthest(x)
+    no, yes = torch.zeros(4, dtype=torch.bool), torch.tensor([True, True, False, False])
+    seen.see(x + 1, torch.tensor([5.0, 5, 5, 5]), no)
+    seen.see(x + 2, torch.tensor([1.0, 9, 1, 9]), yes)
+    seen.see(x + 3, torch.tensor([0.5, 8, 6, 2]), yes)
+    seen.see(x + 4, torch.tensor([99.0, 99, 2, 3]), no)
+    assert seen.x.flatten().tolist() == [2, 2, 3, 2]
+
+
 @pytest.mark.parametrize(("method", "control"), [("pgd_l2", "noise_l2"), ("pgd_l1", "noise_l1")])
 def test_noise_of_a_norm_is_as_large_as_the_attack_may_be_and_does_less(method, control):
     posterior, x, y = victim()
@@ -243,7 +249,9 @@ def test_noise_of_a_norm_is_as_large_as_the_attack_may_be_and_does_less(method, 
     assert loop.advantage(posterior, found, y).mean() > loop.advantage(posterior, noise, y).mean()
 
 
-@pytest.mark.parametrize("method", ["pgd", "pgd_l2", "pgd_l1", "apgd", "fab"])
+@pytest.mark.parametrize(
+    "method", ["pgd", "pgd_l2", "pgd_l1", "apgd", "apgd_l2", "fab", "fab_l2", "autoattack", "autoattack_l2"]
+)
 def test_any_number_of_threads_gives_the_same(method, monkeypatch):
     posterior, x, y = victim()
     monkeypatch.setattr("resilience.attacks.gradient.chunk_of", lambda *_: 3)
@@ -251,5 +259,6 @@ def test_any_number_of_threads_gives_the_same(method, monkeypatch):
     found = []
     for threads in (1, 3):
         monkeypatch.setattr(computing, "_workers", threads)
-        found.append(attacked(method, posterior, x, y, epsilon=0.3, steps=4))
+        few = {"queries": 20} if method.startswith("auto") else {}
+        found.append(attacked(method, posterior, x, y, epsilon=0.3, steps=4, **few))
     assert torch.equal(*found)

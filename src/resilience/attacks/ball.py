@@ -9,6 +9,9 @@ from torch import Tensor
 
 from resilience.attacks.filling import level
 
+#: In which an attack is small.
+Norm = Literal["linf", "l2", "l1"]
+
 
 class Ball:
     """All images in [0, 1] that differ from images ``x`` [N, C, H, W] by at most ``epsilon`` a pixel, rounding included."""
@@ -58,8 +61,9 @@ class NormBall:
         room = torch.where(change > 0, 1 - original, original)
         sizes = change.abs()
         outside = self._measured(torch.minimum(sizes, room)) > self._epsilon
-        sizes = torch.minimum(sizes, room).where(~outside[:, None], self._smaller(sizes, room))
-        return self._rounded(change.sign() * sizes)
+        if outside.any():
+            sizes = torch.where(outside[:, None], self._smaller(sizes, room), sizes)
+        return self._rounded(change.sign() * torch.minimum(sizes, room))
 
     def start(self, generator: torch.Generator) -> Tensor:
         """Images drawn uniformly from the ball around ``x``, and projected."""
@@ -115,6 +119,16 @@ class FeasibleSet(Protocol):
 
     def start(self, generator: torch.Generator) -> Tensor:
         """A random point of the set for each image."""
+
+
+def ball_of(norm: Norm, x: Tensor, epsilon: float) -> FeasibleSet:
+    """All images in [0, 1] that differ from images ``x`` [N, C, H, W] by at most ``epsilon`` in a norm."""
+    return Ball(x, epsilon) if norm == "linf" else NormBall(x, epsilon, 2 if norm == "l2" else 1)
+
+
+def size_of(norm: Norm, change: Tensor) -> Tensor:
+    """The norm [N] of changes [N, C, H, W]."""
+    return change.flatten(1).norm(p={"linf": torch.inf, "l2": 2, "l1": 1}[norm], dim=1)
 
 
 def random_signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
