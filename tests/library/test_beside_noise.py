@@ -81,13 +81,26 @@ def nearness_to_the_target(posterior: Posterior, x: Tensor, images: Tensor) -> T
 
 
 GRADIENT = {"epsilon": EPSILON}
+OBJECTIVES = ("likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating")
+IN_L2, IN_L1 = {"epsilon": 0.6}, {"epsilon": 3.0}
 AIMS: dict[str, list[tuple[dict[str, object], Aim]]] = {
-    "fgsm": [(GRADIENT | {"objective": objective}, doubt) for objective in ("likelihood", "margin", "saturating")],
-    "pgd": [(GRADIENT | {"objective": objective}, doubt) for objective in ("likelihood", "margin", "saturating")],
-    "square": [(GRADIENT, doubt)],
+    "fgsm": [(GRADIENT | {"objective": objective}, doubt) for objective in OBJECTIVES],
+    "pgd": [(GRADIENT | {"objective": objective}, doubt) for objective in OBJECTIVES],
+    "pgd_l2": [
+        *((IN_L2 | {"objective": objective}, doubt) for objective in OBJECTIVES),
+        (IN_L2 | {"direction": "sign", "step_size": 0.05}, doubt),
+        # As large as the ball and larger: it jumps and is projected (Kim et al. 2019).
+        (IN_L2 | {"step_size": 1.0, "start": "clean"}, doubt),
+    ],
+    "pgd_l1": [(IN_L1 | {"objective": objective}, doubt) for objective in OBJECTIVES],
+    "square": [(GRADIENT, doubt), (GRADIENT | {"margin": "log_probability"}, doubt)],
+    "square_l2": [(IN_L2, doubt), (IN_L2 | {"margin": "log_probability"}, doubt)],
     "apgd": [(GRADIENT | {"steps": 20, "loss": loss}, doubt) for loss in ("cross_entropy", "dlr")],
-    "fab": [(GRADIENT | {"steps": 20}, broken)],
+    "apgd_l2": [(IN_L2 | {"steps": 20, "loss": loss}, doubt) for loss in ("cross_entropy", "dlr")],
+    "fab": [(GRADIENT | {"steps": 20, "targets": 3}, broken)],
+    "fab_l2": [(IN_L2 | {"steps": 20, "targets": 3}, broken)],
     "autoattack": [(GRADIENT | {"steps": 10, "targets": 3, "queries": 50}, broken)],
+    "autoattack_l2": [(IN_L2 | {"steps": 10, "targets": 3, "queries": 50}, broken)],
     "mean_of_attacks": [({"attack": {"method": "fgsm", **GRADIENT}}, doubt)],
     "saliency_top_k": [(GRADIENT, relevance_off_the_top), (GRADIENT, forgotten)],
     "saliency_region": [(GRADIENT, relevance_in_the_region)],
@@ -95,15 +108,11 @@ AIMS: dict[str, list[tuple[dict[str, object], Aim]]] = {
 }
 
 
-#: Held against noise of their own norms in test_attack_loop.py.
-IN_OTHER_BALLS = ("pgd_l1", "pgd_l2")
-
-
 def test_every_attack_on_a_network_says_what_it_is_for():
     on_networks = {
         name for name in catalog.functions("attacks") if not catalog.function("attacks", name).traits.get("derived")
     }
-    assert set(AIMS) == on_networks - {"noise", "noise_l1", "noise_l2", *IN_OTHER_BALLS}
+    assert set(AIMS) == on_networks - {"noise", "noise_l1", "noise_l2"}
 
 
 @pytest.mark.parametrize("draws", [1, 5])
@@ -118,7 +127,9 @@ def test_it_does_more_than_noise(name, options, aim, architecture, draws):
     y = predict(posterior, x).argmax(1)
     make = catalog.bound("attacks", {"method": name, **options})
     attacked = make(posterior=posterior, x=x, y=y, generator=torch.Generator().manual_seed(0))
-    noise = catalog.load("attacks", "noise")(x, torch.Generator().manual_seed(1), epsilon=EPSILON)
+    norm = catalog.function("attacks", name).traits.get("norm")
+    control = catalog.load("attacks", f"noise_{norm}" if norm else "noise")
+    noise = control(x, torch.Generator().manual_seed(1), epsilon=options.get("epsilon", EPSILON))
     ahead = aim(posterior, x, attacked) - aim(posterior, x, noise)
     if name.startswith("saliency"):
         # Noise changes predictions, too, and then another class is explained: only points where it does not are compared.
