@@ -121,6 +121,15 @@ def test_directions_have_size_one_and_no_other_of_that_size_is_steeper(name, ord
         assert np.allclose(gain, flat[:, : round(loop.STEEPEST * 40)].mean(1))
 
 
+def test_a_step_moves_as_large_a_share_of_the_pixels_as_it_is_told():
+    posterior, x, y = victim()
+    for share, moved in ((0.02, 1), (0.25, 16), (1.0, 64)):
+        found = attacked("pgd_l1", posterior, 0.4 + 0.2 * x, y, epsilon=0.5, steps=1, start="clean", share=share)
+        changed = (found != 0.4 + 0.2 * x).flatten(1).sum(1)
+        assert (changed <= moved).all()
+        assert (changed > 0.6 * moved).any()
+
+
 def test_a_direction_of_nothing_is_nothing():
     for direction in loop.DIRECTIONS.values():
         assert (direction(torch.zeros(2, 1, 3, 3)) == 0).all()

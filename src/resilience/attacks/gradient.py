@@ -149,17 +149,22 @@ def pgd_l1(
     target: Literal["none", "next", "least_likely", "random"] | NonNegativeCount = "none",
     start: Literal["random", "clean"] = "random",
     restarts: Count = 1,
+    share: Share = 0.05,
 ) -> Tensor:
-    """Projected Gradient Descent in the ℓ1 ball, along the steepest twentieth of the pixels (Tramèr & Boneh 2019, SLIDE).
+    """Projected Gradient Descent in the ℓ1 ball, each step along the steepest few pixels (Tramèr & Boneh 2019, SLIDE).
 
     Parameters
     ----------
     epsilon
         Largest ℓ1 norm of the change.
+    share
+        Of the pixels that a step moves, all as far.
     """
     aim = Aim.of(posterior, x, y, objective, target, generator)
     size = ball_step(step_size, epsilon, steps)
-    return aim.descend(NormBall(x, epsilon, 1), steepest, size, steps, start, restarts, generator)
+    return aim.descend(
+        NormBall(x, epsilon, 1), lambda gradient: steepest(gradient, share), size, steps, start, restarts, generator
+    )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from resilience.progress import track
 
 #: Of a gradient [N, C, H, W] the step [N, C, H, W] of size one.
 Direction = Callable[[Tensor], Tensor]
-#: The share of pixels that a step along the steepest ones moves (Tramèr & Boneh 2019, Sec. 3.1, "SLIDE").
+#: The share of pixels that a step along the steepest ones moves, if nothing else is said (Tramèr & Boneh 2019, "SLIDE").
 STEEPEST = 0.05
 
 
@@ -33,10 +33,10 @@ def normalised(gradient: Tensor) -> Tensor:
     return scaled / scaled.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
 
 
-def steepest(gradient: Tensor) -> Tensor:
+def steepest(gradient: Tensor, share: float = STEEPEST) -> Tensor:
     """A direction of size one in ℓ1: the few pixels with the largest derivatives, all as far."""
     flat = gradient.flatten(1)
-    count = max(1, round(STEEPEST * flat.shape[1]))
+    count = max(1, round(share * flat.shape[1]))
     _, chosen = flat.abs().topk(count, dim=1)
     step = torch.zeros_like(flat).scatter(1, chosen, flat.gather(1, chosen).sign() / count)
     return step.view_as(gradient)

@@ -38,8 +38,10 @@ def square(
 
     Parameters
     ----------
-    posterior, x, y, epsilon
+    posterior, x, y
         See :func:`resilience.attacks.gradient.fgsm`; of the network only predictions are used.
+    epsilon
+        Largest change of a pixel.
     generator
         For stripes, places and signs.
     queries
