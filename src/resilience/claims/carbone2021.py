@@ -54,7 +54,7 @@ def other_explanations(compared: Compared) -> pd.DataFrame:
 
 @entry(place="not in the paper")
 def other_explanations_controls(compared: Compared) -> pd.DataFrame:
-    """Made in another way than by LRP, the advantage remains over networks that share the posterior's prior or its averaging."""
+    """Made otherwise than by LRP, the advantage remains over networks that share the prior or the averaging."""
     return compared.explanations(compared.attacked(), "control", among=compared.other_ways)
 
 
