@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
 
 from resilience import catalog, computing
 from resilience.attacks import loop
 from resilience.attacks.ball import NormBall
+from resilience.attacks.filling import level
 from resilience.attacks.gradient import LossGradient
 from resilience.posterior import predict
 from tests.conftest import double_network, noisy_posterior
+from tests.library.dykstra import nearest_in_both
 from tests.library.lrp_stacks import STACKS, images
+from tests.library.trained_digits import trained
 
 
 def victim(draws=3, stack="conv"):
@@ -41,17 +43,59 @@ def test_a_projection_lies_in_the_ball_and_in_the_unit_interval(order, dtype, ep
         assert (found.double() - x.double()).flatten(1).norm(p=order, dim=1).max() <= epsilon
 
 
+def nearest_in_ball(change: np.ndarray, epsilon: float, order: int) -> np.ndarray:
+    """The nearest change [D] of a norm, by its textbook formulas: scaling, and the sorted sums of Duchi et al. 2008."""
+    if np.linalg.norm(change, order) <= epsilon:
+        return change
+    if order == 2:
+        return change * epsilon / np.linalg.norm(change)
+    ordered = np.sort(np.abs(change))[::-1]
+    thresholds = (np.cumsum(ordered) - epsilon) / np.arange(1, len(change) + 1)
+    threshold = thresholds[np.flatnonzero(ordered > thresholds)[-1]]
+    return np.sign(change) * np.maximum(np.abs(change) - threshold, 0)
+
+
 @pytest.mark.parametrize("order", [1, 2])
-def test_a_projection_is_the_nearest_point_of_the_ball_where_no_pixel_is_clamped(order):
+@pytest.mark.parametrize("away", [0.3, 3.0])
+def test_a_projection_is_the_nearest_point_of_ball_and_unit_interval(order, away):
     generator = torch.Generator().manual_seed(1)
-    x = torch.full((5, 1, 2, 2), 0.5, dtype=torch.float64)
-    points = x + 0.3 * torch.randn(x.shape, generator=generator, dtype=torch.float64)
-    found = NormBall(x, 0.2, order).project(points)
-    for here, point in zip(found.flatten(1).numpy(), points.flatten(1).numpy(), strict=True):
-        inside = {"type": "ineq", "fun": lambda z: 0.2 - np.linalg.norm(z - 0.5, order)}
-        best = minimize(lambda z, point=point: ((z - point) ** 2).sum(), np.full(4, 0.5), constraints=[inside], tol=1e-12)
-        assert np.allclose(here, best.x, atol=2e-4)
-        assert ((here - point) ** 2).sum() <= best.fun + 1e-6
+    x = torch.rand((8, 1, 2, 3), generator=generator, dtype=torch.float64)
+    x[0], x[1, 0, 0] = 1, 0
+    points = x + away * torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    found = NormBall(x, 0.4, order).project(points)
+    for here, point, origin in zip(found.flatten(1).numpy(), points.flatten(1).numpy(), x.flatten(1).numpy(), strict=True):
+
+        def in_ball(at, origin=origin):
+            return origin + nearest_in_ball(at - origin, 0.4, order)
+
+        expected = nearest_in_both(point, in_ball, lambda at: np.clip(at, 0, 1))
+        np.testing.assert_allclose(here, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_projection_from_outside_leaves_no_size_unused(order):
+    """Half of these pixels are black or white, where a change that is clamped last is lost."""
+    generator = torch.Generator().manual_seed(2)
+    x = (2 * torch.rand((50, 1, 6, 6), generator=generator, dtype=torch.float64) - 0.5).clamp(0, 1)
+    epsilon = 1.5
+    found = NormBall(x, epsilon, order).project(x + torch.randn(x.shape, generator=generator, dtype=torch.float64))
+    sizes = (found - x).flatten(1).norm(p=order, dim=1)
+    torch.testing.assert_close(sizes, torch.full_like(sizes, epsilon), rtol=0, atol=1e-6)
+
+
+def test_a_level_is_the_one_that_bisection_finds():
+    generator = torch.Generator().manual_seed(3)
+    rate, capacity = torch.rand((2, 40, 30), generator=generator, dtype=torch.float64) ** 3
+    rate[0, :5], capacity[1, :5], capacity[2] = 0, 0, 0
+    needed = capacity.sum(1) * torch.rand(40, generator=generator, dtype=torch.float64)
+    needed[3], needed[4] = 0, 2 * capacity[4].sum()
+    found = level(rate, capacity, needed)
+    for at, r, c, n in zip(found[:, 0], rate, capacity, needed, strict=True):
+        filled = torch.minimum(at * r, c).sum()
+        most = torch.where(r > 0, c, 0).sum()
+        assert abs(filled - min(n, most)) < 1e-12
+        if 0 < n < most:
+            assert torch.minimum(0.999 * at * r, c).sum() < n
 
 
 def test_what_lies_inside_stays():
@@ -83,7 +127,7 @@ def test_a_direction_of_nothing_is_nothing():
 
 
 @pytest.mark.parametrize("draws", [1, 3])
-@pytest.mark.parametrize("objective", ["mean_likelihood", "carlini_wagner"])
+@pytest.mark.parametrize("objective", ["mean_likelihood", "carlini_wagner", "targeted_carlini_wagner"])
 def test_gradients_of_objectives_are_those_of_automatic_differentiation(objective, draws):
     posterior, x, y = victim(draws)
     y = (y + torch.arange(8) % 2) % 3
@@ -94,9 +138,10 @@ def test_gradients_of_objectives_are_those_of_automatic_differentiation(objectiv
         if objective == "mean_likelihood":
             total = total - logits.log_softmax(1).gather(1, y[:, None]).sum()
         else:
-            others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-            total = total + (others - logits.gather(1, y[:, None])[:, 0]).clamp(max=0).sum()
+            lead = logits.scatter(1, y[:, None], -torch.inf).amax(1) - logits.gather(1, y[:, None])[:, 0]
+            total = total + (lead.clamp(max=0) if objective == "carlini_wagner" else lead.clamp(min=0)).sum()
     (expected,) = torch.autograd.grad(total, variable)
+    assert (expected != 0).any()
     found = LossGradient(posterior, tuple(x.shape[1:]), objective)(x, y)
     for one, other in zip(found, expected, strict=True):
         if other.norm() > 0:
@@ -117,6 +162,19 @@ def test_a_targeted_attack_raises_the_probability_of_its_target(method, epsilon)
 
     assert (of_target(aimed) > of_target(x)).all()
     assert of_target(aimed).mean() >= of_target(free).mean()
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+@pytest.mark.parametrize("objective", ["likelihood", "mean_likelihood", "margin", "carlini_wagner"])
+@pytest.mark.parametrize(("method", "epsilon"), [("pgd", 0.2), ("pgd_l2", 1.0), ("pgd_l1", 6.0)])
+def test_an_attack_reaches_its_target_more_often_than_one_without(method, epsilon, objective, draws):
+    """From the image itself, where any objective that is flat there would leave it."""
+    posterior, x, y = trained(draws)
+    target = (y + 1) % 10
+    options = {"epsilon": epsilon, "steps": 20, "objective": objective, "start": "clean"}
+    aimed, free = (attacked(method, posterior, x, y, **options, target=target_) for target_ in ("next", "none"))
+    reached, by_chance = (float((predict(posterior, found).argmax(1) == target).double().mean()) for found in (aimed, free))
+    assert reached > by_chance + 0.25
 
 
 def test_targets_are_what_they_are_called():
@@ -152,11 +210,31 @@ def test_a_clean_start_is_the_image_itself():
     assert torch.equal(one_step, attacked("fgsm", posterior, x, y, epsilon=0.1))
 
 
+def test_only_the_first_of_several_starts_is_the_image_itself():
+    posterior, x, y = victim()
+    options = {"epsilon": 0.15, "steps": 2, "start": "clean"}
+    once, often = (attacked("pgd", posterior, x, y, **options, restarts=restarts) for restarts in (1, 4))
+    gain = loop.advantage(posterior, often, y) - loop.advantage(posterior, once, y)
+    assert (gain >= 0).all()
+    assert (gain > 0).any()
+
+
 def test_sign_steps_may_be_projected_on_an_l2_ball():
     posterior, x, y = victim()
     found = attacked("pgd_l2", posterior, x, y, epsilon=0.5, steps=5, step_size=0.2, direction="sign", start="clean")
     assert (found - x).flatten(1).norm(dim=1).max() <= 0.5
     assert not torch.allclose(found, attacked("pgd_l2", posterior, x, y, epsilon=0.5, steps=5, step_size=0.2, start="clean"))
+
+
+def test_one_that_has_lost_its_class_goes_further_than_any_that_has_not():
+    x = torch.zeros(4, 1, 1, 1)
+    seen = loop.Furthest(x)
+    no, yes = torch.zeros(4, dtype=torch.bool), torch.tensor([True, True, False, False])
+    seen.see(x + 1, torch.tensor([5.0, 5, 5, 5]), no)
+    seen.see(x + 2, torch.tensor([1.0, 9, 1, 9]), yes)
+    seen.see(x + 3, torch.tensor([0.5, 8, 6, 2]), yes)
+    seen.see(x + 4, torch.tensor([99.0, 99, 2, 3]), no)
+    assert seen.x.flatten().tolist() == [2, 2, 3, 2]
 
 
 @pytest.mark.parametrize(("method", "control"), [("pgd_l2", "noise_l2"), ("pgd_l1", "noise_l1")])
@@ -171,7 +249,9 @@ def test_noise_of_a_norm_is_as_large_as_the_attack_may_be_and_does_less(method, 
     assert loop.advantage(posterior, found, y).mean() > loop.advantage(posterior, noise, y).mean()
 
 
-@pytest.mark.parametrize("method", ["pgd", "pgd_l2", "pgd_l1", "apgd", "fab"])
+@pytest.mark.parametrize(
+    "method", ["pgd", "pgd_l2", "pgd_l1", "apgd", "apgd_l2", "fab", "fab_l2", "autoattack", "autoattack_l2"]
+)
 def test_any_number_of_threads_gives_the_same(method, monkeypatch):
     posterior, x, y = victim()
     monkeypatch.setattr("resilience.attacks.gradient.chunk_of", lambda *_: 3)
@@ -179,5 +259,6 @@ def test_any_number_of_threads_gives_the_same(method, monkeypatch):
     found = []
     for threads in (1, 3):
         monkeypatch.setattr(computing, "_workers", threads)
-        found.append(attacked(method, posterior, x, y, epsilon=0.3, steps=4))
+        few = {"queries": 20} if method.startswith("auto") else {}
+        found.append(attacked(method, posterior, x, y, epsilon=0.3, steps=4, **few))
     assert torch.equal(*found)

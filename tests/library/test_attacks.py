@@ -12,7 +12,7 @@ from resilience.attacks import averaged, gradient, matched, square, transferred
 from resilience.attacks.ball import AttackError, Ball, refuse_no_images
 from resilience.attacks.gradient import LossGradient
 from resilience.computing import denormals_flushed
-from resilience.posterior import Posterior, point
+from resilience.posterior import Posterior, point, predict
 from tests.conftest import double_network, noisy_posterior
 from tests.library.lrp_stacks import STACKS, images
 
@@ -224,17 +224,50 @@ def test_mean_of_attacks_is_the_plain_mean_and_shrinks_with_the_number_of_draws(
     assert (found - x).abs().mean() < 0.8 * (one - x).abs().mean()
 
 
-def test_square_never_loses_what_it_has_found():
+@pytest.mark.parametrize("method", [square.square, square.square_l2])
+@pytest.mark.parametrize("margin", ["probability", "log_probability"])
+def test_square_never_loses_what_it_has_found(method, margin):
     build, shape = STACKS["conv"]
     network, x = double_network(build(True), 0), images(shape, 0, count=10)
     posterior, y = noisy_posterior(network, 2), network(x).argmax(1)
     margins = []
     for queries in (1, 10, 60):
-        found = square.square(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1, queries=queries)
-        margins.append(square._margin(posterior, found, y))
+        found = method(posterior, x, y, torch.Generator().manual_seed(0), epsilon=0.1, queries=queries, margin=margin)
+        margins.append(square._margin(predict(posterior, found), y))
     # The schedule is stretched to the number of queries, so only the first query is shared.
     assert bool((margins[1] <= margins[0] + 1e-12).all())
     assert bool((margins[2] <= margins[0] + 1e-12).all())
+    assert bool((margins[2] < margins[0]).any())
+
+
+def test_a_bump_is_a_sum_over_growing_boxes():
+    for height, width in ((1, 3), (2, 3), (3, 7), (4, 7), (5, 5), (0, 1)):
+        expected = torch.zeros(height, width)
+        for k in range(max(height, width) // 2 + 1):
+            for row in range(height):
+                for column in range(width):
+                    if max(abs(row - height // 2), abs(column - width // 2)) <= k:
+                        expected[row, column] += 1 / (k + 1) ** 2
+        torch.testing.assert_close(square._bump(height, width), expected)
+    for side in (1, 3, 5, 9):
+        assert float(square._pair_of_bumps(side).norm()) == pytest.approx(1)
+
+
+def test_square_lowers_the_logarithm_where_the_probability_is_one():
+    build, shape = STACKS["linear"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=30)
+    network[-1].weight.data *= 300
+    network, x = network.float(), x.float()
+    y = network(x).argmax(1)
+    options = {"epsilon": 0.05, "queries": 30}
+    first, stuck, moved = (
+        square.square(point(network), x, y, torch.Generator().manual_seed(0), **options | others)
+        for others in ({"queries": 1}, {}, {"margin": "log_probability"})
+    )
+    sure = (predict(point(network), first).gather(1, y[:, None])[:, 0] == 1).nonzero()[:, 0]
+    assert len(sure) > 5
+    assert torch.equal(stuck[sure], first[sure])
+    assert not torch.equal(moved[sure], first[sure])
 
 
 @pytest.mark.parametrize(

@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import logging
-from functools import cache
 
+import numpy as np
 import pytest
 import torch
 
-from resilience import catalog, data
+from resilience import catalog
 from resilience.attacks import apgd, autoattack, fab, predictive
 from resilience.attacks.predictive import Predictive
-from resilience.datasets import bundled
-from resilience.posterior import Posterior, point, predict
-from resilience.training.fit import Task
+from resilience.posterior import Posterior, predict
 from tests.conftest import double_network, noisy_posterior
+from tests.library.dykstra import nearest_in_both
 from tests.library.lrp_stacks import STACKS, images
-
-
-@cache
-def trained(draws=1):
-    arrays = data.split(bundled.digits(), 0.1, None, "digits")
-    task = Task.of({"architecture": "fc2", "width": 16}, arrays, 1, None, torch.device("cpu"))
-    fit = catalog.bound("trainings", {"method": "deterministic", "epochs": 15, "learning_rate": 0.01})(task=task)
-    network = task.network()
-    network.load_state_dict(fit.weights)
-    x, y = torch.from_numpy(arrays["test.x"][:60]), torch.from_numpy(arrays["test.y"][:60])
-    posterior = point(network)
-    if draws > 1:
-        drawn = torch.Generator().manual_seed(0)
-        posterior = Posterior(
-            network,
-            {
-                name: torch.cat([v + 0.05 * v.std() * torch.randn(v.shape, generator=drawn) for _ in range(draws)])
-                for name, v in posterior.weights.items()
-            },
-        )
-    return posterior, x, y
+from tests.library.trained_digits import trained
 
 
 def attacked(method, posterior, x, y, **options):
@@ -66,7 +45,8 @@ def test_gradients_of_the_mean_prediction_are_those_of_automatic_differentiation
     logits = [torch.func.functional_call(posterior.network, draw, (variable,)) for draw in posterior]
     expected = VALUES[value](torch.stack([each.softmax(1) for each in logits]).mean(0).log(), y)
     (slope,) = torch.autograd.grad(expected.sum(), variable)
-    values, gradient = Predictive(posterior, x).gradient(x, lambda log_p, part: VALUES[value](log_p, y[part]))
+    values, gradient, classes = Predictive(posterior, x).gradient(x, lambda log_p, part: VALUES[value](log_p, y[part]))
+    assert torch.equal(classes, predict(posterior, x).argmax(1))
     assert torch.allclose(values, expected.detach(), atol=1e-10)
     assert torch.allclose(gradient, slope, atol=1e-10)
 
@@ -94,10 +74,16 @@ def test_auto_pgd_is_at_least_as_strong_as_pgd(epsilon, draws):
     assert accuracy(posterior, found, y) <= accuracy(posterior, plain, y) + 1 / 60
 
 
-def test_a_change_to_a_plane_is_the_smallest_there_is():
+def plane(size):
+    """Images, the normals of planes, and how far the images are to move along these, which is not always possible."""
     at, normal = images((1, 3, 3), 2, count=30), images((1, 3, 3), 3, count=30) - 0.5
-    wanted = 0.5 * (images((1, 1, 1), 4, count=30).flatten() - 0.5)
-    change = fab.to_plane(at, normal, wanted)
+    at[:3], normal[3:6, 0, 0] = 1, 0
+    return at, normal, size * (images((1, 1, 1), 4, count=30).flatten() - 0.5)
+
+
+def test_a_change_to_a_plane_is_the_smallest_there_is_in_linf():
+    at, normal, wanted = plane(0.5)
+    change = fab.to_plane(at, normal, wanted, "linf")
     assert ((at + change) >= -1e-12).all()
     assert ((at + change) <= 1 + 1e-12).all()
     reached = (normal * change).flatten(1).sum(1)
@@ -108,6 +94,30 @@ def test_a_change_to_a_plane_is_the_smallest_there_is():
     room = torch.where(direction > 0, 1 - at, at)
     most = (normal.abs() * torch.minimum(room, 0.999 * radius[:, None, None, None])).flatten(1).sum(1)
     assert (most < wanted.abs()).all()
+
+
+def test_a_change_to_a_plane_is_the_smallest_there_is_in_l2():
+    at, normal, wanted = plane(0.5)
+    found = at + fab.to_plane(at, normal, wanted, "l2")
+    aims = (normal * at).flatten(1).sum(1) + wanted
+    parts = (part.flatten(1).numpy() for part in (at, normal, found))
+    for point, across, here, aim in zip(*parts, aims.numpy(), strict=True):
+
+        def on_plane(z, across=across, aim=aim):
+            return z + across * (aim - across @ z) / (across @ across)
+
+        expected = nearest_in_both(point, on_plane, lambda z: np.clip(z, 0, 1))
+        np.testing.assert_allclose(here, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_image_goes_as_near_as_it_can_to_a_plane_that_it_cannot_reach(norm):
+    at, normal, wanted = plane(1)
+    wanted = 100 * wanted.sign()
+    found = at + fab.to_plane(at, normal, wanted, norm)
+    up = (normal * wanted[:, None, None, None]) > 0
+    expected = torch.where(normal == 0, at, up.to(at))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_fab_finds_small_changes_that_break_a_network_and_keeps_what_it_cannot_break():

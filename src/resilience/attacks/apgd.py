@@ -9,19 +9,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from resilience.attacks.ball import Ball, FeasibleSet
-from resilience.attacks.loop import Direction, sign
+from resilience.attacks.ball import FeasibleSet, Norm, ball_of
+from resilience.attacks.loop import STEEPEST_IN, Direction, Furthest
 from resilience.attacks.predictive import Predictive, difference_of_logits_ratio, log_odds_against
 from resilience.catalog import entry
-from resilience.parameters import Count, Fraction
+from resilience.parameters import Count, Fraction, NonNegative
 from resilience.posterior import Posterior
 from resilience.progress import track
 
 #: Weight of the step beside that of the momentum, and the share of steps that must help (Sec. 3.2).
 MOMENTUM, HELPFUL = 0.75, 0.75
 LOSSES = {"cross_entropy": log_odds_against, "dlr": difference_of_logits_ratio}
-#: Of images [N, C, H, W] the value [N] that is raised, and its gradient.
-Raised = Callable[[Tensor], tuple[Tensor, Tensor]]
+Loss = Literal["cross_entropy", "dlr"]
+#: Of images [N, C, H, W] the value [N] that is raised, its gradient, and the classes [N] that they are taken for.
+Raised = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 @entry()
@@ -45,34 +46,75 @@ def apgd(
     steps
         Steps of each restart.
     restarts
-        How often it begins at a random point; the image counts that has the largest loss.
+        How often it begins at a random point. Of all images on the way the one counts that has the largest loss, among those
+        that have lost their class if there are any.
     loss
         ``cross_entropy``, as its log-odds, which do not saturate; or ``dlr``, the difference of logits ratio.
     """
-    predictive = Predictive(posterior, x)
+    return _climbed("linf", posterior, x, y, generator, epsilon, steps, restarts, loss)
 
-    def raised(attacked: Tensor) -> tuple[Tensor, Tensor]:
+
+@entry(norm="l2")
+def apgd_l2(
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: NonNegative,
+    steps: Count = 100,
+    restarts: Count = 1,
+    loss: Literal["cross_entropy", "dlr"] = "cross_entropy",
+) -> Tensor:
+    """Auto-PGD in the ℓ2 ball, on the mean prediction of all draws (Croce & Hein 2020, Alg. 1).
+
+    Parameters
+    ----------
+    epsilon
+        Largest ℓ2 norm of the change.
+    steps, restarts, loss
+        See :func:`apgd`.
+    """
+    return _climbed("l2", posterior, x, y, generator, epsilon, steps, restarts, loss)
+
+
+def _climbed(
+    norm: Norm,
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    epsilon: float,
+    steps: int,
+    restarts: int,
+    loss: Loss,
+) -> Tensor:
+    predictive, ball, furthest = Predictive(posterior, x), ball_of(norm, x, epsilon), Furthest(x)
+
+    def raised(attacked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return predictive.gradient(attacked, lambda log_p, part: LOSSES[loss](log_p, y[part]))
 
-    ball = Ball(x, epsilon)
-    found, largest = x.clone(), torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
     for _ in range(restarts):
-        attacked, value = climb(raised, ball, sign, 2 * epsilon, steps, ball.start(generator))
-        better = value > largest
-        found = torch.where(better[:, None, None, None], attacked, found)
-        largest = torch.where(better, value, largest)
-    return found
+        climb(raised, ball, STEEPEST_IN[norm], 2 * epsilon, steps, ball.start(generator), y, furthest)
+    return furthest.x
 
 
 def climb(
-    raised: Raised, feasible: FeasibleSet, direction: Direction, size: float, steps: int, start: Tensor
-) -> tuple[Tensor, Tensor]:
+    raised: Raised,
+    feasible: FeasibleSet,
+    direction: Direction,
+    size: float,
+    steps: int,
+    start: Tensor,
+    y: Tensor,
+    furthest: Furthest,
+) -> None:
     """One run of Auto-PGD.
 
     Parameters
     ----------
     raised
-        The value [N] that is raised and its gradient, at images [N, C, H, W].
+        The value [N] that is raised, its gradient, and the predicted classes [N], at images [N, C, H, W].
     feasible
         Where the images may be.
     direction, size
@@ -81,14 +123,14 @@ def climb(
         How many.
     start
         Images of the feasible set.
-
-    Returns
-    -------
-    tuple
-        The images with the largest value on the way, and this [N].
+    y
+        The classes [N] that the images shall lose.
+    furthest
+        Sees all images on the way.
     """
     at, before = start, start
-    value, gradient = raised(at)
+    value, gradient, classes = raised(at)
+    furthest.see(at, value, classes != y)
     best, largest, slope = at, value, gradient
     sizes = torch.full_like(value, size)
     unchanged, best_then = torch.ones_like(value, dtype=torch.bool), largest
@@ -99,7 +141,8 @@ def climb(
         if step > 1:
             moved = feasible.project(at + MOMENTUM * (moved - at) + (1 - MOMENTUM) * (at - before))
         before, at = at, moved
-        value, gradient = raised(at)
+        value, gradient, classes = raised(at)
+        furthest.see(at, value, classes != y)
         helped, since = helped + (value > last).to(value), since + 1
         better = value > largest
         best = torch.where(_per_image(better), at, best)
@@ -115,7 +158,6 @@ def climb(
             last = torch.where(halve, largest, last)
             unchanged, best_then = ~halve, largest
             helped, since = torch.zeros_like(helped), 0
-    return best, largest
 
 
 def checkpoints(steps: int) -> frozenset[int]:

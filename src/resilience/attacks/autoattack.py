@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from resilience.attacks.apgd import apgd, climb
-from resilience.attacks.ball import Ball
-from resilience.attacks.fab import fab
-from resilience.attacks.loop import sign
+from resilience.attacks.apgd import apgd, apgd_l2, climb
+from resilience.attacks.ball import Norm, ball_of
+from resilience.attacks.fab import fab, fab_l2
+from resilience.attacks.loop import STEEPEST_IN, Furthest
 from resilience.attacks.predictive import Predictive, targeted_difference_of_logits_ratio
-from resilience.attacks.square import square
+from resilience.attacks.square import square, square_l2
 from resilience.catalog import entry
-from resilience.parameters import Count, Fraction
+from resilience.parameters import Count, Fraction, NonNegative
 from resilience.posterior import Posterior, predict
 from resilience.progress import logger
 
@@ -51,13 +51,55 @@ def autoattack(
     queries
         Of Square.
     """
-    first = apgd(posterior, x, y, generator, epsilon=epsilon, steps=steps)
-    found = torch.where(_stands(posterior, x, y)[:, None, None, None], first, x)
-    left: dict[str, float] = {"clean": _share(_stands(posterior, x, y)), "APGD-CE": _share(_stands(posterior, found, y))}
+    return _ensemble("linf", posterior, x, y, generator, epsilon, steps, targets, queries)
+
+
+@entry(norm="l2")
+def autoattack_l2(
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: NonNegative,
+    steps: Count = 100,
+    targets: Count = 9,
+    queries: Count = 5000,
+) -> Tensor:
+    """AutoAttack in ℓ2, its standard version: APGD-CE, APGD-T, FAB-T and Square (Croce & Hein 2020).
+
+    Parameters
+    ----------
+    epsilon
+        Largest ℓ2 norm of the change.
+    steps, targets, queries
+        See :func:`autoattack`.
+    """
+    return _ensemble("l2", posterior, x, y, generator, epsilon, steps, targets, queries)
+
+
+def _ensemble(
+    norm: Norm,
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    epsilon: float,
+    steps: int,
+    targets: int,
+    queries: int,
+) -> Tensor:
+    apgd_, fab_, square_ = (apgd, fab, square) if norm == "linf" else (apgd_l2, fab_l2, square_l2)
+    stands = _stands(posterior, x, y)
+    first = apgd_(posterior, x, y, generator, epsilon=epsilon, steps=steps)
+    found = torch.where(stands[:, None, None, None], first, x)
+    left: dict[str, float] = {"clean": _share(stands), "APGD-CE": _share(_stands(posterior, found, y))}
     attacks: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        "APGD-T": lambda part, label: apgd_towards(posterior, part, label, generator, epsilon, steps, targets),
-        "FAB-T": lambda part, label: fab(posterior, part, label, epsilon=epsilon, steps=steps, targets=targets),
-        "Square": lambda part, label: square(posterior, part, label, generator, epsilon=epsilon, queries=queries),
+        "APGD-T": lambda part, label: apgd_towards(norm, posterior, part, label, generator, epsilon, steps, targets),
+        "FAB-T": lambda part, label: fab_(posterior, part, label, epsilon=epsilon, steps=steps, targets=targets),
+        "Square": lambda part, label: square_(
+            posterior, part, label, generator, epsilon=epsilon, queries=queries, share=0.8, margin="log_probability"
+        ),
     }
     for name, attack in attacks.items():
         standing = _stands(posterior, found, y).nonzero()[:, 0]
@@ -72,10 +114,17 @@ def autoattack(
 
 
 def apgd_towards(
-    posterior: Posterior, x: Tensor, y: Tensor, generator: torch.Generator, epsilon: float, steps: int, targets: int
+    norm: Norm,
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    epsilon: float,
+    steps: int,
+    targets: int,
 ) -> Tensor:
     """APGD on the targeted difference of logits ratio, towards the most probable other classes in turn (APGD-T)."""
-    predictive, ball = Predictive(posterior, x), Ball(x, epsilon)
+    predictive, ball = Predictive(posterior, x), ball_of(norm, x, epsilon)
     log_p = predictive.log_probabilities(x)
     others = log_p.scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
     found = x.clone()
@@ -86,14 +135,15 @@ def apgd_towards(
         label, target = y[standing], others[standing, rank]
         start = ball.start(generator)[standing]
 
-        def raised(at: Tensor, label: Tensor = label, target: Tensor = target) -> tuple[Tensor, Tensor]:
+        def raised(at: Tensor, label: Tensor = label, target: Tensor = target) -> tuple[Tensor, Tensor, Tensor]:
             return predictive.gradient(
                 at, lambda log_p, part: targeted_difference_of_logits_ratio(log_p, label[part], target[part])
             )
 
-        attacked, _ = climb(raised, Ball(x[standing], epsilon), sign, 2 * epsilon, steps, start)
-        broken = ~_stands(posterior, attacked, label)
-        found[standing[broken]] = attacked[broken]
+        furthest, around = Furthest(x[standing]), ball_of(norm, x[standing], epsilon)
+        climb(raised, around, STEEPEST_IN[norm], 2 * epsilon, steps, start, label, furthest)
+        broken = ~_stands(posterior, furthest.x, label)
+        found[standing[broken]] = furthest.x[broken]
     return found
 
 
@@ -110,7 +160,7 @@ def _warn(posterior: Posterior, x: Tensor, y: Tensor, left: dict[str, float]) ->
     """What the published code checks, too: a random prediction, gradients that are zero, and a Square that finds more."""
     if not torch.equal(predict(posterior, x), predict(posterior, x)):
         logger.warning("the prediction differs between two calls: the defence is random, and seems more robust than it is")
-    _, gradient = Predictive(posterior, x).gradient(x, lambda log_p, part: -log_p.gather(1, y[part][:, None])[:, 0])
+    _, gradient, _ = Predictive(posterior, x).gradient(x, lambda log_p, part: -log_p.gather(1, y[part][:, None])[:, 0])
     zero = _share((gradient == 0).flatten(1).all(1))
     if zero > MANY_ZERO_GRADIENTS:
         logger.warning("%.0f %% of the gradients of the cross-entropy are exactly zero: they may be masked", 100 * zero)

@@ -7,6 +7,11 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from resilience.attacks.filling import level
+
+#: In which an attack is small.
+Norm = Literal["linf", "l2", "l1"]
+
 
 class Ball:
     """All images in [0, 1] that differ from images ``x`` [N, C, H, W] by at most ``epsilon`` a pixel, rounding included."""
@@ -32,31 +37,33 @@ class Ball:
 
 
 #: Halvings that find the threshold of a projection in double precision.
-BISECTIONS = 60
+BISECTIONS = 40
 
 
 class NormBall:
     """All images in [0, 1] that differ from images ``x`` [N, C, H, W] by at most ``epsilon`` in the ℓ2 or ℓ1 norm.
 
-    ``project`` gives a point of both sets: the nearest one of the ball, then each pixel clamped, which takes it no further
-    from ``x``. Rounding included, the norm of the difference is at most epsilon.
+    Rounding included: the norm of the difference, computed in double precision, is at most epsilon.
     """
 
     def __init__(self, x: Tensor, epsilon: float, order: Literal[1, 2]):
         self._x, self._epsilon, self._order = x, epsilon, order
 
     def project(self, attacked: Tensor) -> Tensor:
-        """A point in the ball and in [0, 1]: ℓ2 by scaling, ℓ1 by a soft threshold (Duchi et al. 2008, Eq. 3)."""
-        change = (attacked - self._x).flatten(1)
-        change = self._scaled(change) if self._order == 2 else self._thresholded(change)
-        found = (self._x + change.view_as(self._x)).clamp(0, 1)
-        shrink = torch.ones(len(found), dtype=torch.float64, device=found.device)
-        while (out := self._norm(found) > self._epsilon).any():
-            # Rounding took it out; each time it is taken back by twice as much.
-            shrink = torch.where(out, 1 - 2 * (1 - shrink).clamp(min=1e-7), shrink)
-            back = change.double() * shrink[:, None]
-            found = torch.where(_per_image(out), (self._x + back.to(change).view_as(self._x)).clamp(0, 1), found)
-        return found
+        """The nearest images in the ball and in [0, 1] at once, but for rounding.
+
+        By the conditions of Karush, Kuhn and Tucker the change of each pixel is made smaller, all by one factor in ℓ2 and by
+        one threshold in ℓ1, and then clamped; factor and threshold are those with which the norm *after* clamping is epsilon
+        (in ℓ1: Croce & Hein 2021, "Mind the Box", Sec. 2). Projecting on the ball and clamping then would stay inside.
+        """
+        change = (attacked.double() - self._x.double()).flatten(1)
+        original = self._x.double().flatten(1)
+        room = torch.where(change > 0, 1 - original, original)
+        sizes = change.abs()
+        outside = self._measured(torch.minimum(sizes, room)) > self._epsilon
+        if outside.any():
+            sizes = torch.where(outside[:, None], self._smaller(sizes, room), sizes)
+        return self._rounded(change.sign() * torch.minimum(sizes, room))
 
     def start(self, generator: torch.Generator) -> Tensor:
         """Images drawn uniformly from the ball around ``x``, and projected."""
@@ -70,22 +77,38 @@ class NormBall:
         unit = drawn / drawn.norm(p=self._order, dim=1, keepdim=True).clamp(min=1e-12)
         return self.project(self._x + (self._epsilon * size[:, None] * unit).to(self._x).view_as(self._x))
 
-    def _norm(self, attacked: Tensor) -> Tensor:
-        return (attacked.double() - self._x.double()).flatten(1).norm(p=self._order, dim=1)
+    def _measured(self, change: Tensor) -> Tensor:
+        return change.norm(p=self._order, dim=1)
 
-    def _scaled(self, change: Tensor) -> Tensor:
-        return change * (self._epsilon / change.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
+    def _smaller(self, sizes: Tensor, room: Tensor) -> Tensor:
+        """Sizes [N, D] of changes of norm epsilon that are no larger than the room [N, D]."""
+        if self._order == 1:
+            return torch.minimum((sizes - self._threshold(sizes, room)).clamp(min=0), room)
+        needed = sizes.new_full((len(sizes),), self._epsilon**2)
+        factor = level(sizes.square(), room.square(), needed).sqrt()
+        return torch.minimum(factor * sizes, room)
 
-    def _thresholded(self, change: Tensor) -> Tensor:
-        """Each size less a threshold, with which the sum is epsilon; by bisection, since CUDA has no sorted sums."""
-        sizes = change.abs().double()
+    def _threshold(self, sizes: Tensor, room: Tensor) -> Tensor:
+        """The threshold [N, 1] by bisection; the sum need be neither convex nor concave in it."""
         low, high = torch.zeros_like(sizes[:, :1]), sizes.amax(1, keepdim=True)
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
-            inside = (sizes - middle).clamp(min=0).sum(1, keepdim=True) <= self._epsilon
+            inside = torch.minimum((sizes - middle).clamp(min=0), room).sum(1, keepdim=True) <= self._epsilon
             low, high = torch.where(inside, low, middle), torch.where(inside, middle, high)
-        threshold = torch.where(sizes.sum(1, keepdim=True) <= self._epsilon, torch.zeros_like(high), high)
-        return (change.sign() * (sizes - threshold).clamp(min=0)).to(change)
+        return high
+
+    def _rounded(self, change: Tensor) -> Tensor:
+        """Images with such changes [N, D], in the precision of ``x``; where rounding took them out, taken back a little."""
+        found = self._moved(change)
+        back = torch.full((len(change), 1), 2.0**-24, dtype=torch.float64, device=change.device)
+        while (out := self._measured((found.double() - self._x.double()).flatten(1)) > self._epsilon).any():
+            nearer = self._moved(change * (1 - back))
+            found = torch.where(_per_image(out), nearer, found)
+            back = (2 * back).clamp(max=1)
+        return found
+
+    def _moved(self, change: Tensor) -> Tensor:
+        return (self._x.double() + change.view(self._x.shape)).to(self._x).clamp(0, 1)
 
 
 class FeasibleSet(Protocol):
@@ -96,6 +119,16 @@ class FeasibleSet(Protocol):
 
     def start(self, generator: torch.Generator) -> Tensor:
         """A random point of the set for each image."""
+
+
+def ball_of(norm: Norm, x: Tensor, epsilon: float) -> FeasibleSet:
+    """All images in [0, 1] that differ from images ``x`` [N, C, H, W] by at most ``epsilon`` in a norm."""
+    return Ball(x, epsilon) if norm == "linf" else NormBall(x, epsilon, 2 if norm == "l2" else 1)
+
+
+def size_of(norm: Norm, change: Tensor) -> Tensor:
+    """The norm [N] of changes [N, C, H, W]."""
+    return change.flatten(1).norm(p={"linf": torch.inf, "l2": 2, "l1": 1}[norm], dim=1)
 
 
 def random_signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

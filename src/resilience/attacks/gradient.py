@@ -23,7 +23,9 @@ from resilience.parameters import Count, Fraction, NonNegative, NonNegativeCount
 from resilience.posterior import Posterior
 from resilience.stacks import chunk_of, input_gradient, stacks_of, trace
 
-Objective = Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating"]
+Objective = Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "targeted_carlini_wagner", "saturating"]
+#: What is lowered for a target where it is not the function that is raised for the label.
+TOWARDS_A_TARGET: dict[Objective, Objective] = {"carlini_wagner": "targeted_carlini_wagner"}
 
 
 @entry()
@@ -92,7 +94,7 @@ def pgd(
     start
         Where the attack begins: at a ``random`` point of the ball, or at the ``clean`` image.
     restarts
-        How often it begins; the image counts whose class has lost by most.
+        How often it begins, after the first time at a random point; the image counts whose class has lost by most.
 
     Returns
     -------
@@ -175,9 +177,9 @@ class Aim:
         cls, posterior: Posterior, x: Tensor, y: Tensor, objective: Objective, target: str | int, generator: torch.Generator
     ) -> Aim:
         """The aim of an entry; the target may be ``none``, see :func:`resilience.attacks.loop.targets`."""
-        loss = LossGradient(posterior, image_shape(x), objective)
         if target == "none":
-            return cls(posterior, x, y, 1, loss)
+            return cls(posterior, x, y, 1, LossGradient(posterior, image_shape(x), objective))
+        loss = LossGradient(posterior, image_shape(x), TOWARDS_A_TARGET.get(objective, objective))
         return cls(posterior, x, targets(posterior, x, y, target, generator), -1, loss)
 
     def gradient(self, attacked: Tensor) -> Tensor:
@@ -200,8 +202,8 @@ class Aim:
     ) -> Tensor:
         """Attacked images [N, C, H, W]: those of several starts that have got furthest."""
         found = None
-        for _ in range(restarts):
-            begin = self.x if start == "clean" else feasible.start(generator)
+        for restart in range(restarts):
+            begin = self.x if start == "clean" and restart == 0 else feasible.start(generator)
             attacked = search(self.gradient, feasible, direction, size, steps, begin, "PGD")
             if restarts == 1:
                 return attacked
@@ -224,7 +226,7 @@ class LossGradient:
       2020); the same u, and c = σ(u).
     * ``margin``: L = E_w[u] with u = max_{j≠y} z_j − z_y, and c is the same for all draws.
     * ``carlini_wagner``: L = E_w[min(u, 0)] with the same u, so that a draw which is wrong already pulls no more (Carlini &
-      Wagner 2017, f₆ with κ = 0).
+      Wagner 2017, f₆ with κ = 0). ``targeted_carlini_wagner``, which is lowered for a target: L = E_w[max(u, 0)].
     * ``saturating``: the likelihood as automatic differentiation computes it, through the softmax in float32. It is exactly
       zero for a confident network, so an attack does nothing. The published code has it; use it to measure what that hides.
 
@@ -300,10 +302,17 @@ def _mean_likelihood(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _carlini_wagner(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """∂u/∂z [N, classes] for u = min(max_{j≠y} z_j − z_y, 0), and the log of the weight, 0 [N]."""
+    """∂/∂z [N, classes] of min(u, 0) for u = max_{j≠y} z_j − z_y, and the log of the weight, 0 [N]."""
     slope, log_weight = _margin(logits, y)
     margin = (slope * logits).sum(1, keepdim=True)
     return torch.where(margin < 0, slope, torch.zeros_like(slope)), log_weight
+
+
+def _targeted_carlini_wagner(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """∂/∂z [N, classes] of max(u, 0) for u = max_{j≠y} z_j − z_y, and the log of the weight, 0 [N]."""
+    slope, log_weight = _margin(logits, y)
+    margin = (slope * logits).sum(1, keepdim=True)
+    return torch.where(margin > 0, slope, torch.zeros_like(slope)), log_weight
 
 
 def _saturating(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -318,6 +327,7 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     "mean_likelihood": _mean_likelihood,
     "margin": _margin,
     "carlini_wagner": _carlini_wagner,
+    "targeted_carlini_wagner": _targeted_carlini_wagner,
     "saturating": _saturating,
 }
 

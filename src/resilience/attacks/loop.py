@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from resilience.attacks.ball import FeasibleSet
+from resilience.attacks.ball import FeasibleSet, Norm
 from resilience.posterior import Posterior, predict
 from resilience.progress import track
 
@@ -43,6 +43,8 @@ def steepest(gradient: Tensor) -> Tensor:
 
 
 DIRECTIONS: dict[str, Direction] = {"sign": sign, "normalised": normalised, "steepest": steepest}
+#: The steepest direction of each norm.
+STEEPEST_IN: dict[Norm, Direction] = {"linf": sign, "l2": normalised, "l1": steepest}
 
 
 class Best:
@@ -58,6 +60,25 @@ class Best:
             better &= allowed
         self.x = torch.where(better[:, None, None, None], attacked, self.x)
         self._value = torch.where(better, value, self._value)
+
+
+class Furthest:
+    """Of all images that were seen, one by one, those with the largest value; any that has lost its class before all others.
+
+    The largest loss need not be where the class is lost, if there are more than two.
+    """
+
+    def __init__(self, x: Tensor):
+        self.x = x.clone()
+        self._value = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+        self._broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+
+    def see(self, attacked: Tensor, value: Tensor, broken: Tensor) -> None:
+        """Keep those of some images [N, C, H, W], with values [N] and whether they have lost their class [N]."""
+        further = (broken & ~self._broken) | ((broken == self._broken) & (value > self._value))
+        self.x = torch.where(further[:, None, None, None], attacked, self.x)
+        self._value = torch.where(further, value, self._value)
+        self._broken = self._broken | broken
 
 
 def search(

@@ -41,8 +41,8 @@ class Predictive:
         return torch.cat([found[first] for first in sorted(found)])
 
     @torch.no_grad()
-    def gradient(self, x: Tensor, of: Callable[[Tensor, slice], Tensor]) -> tuple[Tensor, Tensor]:
-        """A value [N] of log E_w[p] and its gradient [N, C, H, W].
+    def gradient(self, x: Tensor, of: Callable[[Tensor, slice], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """A value [N] of log E_w[p], its gradient [N, C, H, W], and the classes [N] that the images are taken for.
 
         With g = ∂f / ∂log P and r_s = p_s / Σ_s p_s, that with respect to the logits of draw s is g r_s − p_s Σ_j g_j r_sj.
 
@@ -54,9 +54,11 @@ class Predictive:
             Gets the log-probabilities of some of the images, and which these are.
         """
         values, total = x.new_zeros(len(x)), torch.zeros_like(x)
+        classes = torch.zeros(len(x), dtype=torch.long, device=x.device)
 
         def work(part: slice) -> None:
             log_mean = self._mean(x[part])
+            classes[part] = log_mean.argmax(1)
             with torch.enable_grad():
                 variable = log_mean.clone().requires_grad_()
                 value = of(variable, part)
@@ -70,7 +72,7 @@ class Predictive:
 
         in_chunks(work, len(x), self._chunk)
         refuse_no_gradient(total)
-        return values, total
+        return values, total, classes
 
     def _mean(self, x: Tensor) -> Tensor:
         total = None
