@@ -47,6 +47,8 @@ def grid_of(config: dict[str, Any]) -> Grid:
         _check_size(grid, dataset, network)
     for network, explanation in sorted({(cell.network, cell.explanation) for cell in grid.cells}):
         _check_needs(grid, network, explanation)
+    for explanation in config["explanations"]:
+        _check_bounds(grid, explanation)
     _check_measures(grid)
     if "claims" in config:
         _check_claims(grid, config["claims"])
@@ -70,6 +72,17 @@ def _check_needs(grid: Grid, network: str, explanation: str) -> None:
             f"explanations.{explanation}: {grid.function('explanations', explanation).name} needs "
             f"{NEEDED.get(needs, needs)}, which networks.{network} ({function.name}) has not; {others}"
         )
+
+
+def _check_bounds(grid: Grid, explanation: str) -> None:
+    """A parameter that another one bounds from below, such as a window that a stride must not jump over."""
+    settings, function = grid.config["explanations"][explanation], grid.function("explanations", explanation)
+    for larger, smaller in function.traits.get("at_least", {}).items():
+        values = [value_in("explanations", settings, key) for key in (larger, smaller)]
+        if values[0] < values[1]:
+            raise GridError(
+                f"explanations.{explanation}.{smaller}: {values[1]} is more than {larger}, {values[0]}; take at most that"
+            )
 
 
 def _check_measures(grid: Grid) -> None:

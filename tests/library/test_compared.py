@@ -98,6 +98,7 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "failed_attacks": MAIN | {"subset": "unbroken"},
     "fixed_class": MAIN | {"explanation": "fixed"},
     "other_explanations": MAIN | {"explanation": "gradient"},
+    "other_explanations_controls": MAIN | {"explanation": "gradient", "reference": "map"},
     "above_adversarial": MAIN | {"reference": "adv"},
     "predictions": {key: MAIN[key] for key in ("attack", "training", "draws", "reference")}
     | {"measure": "softmax_robustness"},

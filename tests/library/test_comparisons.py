@@ -279,6 +279,7 @@ def test_claims_follow_the_numbers(compared):
     assert set(table["claim"]) == set(catalog.claims_of(["carbone2021"])) - {
         "fixed_class",
         "other_explanations",
+        "other_explanations_controls",
         "theorem",
         "equally_far",
         "equally_far_controls",

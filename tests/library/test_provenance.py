@@ -92,8 +92,8 @@ LOAD_SEEDING = TORCH | {"dataset", "points", "comparisons", "figure scatter", "s
 EDITS = {
     "a comment": (
         "resilience/attacks/gradient.py",
-        "        for _ in range(restarts):",
-        "        # one after the other\n        for _ in range(restarts):",
+        "        for restart in range(restarts):",
+        "        # one after the other\n        for restart in range(restarts):",
         set(),
     ),
     "a docstring": ("resilience/lrp_rules.py", '"""Epsilon rule:', '"""The epsilon rule:', set()),

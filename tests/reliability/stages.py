@@ -323,6 +323,7 @@ def jobs() -> Iterator[Job]:
             "measure": "top20",
             "confidence": 0.95,
             "by_rules": ["epsilon"],
+            "otherwise": [],
             "of_clean_class": [],
             "matched_size": [],
             "noise": [],

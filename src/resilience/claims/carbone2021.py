@@ -52,6 +52,12 @@ def other_explanations(compared: Compared) -> pd.DataFrame:
     return compared.explanations(compared.attacked(), "deterministic", among=compared.other_ways)
 
 
+@entry(place="not in the paper")
+def other_explanations_controls(compared: Compared) -> pd.DataFrame:
+    """Made otherwise than by LRP, the advantage remains over networks that share the prior or the averaging."""
+    return compared.explanations(compared.attacked(), "control", among=compared.other_ways)
+
+
 @entry(place="Sec. V-A")
 def above_adversarial(compared: Compared) -> pd.DataFrame:
     """Adversarially trained networks have low LRP robustness compared to Bayesian ones."""

@@ -19,7 +19,7 @@ class WindowError(ValueError):
     """Windows that leave pixels uncovered."""
 
 
-@entry()
+@entry(at_least={"window": "stride"})
 def occlusion(
     stack: Sequence[Layer],
     x: Tensor,

@@ -35,10 +35,11 @@ def by_explanation(
     """Differences of what is left of explanations, by explanation and layer, with significance marks.
 
     A box spans the quartiles over test points and seeds of a measure of a model's explanations minus that of the
-    reference's; the line in it is the median, the dot the mean, whiskers reach to the last point within 1.5 boxes. The
-    dotted line behind a box is where the mean of a model would be whose top pixels survive by chance alone. The stars are a
-    Wilcoxon signed-rank test of the difference, means over seeds, corrected (Holm) for the boxes of the figure: n.s. > .05,
-    * ≤ .05, ** ≤ .01, *** ≤ .001, **** ≤ .0001. They do not count the seeds as a source of chance; the table of claims does.
+    reference's; the line in it is the median, the dot the mean, whiskers reach to the last point within 1.5 boxes. An
+    explanation without inner layers has a box at the output alone. The dotted line behind a box is where the mean of a
+    model would be whose top pixels survive by chance alone. The stars are a Wilcoxon signed-rank test of the difference,
+    means over seeds, corrected (Holm) for the boxes of the figure: n.s. > .05, * ≤ .05, ** ≤ .01, *** ≤ .001, **** ≤ .0001.
+    They do not count the seeds as a source of chance; the table of claims does.
 
     Parameters
     ----------
