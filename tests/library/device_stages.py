@@ -35,8 +35,14 @@ from tests.library.lrp_stacks import images as rectangular_images
 #: Computes on a device, and gives what it found.
 Stage = Callable[[torch.device], dict[str, Any]]
 
-NETWORKS = {"fc2": {"architecture": "fc2", "width": 6}, "conv": {"architecture": "conv", "width": 5}}
-LAYERS = {"fc2": (1, 3, 5), "conv": (0, 3, 7)}
+NETWORKS = {
+    "fc2": {"architecture": "fc2", "width": 6},
+    "conv": {"architecture": "conv", "width": 5},
+    "pooled": {"architecture": "pooled", "width": 4},
+}
+LAYERS = {"fc2": (1, 3, 5), "conv": (0, 3, 7), "pooled": (0, 3, 7)}
+#: The last one is only for what needs it.
+EVERYTHING_ON = ("fc2", "conv")
 SHAPE, CLASSES, DRAWS = (1, 6, 6), 3, 3
 #: Trainings that read a file, and the axes that its tensors lead with.
 IMPORTED: dict[str, tuple[int, ...]] = {"imported_point": (), "imported_draws": (2,)}
@@ -72,22 +78,27 @@ def stages() -> Iterator[tuple[str, Stage]]:
     for name, settings in entries("trainings"):
         if settings["method"] not in IMPORTED:
             yield name, training("fc2", settings)
-    for network in NETWORKS:
+    for network in EVERYTHING_ON:
         for name, settings in without_further_choices("trainings"):
             if settings["method"] not in IMPORTED:
                 yield f"{name}, {network}, stopped and resumed", resumed(network, settings)
         for method, leading in IMPORTED.items():
             yield f"{method}, {network}", imported(network, method, leading)
         for name, settings in entries("attacks"):
-            yield f"{name}, {network}", attack(network, settings)
+            if can_have(network, "attacks", settings):
+                yield f"{name}, {network}", attack(network, settings)
         for name, settings in entries("rules"):
             yield f"{name}, {network}", maps(network, settings)
         for name, settings in entries("explanations"):
-            if can_have(network, settings):
+            if can_have(network, "explanations", settings):
                 yield f"explained by {name}, {network}", explanation(network, settings)
         yield f"explained classes, {network}", explained(network)
         yield f"predictions, {network}", predictions(network)
         yield f"cancellation, {network}", gradients(network)
+    for section, stage, what in (("attacks", attack, ""), ("explanations", explanation, "explained by ")):
+        for name, settings in entries(section):
+            if not any(can_have(network, section, settings) for network in EVERYTHING_ON):
+                yield f"{what}{name}, pooled", stage("pooled", settings)
     for stack in STACKS:
         yield f"layers of {stack}", other_layers(stack)
     yield "a mean-field posterior from a file", mean_field
@@ -198,9 +209,9 @@ def maps(network: str, settings: Mapping[str, Any]) -> Stage:
     return stage
 
 
-def can_have(network: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a network has what an explanation needs."""
-    needs = catalog.named("explanations", dict(settings)).traits.get("needs")
+def can_have(network: str, section: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a network has what an explanation or an attack needs."""
+    needs = catalog.named(section, dict(settings)).traits.get("needs")
     return needs is None or needs in catalog.named("networks", NETWORKS[network]).traits.get("has", ())
 
 

@@ -50,19 +50,19 @@ def test_the_map_under_attack_is_the_explanation(draws):
 
 
 @pytest.mark.parametrize("draws", [1, 3])
-@pytest.mark.parametrize("objective", ["top_places", "discrepancy"])
-def test_gradients_are_those_of_automatic_differentiation(objective, draws):
+@pytest.mark.parametrize("discrepancy", ["top_places", "one_class"])
+def test_gradients_are_those_of_automatic_differentiation(discrepancy, draws):
     posterior, x, y = victim(draws)
     clean, attacked = slow_maps(posterior, x, y), (x + 0.1 * images(SHAPE, 1, count=7)).clamp(0, 1)
     variable = attacked.clone().requires_grad_()
     maps = slow_maps(posterior, variable, y)
-    if objective == "top_places":
+    if discrepancy == "top_places":
         top = clean.flatten(1).topk(5, 1).indices
         expected = -maps.flatten(1).gather(1, top).sum(1)
         dissimilarity = saliency_cam._off_the_top(clean, 5)
     else:
         expected = (maps - clean).abs().sum((1, 2)) / 2
-        dissimilarity = saliency_cam._discrepancy(clean)
+        dissimilarity = saliency_cam._one_class(clean)
     (slope,) = torch.autograd.grad(expected.sum(), variable)
     assert (slope != 0).any()
     torch.testing.assert_close(dissimilarity(maps)[0], expected, rtol=0, atol=1e-12)
@@ -74,7 +74,7 @@ def test_gradients_are_those_of_automatic_differentiation(objective, draws):
 def test_the_label_overtaken_is_pulled_back_by_its_weight(draws):
     """One step of size one along the whole gradient, from a start that the test knows."""
     posterior, x, y = victim(draws)
-    options = {"epsilon": 0.1, "steps": 1, "step_size": 0.05, "objective": "discrepancy", "prediction_weight": 0.7}
+    options = {"epsilon": 0.1, "steps": 1, "step_size": 0.05, "discrepancy": "one_class", "prediction_weight": 0.7}
     start = (x + 0.1 * (2 * torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x) - 1)).clamp(0, 1)
     variable = start.clone().requires_grad_()
     overtaken = 0
@@ -91,19 +91,19 @@ def test_the_label_overtaken_is_pulled_back_by_its_weight(draws):
     torch.testing.assert_close(attack(posterior, x, y, **options), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("objective", ["top_places", "discrepancy"])
+@pytest.mark.parametrize("discrepancy", ["top_places", "one_class"])
 @pytest.mark.parametrize("draws", [1, 3])
-def test_it_changes_the_map_more_than_noise_and_no_prediction(objective, draws):
+def test_it_changes_the_map_more_than_noise_and_no_prediction(discrepancy, draws):
     posterior, x, _ = trained(draws, "pooled")
     y = predict(posterior, x).argmax(1)
-    options = {"epsilon": 0.05, "steps": 20, "objective": objective}
+    options = {"epsilon": 0.05, "steps": 20, "discrepancy": discrepancy}
     found = attack(posterior, x, y, **options)
     noise = catalog.load("attacks", "noise")(x, torch.Generator().manual_seed(1), epsilon=0.05)
     assert torch.equal(predict(posterior, found).argmax(1), y)
     assert (found.double() - x.double()).abs().max() <= 0.05
     maps = MeanMaps(posterior, x)
     clean = maps.of(x, y)
-    value = saliency_cam._off_the_top(clean, 8) if objective == "top_places" else saliency_cam._discrepancy(clean)
+    value = saliency_cam._off_the_top(clean, 8) if discrepancy == "top_places" else saliency_cam._one_class(clean)
     ahead = value(maps.of(found, y))[0] - value(maps.of(noise, y))[0]
     assert float(ahead.mean()) > 4 * float(ahead.std()) / len(ahead) ** 0.5
     again = attack(posterior, x, y, **options, restarts=3)

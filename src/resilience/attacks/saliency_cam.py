@@ -35,13 +35,13 @@ def saliency_cam(
     steps: Count = 200,
     step_size: Fraction | None = None,
     restarts: Count = 1,
-    objective: Literal["top_places", "discrepancy"] = "top_places",
+    discrepancy: Literal["top_places", "one_class"] = "top_places",
     places: Count = 8,
     prediction_weight: NonNegative = 0.0,
 ) -> Tensor:
     """Changes the class activation map M of the label and leaves the predicted class ("AAI", Boopathy et al. 2020).
 
-    By ``top_places`` D = −Σ_{i ∈ Top_k(M(x))} M(x̃)_i, as in the published code; by ``discrepancy`` the paper's
+    By ``top_places`` D = −Σ_{i ∈ Top_k(M(x))} M(x̃)_i, as in the published code; by ``one_class`` the paper's
     D = ½ ‖M(x) − M(x̃)‖₁. Raised is D − λ E_w[max(max_{j≠y} f_j − f_y, 0)]. M is the mean over draws, with 1 / u; see
     :func:`resilience.explanations.class_activation.cam`. Of the images on the way, the one counts that has the largest D
     while the predicted class stays.
@@ -58,8 +58,8 @@ def saliency_cam(
         Size of a step; 2.5 · epsilon / steps if None. The published code has 0.01.
     restarts
         How often the search starts, each time elsewhere in the ball.
-    objective
-        What is changed: ``top_places`` lowers those that were the largest, ``discrepancy`` raises ½ ‖M(x) − M(x̃)‖₁.
+    discrepancy
+        What is raised: ``top_places`` lowers those that were the largest, ``one_class`` raises ½ ‖M(x) − M(x̃)‖₁.
     places
         How many of the largest, of the map before it is enlarged.
     prediction_weight
@@ -79,7 +79,7 @@ def saliency_cam(
     """
     maps, ball, size = MeanMaps(posterior, x), Ball(x, epsilon), ball_step(step_size, epsilon, steps)
     clean, classes = maps.of(x, y), predict(posterior, x).argmax(1)
-    dissimilarity = _off_the_top(clean, places) if objective == "top_places" else _discrepancy(clean)
+    dissimilarity = _off_the_top(clean, places) if discrepancy == "top_places" else _one_class(clean)
     overtaken = LossGradient(posterior, image_shape(x), "targeted_carlini_wagner")
     kept = Best(x, dissimilarity(clean)[0])
 
@@ -167,6 +167,6 @@ def _off_the_top(clean: Tensor, places: int) -> Dissimilarity:
     return lambda maps: (-(maps * top).flatten(1).sum(1), -top)
 
 
-def _discrepancy(clean: Tensor) -> Dissimilarity:
+def _one_class(clean: Tensor) -> Dissimilarity:
     """½ ‖M(x) − M(x̃)‖₁."""
     return lambda maps: ((maps - clean).abs().flatten(1).sum(1) / 2, (maps - clean).sign() / 2)
