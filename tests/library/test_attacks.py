@@ -121,6 +121,37 @@ def test_attacks_stay_in_the_ball_and_in_the_unit_interval(name, epsilon, dtype)
     assert float(found.max()) <= 1
 
 
+@pytest.mark.parametrize(
+    ("name", "order", "options"),
+    [
+        ("apgd", torch.inf, {"steps": 8}),
+        ("fab", torch.inf, {"steps": 8, "targets": 2}),
+        ("autoattack", torch.inf, {"steps": 5, "queries": 10}),
+        ("noise_l2", 2, {}),
+        ("pgd_l2", 2, {"steps": 8}),
+        ("apgd_l2", 2, {"steps": 8}),
+        ("fab_l2", 2, {"steps": 8, "targets": 2}),
+        ("square_l2", 2, {"queries": 30}),
+        ("autoattack_l2", 2, {"steps": 5, "queries": 10}),
+        ("noise_l1", 1, {}),
+        ("pgd_l1", 1, {"steps": 8}),
+    ],
+)
+@pytest.mark.parametrize("epsilon", [0.0, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attacks_stay_in_the_ball_of_their_norm(name, order, options, epsilon, dtype):
+    build, shape = STACKS["conv"]
+    network, x = double_network(build(True), 0).to(dtype), images(shape, 0, count=30).to(dtype)
+    x[0], x[1] = 0, 1
+    attack = catalog.bound("attacks", {"method": name, "epsilon": epsilon, **options})
+    victim, generator = noisy_posterior(network, 3), torch.Generator().manual_seed(0)
+    found = attack(posterior=victim, x=x, y=predict(victim, x).argmax(1), generator=generator)
+    assert found.dtype == dtype
+    assert float((found.double() - x.double()).flatten(1).norm(p=order, dim=1).max()) <= epsilon
+    assert float(found.min()) >= 0
+    assert float(found.max()) <= 1
+
+
 @pytest.mark.parametrize("epsilon", [0.031, 0.1, 0.2, 8 / 255])
 def test_a_corner_of_the_ball_is_the_last_number_in_it(epsilon):
     x = torch.rand((1000, 1, 8, 8), generator=torch.Generator().manual_seed(0))
