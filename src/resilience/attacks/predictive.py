@@ -16,10 +16,7 @@ from resilience.attacks.ball import refuse_no_gradient
 from resilience.computing import in_chunks
 from resilience.networks import image_shape
 from resilience.posterior import Posterior
-from resilience.stacks import chunk_of, input_gradient, stacks_of, trace
-
-#: A value [N] of log-probabilities [N, classes], which autograd can differentiate.
-Value = Callable[[Tensor], Tensor]
+from resilience.stacks import Step, chunk_of, input_gradient, stacks_of, trace
 
 
 class Predictive:
@@ -35,7 +32,7 @@ class Predictive:
         found: dict[int, Tensor] = {}
 
         def work(part: slice) -> None:
-            found[part.start] = self._mean(x[part])
+            found[part.start], _ = self._mean(x[part])
 
         in_chunks(work, len(x), self._chunk)
         return torch.cat([found[first] for first in sorted(found)])
@@ -57,15 +54,16 @@ class Predictive:
         classes = torch.zeros(len(x), dtype=torch.long, device=x.device)
 
         def work(part: slice) -> None:
-            log_mean = self._mean(x[part])
+            log_mean, passed_up = self._mean(x[part])
             classes[part] = log_mean.argmax(1)
             with torch.enable_grad():
                 variable = log_mean.clone().requires_grad_()
                 value = of(variable, part)
                 (slope,) = torch.autograd.grad(value.sum(), variable)
             values[part] = value.detach()
-            for stack in self._stacks:
-                steps = trace(stack, x[part])
+            for index, stack in enumerate(reversed(self._stacks)):
+                # The last draw has been passed up just now; no other is kept, so memory does not grow with their number.
+                steps = passed_up if index == 0 else trace(stack, x[part])
                 log_p = steps[-1].z.log_softmax(1)
                 shares = slope * torch.exp(log_p - log_mean - math.log(len(self._stacks)))
                 total[part] += input_gradient(steps, shares - log_p.exp() * shares.sum(1, keepdim=True))
@@ -74,13 +72,15 @@ class Predictive:
         refuse_no_gradient(total)
         return values, total, classes
 
-    def _mean(self, x: Tensor) -> Tensor:
-        total = None
+    def _mean(self, x: Tensor) -> tuple[Tensor, list[Step]]:
+        """Logarithms of E_w[p] [N, classes], and the pass up of the last draw."""
+        total, steps = None, []
         for stack in self._stacks:
-            log_p = trace(stack, x)[-1].z.log_softmax(1)
+            steps = trace(stack, x)
+            log_p = steps[-1].z.log_softmax(1)
             total = log_p if total is None else torch.logaddexp(total, log_p)
         assert total is not None
-        return total - math.log(len(self._stacks))
+        return total - math.log(len(self._stacks)), steps
 
 
 def log_odds_against(log_probabilities: Tensor, y: Tensor) -> Tensor:
