@@ -42,7 +42,7 @@ def entry(**traits: Any) -> Callable[[F], F]:
     (whether it is the control of others), ``of`` of a measure (what it looks at: maps, predictions, explanation or network),
     ``classes`` and ``side`` of a dataset (how many, and the pixels of an image's
     shorter side or the parameter that holds them), ``divides`` of a dataset (the parameter that must divide that side),
-    ``least_side`` of a network (the fewest such pixels), ``has`` of a network and ``needs`` of an explanation
+    ``least_side`` of a network (the fewest such pixels), ``has`` of a network and ``needs`` of an explanation or attack
     (``convolution``, or ``pooled_head``: global average pooling before one linear layer), ``at_least`` of an explanation
     (which parameters must be no less than which), ``control`` of one (whether it says nothing of the network), ``panels``
     and ``trainings`` of a figure (the most panels, and the fewest trainings in each, that it draws), ``inner_layers`` of a

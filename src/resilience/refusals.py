@@ -12,7 +12,7 @@ from resilience.grid import Grid, GridError, number_in
 DRAWN = {"cancellation": "cancellation", "comparisons": "claims", "claims": "claims"}
 
 
-#: What an explanation may need of a network, in words.
+#: What an explanation, or an attack on one, may need of a network, in words.
 NEEDED = {"convolution": "a convolution", "pooled_head": "global average pooling before one linear layer"}
 
 
@@ -46,7 +46,9 @@ def grid_of(config: dict[str, Any]) -> Grid:
     for dataset, network in sorted({(cell.dataset, cell.network) for cell in grid.cells}):
         _check_size(grid, dataset, network)
     for network, explanation in sorted({(cell.network, cell.explanation) for cell in grid.cells}):
-        _check_needs(grid, network, explanation)
+        _check_needs(grid, network, "explanations", explanation)
+    for network, attack in sorted({(cell.network, cell.attack) for cell in grid.cells}):
+        _check_needs(grid, network, "attacks", attack)
     for explanation in config["explanations"]:
         _check_bounds(grid, explanation)
     _check_measures(grid)
@@ -61,16 +63,18 @@ def grid_of(config: dict[str, Any]) -> Grid:
     return grid
 
 
-def _check_needs(grid: Grid, network: str, explanation: str) -> None:
-    """An explanation by class activation maps needs a network that has such maps."""
-    needs = grid.function("explanations", explanation).traits.get("needs")
-    function = grid.function("networks", network)
+def _check_needs(grid: Grid, network: str, section: str, name: str) -> None:
+    """An explanation by class activation maps, or an attack on one, needs a network that has such maps."""
+    needing, function = grid.function(section, name), grid.function("networks", network)
+    needs = needing.traits.get("needs")
     if needs is not None and needs not in function.traits.get("has", ()):
-        able = [name for name in grid.config["networks"] if needs in grid.function("networks", name).traits.get("has", ())]
-        others = f"explain {' or '.join(able)} by it" if able else f"name a network that says @entry(has=({needs!r},))"
+        known = grid.config["networks"]
+        able = [other for other in known if needs in grid.function("networks", other).traits.get("has", ())]
+        done = "explain" if section == "explanations" else "attack"
+        others = f"{done} {' or '.join(able)} by it" if able else f"name a network that says @entry(has=({needs!r},))"
         raise GridError(
-            f"explanations.{explanation}: {grid.function('explanations', explanation).name} needs "
-            f"{NEEDED.get(needs, needs)}, which networks.{network} ({function.name}) has not; {others}"
+            f"{section}.{name}: {needing.name} needs {NEEDED.get(needs, needs)}, which networks.{network} ({function.name}) "
+            f"has not; {others}"
         )
 
 
@@ -135,7 +139,7 @@ def _check_explainer(grid: Grid, dataset: str, by: dict[str, Any]) -> None:
     if grid.config["explanations"][by["explanation"]]["over"] == "each":
         raise GridError(f"{place}.explanation: {by['explanation']} has a map for each draw, and one is needed; name another")
     grid.draws(by["training"], [by.get("draws", 1)], f"{place}.draws")
-    _check_needs(grid, by["network"], by["explanation"])
+    _check_needs(grid, by["network"], "explanations", by["explanation"])
 
 
 def _check_patches(grid: Grid, dataset: str, key: str) -> None:
