@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot
 from scipy import stats
@@ -71,6 +72,24 @@ def test_answer_shows_attacks_of_matched_size_and_says_where_there_is_no_claim(t
     assert [label.get_text() for label in shown.get_yticklabels()] == ["minus MAP", "minus Deterministic"]
     assert len([line for line in shown.get_lines() if line.get_marker() == "o"]) == 2
     assert [text.get_text() for text in empty.texts] == ["no claim\nis about this"]
+
+
+def test_points_without_a_value_are_left_out_and_so_is_an_explanation_that_has_none(tables):
+    """Such as the rank correlation of constant maps."""
+    maps = tables.maps.copy()
+    maps.loc[maps["index"] < 5, "top20"] = np.nan
+    nothing = maps[maps["explanation"] == "epsilon"].assign(explanation="constant", top20=np.nan)
+    some = Measured(pd.concat([maps, nothing], ignore_index=True), tables.predictions, tables.measures)
+    figure = by_explanation.by_explanation([PANEL], STYLE, some, measure="top20")
+    assert {tick.get_text() for tick in figure.axes[-1].get_xticklabels()} == {"ε", "γ"}
+    drawn = scatter.scatter([PANEL], STYLE, some, explanation="epsilon", measure="top20")
+    without_them = Measured(maps[maps["index"] >= 5], tables.predictions, tables.measures)
+    expected = scatter.scatter([PANEL], STYLE, without_them, explanation="epsilon", measure="top20")
+    said = [[text.get_text() for text in place.texts] for place in drawn.axes]
+    assert said == [[text.get_text() for text in place.texts] for place in expected.axes]
+    blank = scatter.scatter([PANEL], STYLE, some, explanation="constant", measure="top20")
+    assert not any(place.texts for place in blank.axes)
+    beside_noise.beside_noise([PANEL], STYLE, some, explanation="constant", measure="top20")
 
 
 def test_an_attack_stands_beside_noise_of_its_strength(tables):

@@ -81,11 +81,13 @@ def _boxes(
     found = {}
     for explanation in measured.explanations(layer):
         table = measured.of(explanation, layer)
+        if measure not in table:
+            continue  # Such as the rank correlation of constant maps.
         model, reference = (
             panel.of(table, name).set_index(["seed", "index"])[measure] for name in (training, panel.reference)
         )
-        if len(model) and len(reference):
-            found[explanation] = (model - reference, reference.mean())
+        if (difference := model - reference).notna().any():
+            found[explanation] = (difference, reference.mean())
     ordered = [name for name in NAMES if name in found] + sorted(found.keys() - NAMES.keys())
     differences = pd.DataFrame({name: found[name][0] for name in ordered})
     colour = style.colour(training)
@@ -110,7 +112,7 @@ def _boxes(
             axes.plot([place - 0.4, place + 0.4], height, color=drawing.QUIET, lw=0.9, ls=":", zorder=0)
     axes.set_xticks(range(len(ordered)), [NAMES.get(name, name.replace("_", "\n")) for name in ordered])
     axes.set_ylim(-1.15, 1.0)
-    of_points = differences.groupby("index").mean()
+    of_points = {name: values.dropna() for name, values in differences.groupby("index").mean().items()}
     return [
         (axes, place, float(stats.wilcoxon(of_points[name]).pvalue) if of_points[name].any() else 1.0)
         for place, name in enumerate(ordered)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from resilience.catalog import entry
 from resilience.comparisons import correlation
 from resilience.figures import drawing
@@ -56,12 +58,16 @@ def scatter(
 
 
 def _cloud(axes: Axes, table: pd.DataFrame, name: str, colour: str) -> None:
-    axes.plot(table[name], table["softmax_robustness"], ".", color=colour, alpha=0.3, ms=3.5, mew=0)
-    pair = [table.pivot(index="seed", columns="index", values=key).to_numpy() for key in (name, "softmax_robustness")]
-    found = interval(correlation(*pair), 0.95)
-    low, high = max(found.low, -1.0), min(found.high, 1.0)
-    text = f"ρ = {drawing.signed(found.estimate)} [{drawing.signed(low)}, {drawing.signed(high)}]"
-    axes.text(0.5, 1.1, text, ha="center", va="center", fontsize=7)
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.18)
     axes.set_yticks([0, 0.5, 1])
+    if name not in table:
+        return  # No point has a value.
+    axes.plot(table[name], table["softmax_robustness"], ".", color=colour, alpha=0.3, ms=3.5, mew=0)
+    pair = [table.pivot(index="seed", columns="index", values=key).to_numpy() for key in (name, "softmax_robustness")]
+    known = np.isfinite(pair[0]).all(0)  # A point without a value has no rank.
+    if known.any():
+        found = interval(correlation(*(values[:, known] for values in pair)), 0.95)
+        low, high = max(found.low, -1.0), min(found.high, 1.0)
+        text = f"ρ = {drawing.signed(found.estimate)} [{drawing.signed(low)}, {drawing.signed(high)}]"
+        axes.text(0.5, 1.1, text, ha="center", va="center", fontsize=7)
