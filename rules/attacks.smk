@@ -2,7 +2,7 @@ rule attack:
     """Attack the test points through a network, or through a number of draws from its posterior."""
     input:
         points="<results>/{dataset}/points.safetensors",
-        weights=weights,
+        weights=trained_weights,
     output:
         "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors",
     log:

@@ -3,7 +3,7 @@ rule measure_gradients:
     input:
         data="<results>/{dataset}/data.safetensors",
         points="<results>/{dataset}/points.safetensors",
-        weights=weights,
+        weights=trained_weights,
     output:
         "<results>/{dataset}/{network}/{training}/seed{seed}/cancellation.csv",
     log:

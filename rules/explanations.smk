@@ -15,7 +15,7 @@ for NETWORK, LAYERS in sorted(EXPLAINED):
         input:
             points="<results>/{dataset}/points.safetensors",
             inputs=explained_inputs,
-            weights=weights,
+            weights=trained_weights,
         output:
             maps=expand(
                 "<results>/{{dataset}}/{{network}}/{{training}}/seed{{seed}}/"

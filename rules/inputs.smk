@@ -114,7 +114,7 @@ def is_made(path):
     return any(rule.is_producer(str(path)) for rule in workflow.rules)
 
 
-def weights(wildcards):
+def trained_weights(wildcards):
     """The weights of a network, which may have learned on another dataset than it is judged on."""
     dataset = GRID.trained_on(wildcards.dataset)
     return f"{model_path(dataset, wildcards.network, wildcards.training, wildcards.seed)}/weights.safetensors"
@@ -122,13 +122,11 @@ def weights(wildcards):
 
 def explained_before(wildcards):
     """The explanation of every image that a derived dataset is made by, if there is one."""
-    entry = config["datasets"][wildcards.dataset]
-    if "by" not in entry:
+    by = GRID.explainer(wildcards.dataset)
+    if by is None:
         return []
-    by = {"seed": GRID.seeds[0], "draws": 1, **entry["by"]}
-    [draws] = GRID.draws(by["training"], [by["draws"]], f"datasets.{wildcards.dataset}.by.draws")
-    model = model_path(entry["of"], by["network"], by["training"], by["seed"])
-    return f"{model}/dataset/n{draws}/explanations/{by['explanation']}/relevance.safetensors"
+    model = model_path(GRID.source(wildcards.dataset), by["network"], by["training"], by["seed"])
+    return f"{model}/dataset/n{by['draws']}/explanations/{by['explanation']}/relevance.safetensors"
 
 
 def start_weights(wildcards):

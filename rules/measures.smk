@@ -28,7 +28,7 @@ rule predict:
     input:
         points="<results>/{dataset}/points.safetensors",
         attacked="<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors",
-        weights=weights,
+        weights=trained_weights,
     output:
         "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/predictions.csv",
     log:
@@ -52,7 +52,7 @@ rule measure_explanation:
     """Measure point by point whether the explanation of clean inputs says anything of the network."""
     input:
         points="<results>/{dataset}/points.safetensors",
-        weights=weights,
+        weights=trained_weights,
         maps=lambda wildcards: explained_maps(CLEAN, wildcards)[-1],
         explained="<results>/{dataset}/{network}/{training}/seed{seed}/clean/n{draws}/explanations/{explanation}/explained.safetensors",
     output:
@@ -78,7 +78,7 @@ rule measure_network:
     """Measure point by point what a network does around clean inputs, whatever explains it."""
     input:
         points="<results>/{dataset}/points.safetensors",
-        weights=weights,
+        weights=trained_weights,
     output:
         "<results>/{dataset}/{network}/{training}/seed{seed}/clean/n{draws}/network.csv",
     log:

@@ -109,6 +109,15 @@ class Grid:
         """The dataset that the networks have learned on which are judged on this one."""
         return self.config["datasets"][dataset].get("trained_on", dataset)
 
+    def explainer(self, dataset: str) -> dict[str, Any] | None:
+        """Whose explanation a derived dataset is made by, with its seed and number of draws; None if it is made by none."""
+        settings = self.config["datasets"][dataset]
+        if "by" not in settings:
+            return None
+        by = {"seed": self.seeds[0], "draws": 1, **settings["by"]}
+        [draws] = self.draws(by["training"], [by["draws"]], f"datasets.{dataset}.by.draws")
+        return {**by, "draws": draws}
+
     def made_from(self, training: str, attack: str, draws: int) -> list[tuple[str, str, int]]:
         """The attacked inputs that an attack is made from, each a (training, attack, draws); none if from a network.
 

@@ -37,7 +37,7 @@ def grid_of(config: dict[str, Any]) -> Grid:
         _check_start(grid, training)
     for dataset in config["datasets"]:
         _check_balance(grid, dataset)
-        if by := config["datasets"][dataset].get("by"):
+        if by := grid.explainer(dataset):
             _check_explainer(grid, dataset, by)
         if divided := grid.function("datasets", dataset).traits.get("divides"):
             _check_patches(grid, dataset, divided)
@@ -134,11 +134,10 @@ def _check_derived(datasets: dict[str, Any], dataset: str) -> None:
 
 def _check_explainer(grid: Grid, dataset: str, by: dict[str, Any]) -> None:
     place = f"datasets.{dataset}.by"
-    if by.get("seed", grid.seeds[0]) not in grid.seeds:
+    if by["seed"] not in grid.seeds:
         raise GridError(f"{place}.seed: {by['seed']} is not one of the seeds; name one of {grid.seeds}")
     if grid.config["explanations"][by["explanation"]]["over"] == "each":
         raise GridError(f"{place}.explanation: {by['explanation']} has a map for each draw, and one is needed; name another")
-    grid.draws(by["training"], [by.get("draws", 1)], f"{place}.draws")
     _check_needs(grid, by["network"], "explanations", by["explanation"])
 
 

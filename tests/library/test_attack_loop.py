@@ -9,7 +9,7 @@ import torch
 from resilience import catalog, computing
 from resilience.attacks import loop
 from resilience.attacks.ball import NormBall
-from resilience.attacks.filling import level
+from resilience.attacks.water_filling import level
 from resilience.attacks.gradient import LossGradient
 from resilience.posterior import predict
 from tests.conftest import double_network, noisy_posterior

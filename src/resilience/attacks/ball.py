@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from resilience.attacks.filling import level
+from resilience.attacks.water_filling import level
 
 #: In which an attack is small.
 Norm = Literal["linf", "l2", "l1"]

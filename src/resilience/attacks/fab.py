@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from resilience.attacks.ball import Norm, ball_of, size_of
-from resilience.attacks.filling import level
+from resilience.attacks.water_filling import level
 from resilience.attacks.predictive import Predictive
 from resilience.catalog import entry
 from resilience.parameters import Count, Fraction, NonNegative

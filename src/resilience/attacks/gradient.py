@@ -287,9 +287,8 @@ class LossGradient:
 
 def _likelihood(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """∂u/∂z [N, classes] for u = log Σ_{j≠y} exp(z_j − z_y), and the log of the weight σ(u) σ(−u) [N]."""
-    others = logits.scatter(1, y[:, None], -torch.inf)
-    value = others.logsumexp(1) - logits.gather(1, y[:, None])[:, 0]
-    return others.softmax(1).scatter(1, y[:, None], -1.0), logsigmoid(value) + logsigmoid(-value)
+    slope, value = _log_odds(logits, y)
+    return slope, logsigmoid(value) + logsigmoid(-value)
 
 
 def _margin(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -301,9 +300,15 @@ def _margin(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def _mean_likelihood(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """∂u/∂z [N, classes] for u = log Σ_{j≠y} exp(z_j − z_y), and the log of the weight σ(u) [N]."""
+    slope, value = _log_odds(logits, y)
+    return slope, logsigmoid(value)
+
+
+def _log_odds(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """∂u/∂z [N, classes] and u [N] for u = log Σ_{j≠y} exp(z_j − z_y)."""
     others = logits.scatter(1, y[:, None], -torch.inf)
     value = others.logsumexp(1) - logits.gather(1, y[:, None])[:, 0]
-    return others.softmax(1).scatter(1, y[:, None], -1.0), logsigmoid(value)
+    return others.softmax(1).scatter(1, y[:, None], -1.0), value
 
 
 def _carlini_wagner(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

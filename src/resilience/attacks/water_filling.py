@@ -1,4 +1,4 @@
-"""How high things must be filled, each at its own rate up to its own capacity, until their sum is enough.
+"""Water-filling: how high things must be filled, each at its own rate up to its own capacity, until their sum is enough.
 
 Projections in a box are of this kind: every pixel moves in proportion to something, until it is 0 or 1.
 """
