@@ -9,8 +9,8 @@ import torch
 from resilience import catalog, computing
 from resilience.attacks import loop
 from resilience.attacks.ball import NormBall
-from resilience.attacks.water_filling import level
 from resilience.attacks.gradient import LossGradient
+from resilience.attacks.water_filling import level
 from resilience.posterior import predict
 from tests.conftest import double_network, noisy_posterior
 from tests.library.dykstra import nearest_in_both

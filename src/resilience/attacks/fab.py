@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from resilience.attacks.ball import Norm, ball_of, size_of
-from resilience.attacks.water_filling import level
 from resilience.attacks.predictive import Predictive
+from resilience.attacks.water_filling import level
 from resilience.catalog import entry
 from resilience.parameters import Count, Fraction, NonNegative
 from resilience.posterior import Posterior
