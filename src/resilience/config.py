@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import yaml
-
 from resilience import tables
 from resilience.catalog import (
     SECTIONS,
@@ -25,6 +23,7 @@ from resilience.catalog import (
     paths,
 )
 from resilience.config_files import EXPONENT
+from resilience.earlier_configs import renamed
 from resilience.grid import GridError
 from resilience.refusals import grid_of
 
@@ -68,7 +67,7 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
         If a key is unknown or missing, a value out of range, a name undefined, or the parts contradict each other.
     """
     config = {key: value for key, value in config.items() if not is_ones_own(key)}
-    problems = [*_unusable(config, ())] or [*_renamed(config)] or [*_structure(config, schema)]
+    problems = [*_unusable(config, ())] or [*renamed(config)] or [*_structure(config, schema)]
     if not problems:
         config = _whole_numbers(_with_defaults(config, schema))
         problems = [*_entries(config, schema), *_names(config)]
@@ -95,36 +94,6 @@ def nearest(value: object, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {' or '.join(close)}?"
     return f"known: {', '.join(names)}" if names else "none is defined"
-
-
-def _renamed(config: dict[str, Any]) -> Iterator[str]:
-    """Sections of an earlier version, with the new spelling of what stands in them."""
-    if isinstance(rules := config.get("lrp"), dict):
-        yield "lrp: rules stand within explanations now, which need not be LRP; replace the section by"
-        yield "explanations:"
-        for name, settings in rules.items():
-            if isinstance(settings, dict):
-                shared = {
-                    key: value for key, value in settings.items() if key in ("explained", "start", "unit", "activations")
-                }
-                rule = {key: value for key, value in settings.items() if key not in shared}
-                yield f"  {_flow(name)}: {_flow({'method': 'lrp', 'rule': rule, **shared})}"
-        yield "and in experiments lrp by explanations, else lrp and rule by explanation, figure: rules by by_explanation"
-    if isinstance(section := config.get("robustness"), dict):
-        yield "robustness: what is measured has names now; replace the section by"
-        yield "measures:"
-        pixels = {key: value for key, value in section.items() if key == "pixels"}
-        for percent in top_k if isinstance(top_k := section.get("top_k"), list) else [top_k]:
-            if isinstance(percent, int | float):
-                name = f"top{percent:g}".replace(".", "_")
-                yield f"  {name}: {_flow({'measure': 'overlap', 'top_k': percent, **pixels})}"
-        yield "and top_k in claims and figures by the name of a measure, such as measure: top20"
-
-
-def _flow(value: Any) -> str:
-    """An entry, or its name, as one writes it in one line of YAML."""
-    written = yaml.safe_dump([value], default_flow_style=True, sort_keys=False, width=math.inf)
-    return " ".join(written.split()).removeprefix("[").removesuffix("]")
 
 
 def _structure(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
