@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.timing import in_turn
-from resilience import stacks
+from resilience import graphs
 from resilience.networks import Shape
 
 LAST = torch.channels_last

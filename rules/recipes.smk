@@ -35,7 +35,7 @@ def explain_dataset_recipe(wildcards):
 
 def training_recipe(wildcards):
     """A training depends on its own entry, on those that it contains, on the files that it names, and on the network's."""
-    network, training = config["networks"][wildcards.network], filled(
+    network, training = GRID.network(wildcards.network), filled(
         "trainings", wildcards.training, wildcards
     )
     functions = [
@@ -51,7 +51,7 @@ def training_recipe(wildcards):
 
 def attack_recipe(wildcards):
     """An attack depends on its entry and on the network."""
-    network, attack = config["networks"][wildcards.network], config["attacks"][wildcards.attack]
+    network, attack = GRID.network(wildcards.network), config["attacks"][wildcards.attack]
     functions = [("attacks", attack), *catalog.inner_entries("attacks", attack), ("networks", network)]
     return recipe("attack.py", functions, attack=attack, network=network)
 
@@ -71,7 +71,7 @@ def explain_recipe(wildcards):
 def explained_by(wildcards):
     """The functions and the settings of an explanation and the network that it explains."""
     network, explanation = (
-        config["networks"][wildcards.network],
+        GRID.network(wildcards.network),
         config["explanations"][wildcards.explanation],
     )
     inner = catalog.inner_entries("explanations", explanation)
@@ -94,7 +94,7 @@ def measure_recipe(wildcards):
 
 def predict_recipe(wildcards):
     """What is measured of predictions depends on the network and on the measures of these."""
-    (measures, functions), network = measures_of("predictions"), config["networks"][wildcards.network]
+    (measures, functions), network = measures_of("predictions"), GRID.network(wildcards.network)
     return recipe("predict.py", [*functions, ("networks", network)], measures=measures, network=network)
 
 
@@ -106,7 +106,7 @@ def measure_explanation_recipe(wildcards):
 
 def measure_network_recipe(wildcards):
     """What is measured of a network depends on it, and on the measures of networks."""
-    (measures, functions), network = measures_of("network"), config["networks"][wildcards.network]
+    (measures, functions), network = measures_of("network"), GRID.network(wildcards.network)
     return recipe(
         "measure_network.py", [*functions, ("networks", network)], measures=measures, network=network
     )
@@ -119,7 +119,7 @@ def summary_recipe(wildcards):
 
 def cancellation_recipe(wildcards):
     """Cancellation depends on its section, but for what is combined, and on the network."""
-    network = config["networks"][wildcards.network]
+    network = GRID.network(wildcards.network)
     return recipe(
         "cancellation.py",
         [("networks", network)],
@@ -174,6 +174,7 @@ def claims_recipe(wildcards):
         of_clean_class=sorted(name for name, entry in explanations.items() if entry["explained"] == "clean"),
         matched_size=sorted(MATCHED),
         noise=sorted(NOISY),
+        outputs={network: GRID.layers(network)[-1] for _, network, *_ in GRID.attacked()},
     )
 
 

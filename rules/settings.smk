@@ -57,6 +57,6 @@ wildcard_constraints:
     inputs=one_of([CLEAN, *config["attacks"]]),
     draws=r"[1-9]\d*",
     explanation=one_of(config["explanations"]),
-    layer=r"\d+",
+    layer=r"[^/]+",
     figure=one_of(config["figures"]),
     page=one_of(config["explore"]),

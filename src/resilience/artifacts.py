@@ -198,7 +198,7 @@ def _is_finite(array: np.ndarray) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-def read_explanations(paths: Iterable[str | Path]) -> tuple[dict[tuple[str, int], np.ndarray], Arrays]:
+def read_explanations(paths: Iterable[str | Path]) -> tuple[dict[tuple[str, str], np.ndarray], Arrays]:
     """Heat maps [N, C, H, W] by explanation and layer, and by explanation the predictions [N, classes] that lie beside them.
 
     Raises
@@ -294,7 +294,7 @@ def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
     if not intact:
         raise ArtifactError(f"{path}: is damaged, another table, or was changed after it was written; {REMEDY}")
     refuse_changed_history(path, digest, history)
-    table = pd.read_csv(io.StringIO(text)).iloc[:, :-2]
+    table = pd.read_csv(io.StringIO(text), dtype={"layer": "str"}).iloc[:, :-2]
     if missing := [column for column in columns if column not in table]:
         raise ArtifactError(f"{path}: has no column {', '.join(missing)}")
     return table

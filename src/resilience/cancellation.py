@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from resilience.computing import in_chunks
+from resilience.graphs import Graph, chunk_of, graphs_of, input_gradient, trace
 from resilience.networks import image_shape
 from resilience.posterior import Posterior
 from resilience.progress import steps as progress_steps
-from resilience.stacks import Layer, chunk_of, input_gradient, stacks_of, trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,14 +71,14 @@ def tangent_spaces(x: Tensor, train: Tensor, neighbours: int, dimensions: int) -
     return directions
 
 
-def loss_gradient(stack: list[Layer], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def loss_gradient(graph: Graph, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """∇ₓ of L = −log p_y for one draw alone, in two factors, so that it is zero for no network, however confident.
 
     L = log(1 + exp u) with u = log Σ_{j≠y} exp(z_j − z_y), so ∇L = σ(u) ∇u. Neither ∇u nor log σ(u) underflows.
 
     Parameters
     ----------
-    stack
+    graph
         The network with the weights of one draw.
     x, y
         Images [N, C, H, W] and labels [N].
@@ -88,12 +88,12 @@ def loss_gradient(stack: list[Layer], x: Tensor, y: Tensor) -> tuple[Tensor, Ten
     tuple of Tensor
         ∇u [N, pixels] and log σ(u) [N], both float64.
     """
-    steps = trace(stack, x)
-    logits = steps[-1].z.double()
+    passed = trace(graph, x)
+    logits = passed.output.double()
     others = logits.scatter(1, y[:, None], -torch.inf)
     value = others.logsumexp(1) - logits.gather(1, y[:, None])[:, 0]
     slope = others.softmax(1).scatter(1, y[:, None], -1.0)
-    return input_gradient(steps, slope.to(x.dtype)).flatten(1).double(), logsigmoid(value)
+    return input_gradient(passed, slope.to(x.dtype)).flatten(1).double(), logsigmoid(value)
 
 
 class RunningMean:
@@ -163,16 +163,16 @@ def measure(posterior: Posterior, x: Tensor, y: Tensor, tangents: Tensor, number
         1 / √n if all are of one size, more if a few draws with a large loss outweigh the rest. ``normal_share`` is
         ‖normal part of mean g‖² / ‖mean g‖².
     """
-    stacks = stacks_of(posterior, image_shape(x))[: numbers[-1]]
+    graphs = graphs_of(posterior, image_shape(x))[: numbers[-1]]
     chunk = chunk_of(posterior.network, image_shape(x))
     found = torch.empty(len(MEASURES), len(numbers), len(x), dtype=torch.float64, device=x.device)
     rows = {number: row for row, number in enumerate(numbers)}
-    with progress_steps(len(stacks) * -(-len(x) // chunk), "gradients") as advance:
+    with progress_steps(len(graphs) * -(-len(x) // chunk), "gradients") as advance:
 
         def work(part: slice) -> None:
             running = RunningMean(tangents[part])
-            for count, stack in enumerate(stacks, start=1):
-                running.add(*loss_gradient(stack, x[part], y[part]))
+            for count, graph in enumerate(graphs, start=1):
+                running.add(*loss_gradient(graph, x[part], y[part]))
                 if count in rows:
                     found[:, rows[count], part] = running.measures()
                 advance()

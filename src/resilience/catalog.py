@@ -34,8 +34,9 @@ class FunctionError(ValueError):
 def entry(**traits: Any) -> Callable[[F], F]:
     """Mark a function as one that the config can name. The traits are facts that a plan needs before anything runs.
 
-    Known traits: ``layers`` of a network (indices of its learnable layers), ``draws`` of a training (their number, or the
-    parameter that holds it), ``at_most`` of a training (the parameter that bounds the number of draws), ``shared_by`` of a
+    Known traits: ``layers`` of a network (names of those that are explained, the last one for its output), ``draws`` of a
+    training (their number, or the parameter that holds it), ``at_most`` of a training (the parameter that bounds the number
+    of draws), ``shared_by`` of a
     training (the parameter with the number of chains that share these equally), ``role`` of a training (deterministic,
     adversarial, control or bayesian, or the parameter that holds it), ``derived`` of an attack (whether it is made from
     attacked inputs, not from a network), ``norm`` of an attack (that of its ball, if it is not ``linf``), ``noise`` of one
@@ -82,7 +83,7 @@ SECTIONS = {
     "trainings": Section("method", "training", ("task",), "role"),
     "attacks": Section("method", "attacks", ("posterior", "x", "y", "generator")),
     "rules": Section("rule", "lrp_rules"),
-    "explanations": Section("method", "explanations", ("stack", "x", "explained", "layers", "generator")),
+    "explanations": Section("method", "explanations", ("graph", "x", "explained", "layers", "generator")),
     "measures": Section("measure", "measures", tuple(sorted({name for kind in MEASURED.values() for name in kind})), "of"),
     "statements": Section("claim", "claims", ("compared",), "place"),
     "figures": Section(
@@ -329,8 +330,8 @@ def _refuse_what_says_nothing(found: Function, name: str) -> None:
     if "shared_by" in found.traits and "at_most" not in found.traits:
         raise FunctionError(f"{name} says what shares its draws, and not how many there are; write @entry(at_most=…)")
     layers = found.traits.get("layers", ())
-    if not isinstance(layers, tuple | list) or not all(isinstance(layer, int) for layer in layers):
-        raise FunctionError(f"{name} says @entry(layers={layers!r}); expected indices of layers, such as (1, 3)")
+    if not isinstance(layers, tuple | list) or not layers or not all(isinstance(layer, int | str) for layer in layers):
+        raise FunctionError(f"{name} says @entry(layers={layers!r}); expected names or numbers of layers, such as (1, 3)")
     for key in found.parameters:
         try:
             default(found, key)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from resilience.grid import CLEAN
@@ -29,6 +29,8 @@ class Compared:
         The explanations that explain the class of the clean image after the attack, too.
     matched_size, noise
         The attacks that push all networks equally far, and those that are random noise.
+    outputs
+        By network the layer that stands for its output.
     """
 
     table: pd.DataFrame
@@ -39,6 +41,7 @@ class Compared:
     of_clean_class: Collection[str] = ()
     matched_size: Collection[str] = ()
     noise: Collection[str] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
 
     def attacked(self) -> pd.DataFrame:
         """Bayesian networks under attacks that do what they can to each network."""
@@ -67,14 +70,13 @@ class Compared:
     ) -> pd.DataFrame:
         """Those of the main measure, and the main explanation or some others, with networks of a role."""
         rows = rows[rows["explanation"].isin({self.explanation} if among is None else set(among))]
-        output = self.table.groupby("network")["layer"].max()
-        at_output = rows["layer"] == rows["network"].map(output)
+        at_output = rows["layer"] == rows["network"].map(dict(self.outputs))
         return self.measured(rows[at_output if layers == "output" else ~at_output], self.measure, reference, subset)
 
     def correlations(self, rows: pd.DataFrame, reference: str) -> pd.DataFrame:
         """Those of the correlation of the main measure with softmax robustness at the output."""
         rows = rows[rows["explanation"] == self.explanation]
-        rows = rows[rows["layer"] == rows["network"].map(self.table.groupby("network")["layer"].max())]
+        rows = rows[rows["layer"] == rows["network"].map(dict(self.outputs))]
         return self.measured(rows, f"{CORRELATION}{self.measure}", reference)
 
     def measured(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from itertools import product
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 #: An explanation and a layer.
-Place = tuple[str, int]
+Place = tuple[str, str]
 
 COLUMNS = [
     *("dataset", "network", "attack", "measure", "explanation", "layer", "subset", "training", "role", "draws"),
@@ -125,7 +125,7 @@ def _by_seed(table: pd.DataFrame, values: pd.Series) -> np.ndarray:
 def compare(
     measured: Measured,
     roles: dict[str, str],
-    layers: dict[str, tuple[int, ...]],
+    layers: dict[str, Sequence[str]],
     measures: list[str],
     confidence: float,
     cancellation: pd.DataFrame | None = None,
@@ -164,7 +164,7 @@ def compare(
     import pandas as pd
 
     explained = {
-        (str(dataset), str(network), str(attack), str(training), int(draws), (str(explanation), int(layer))): part
+        (str(dataset), str(network), str(attack), str(training), int(draws), (str(explanation), str(layer))): part
         for (dataset, network, attack, training, draws, explanation, layer), part in measured.maps.groupby(
             [*SETTING, "explanation", "layer"], sort=True
         )
@@ -198,7 +198,7 @@ def _pairs(models: list[Model]) -> Iterator[tuple[Model, Model]]:
 
 
 def _compare_pair(
-    model: Model, reference: Model, output: int, measures: list[str], confidence: float
+    model: Model, reference: Model, output: str, measures: list[str], confidence: float
 ) -> Iterator[dict[str, Any]]:
     about = {
         "training": model.training,
@@ -231,7 +231,7 @@ def _compare_pair(
 
 
 def _compare_parts(
-    tables: pd.DataFrame, roles: dict[str, str], layers: dict[str, tuple[int, ...]], confidence: float
+    tables: pd.DataFrame, roles: dict[str, str], layers: dict[str, Sequence[str]], confidence: float
 ) -> Iterator[dict[str, Any]]:
     """The tangent with the normal part of each model's own gradients, on clean inputs after most draws."""
     for (dataset, network, training), group in tables.groupby(["dataset", "network", "training"], sort=True):

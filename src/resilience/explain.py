@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from resilience.computing import in_chunks
+from resilience.graphs import chunk_of, graphs_of
 from resilience.networks import image_shape
 from resilience.posterior import Posterior, predict
 from resilience.progress import steps
 from resilience.seeding import seed_of
-from resilience.stacks import chunk_of, stacks_of
 
 Explained = Literal["predicted", "clean", "own", "label"]
 #: How the maps of single draws are put together.
@@ -58,7 +58,7 @@ def explain(
     x: Tensor,
     explained: Tensor,
     explanation: Callable[..., Tensor],
-    layers: Sequence[int],
+    layers: Sequence[str],
     over: Over = "mean",
     seed: int = 0,
 ) -> Tensor:
@@ -67,17 +67,17 @@ def explain(
     Parameters
     ----------
     posterior
-        S draws of a stack of layers.
+        S draws of a network.
     x
         Images [N, C, H, W] in [0, 1].
     explained
         Class that is explained: [N], or [S, N] for another one in each draw.
     explanation
-        A function of :mod:`resilience.explanations` with its options: it gets ``stack``, ``x``, ``explained``, ``layers``
+        A function of :mod:`resilience.explanations` with its options: it gets ``graph``, ``x``, ``explained``, ``layers``
         and ``generator`` by name, those of one draw and some of the images, and returns relevance [N, C, H, W], or one such
         map for each layer.
     layers
-        Indices of the learnable layers, or of some of them.
+        Names of the layers to explain; the last one stands for the output.
     over
         ``mean``: E_w[R(x, w)], the paper's definition. ``median``: of each pixel. ``sign_agreement``: the share of the draws
         that give a pixel the sign that most of them give it. ``each``: the maps of the draws, one by one.
@@ -94,19 +94,19 @@ def explain(
     LayerError
         If the network has a layer that no gradient and no relevance can pass.
     """
-    stacks = stacks_of(posterior, image_shape(x))
+    graphs = graphs_of(posterior, image_shape(x))
     classes, chunk = explained.expand(len(posterior), len(x)), chunk_of(posterior.network, image_shape(x))
     if over != "mean":
         chunk = min(chunk, KEPT_IMAGES)
     found: dict[int, Tensor] = {}
-    with steps(len(stacks) * -(-len(x) // chunk), "explanations") as advance:
+    with steps(len(graphs) * -(-len(x) // chunk), "explanations") as advance:
 
         def work(part: slice) -> None:
             def of_draws() -> Iterator[Tensor]:
-                for draw, stack in enumerate(stacks):
+                for draw, graph in enumerate(graphs):
                     generator = torch.Generator().manual_seed(seed_of(seed, draw, part.start))
                     maps = explanation(
-                        stack=stack, x=x[part], explained=classes[draw, part], layers=layers, generator=generator
+                        graph=graph, x=x[part], explained=classes[draw, part], layers=layers, generator=generator
                     )
                     yield maps if maps.dim() == x.dim() + 1 else maps[None]
                     advance()

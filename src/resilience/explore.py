@@ -29,7 +29,7 @@ class Seen:
     seed: int
     attacked: np.ndarray
     probabilities: tuple[np.ndarray, np.ndarray]
-    maps: Mapping[tuple[str, int], tuple[np.ndarray, np.ndarray]]
+    maps: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from typing import Any
 from resilience.catalog import Function, default, inner_entries, named, value_in
 
 CLEAN = "clean"
+#: The name of what a network returns, beside those of its layers.
+OUTPUT = "output"
 
 
 class GridError(ValueError):
@@ -71,11 +73,16 @@ class Grid:
             return {key: self.config["claims"][key] for key in ("explanation", "measure")}
         return {"explanation": min(cell.explanation for cell in self.cells), "measure": min(self.measures("maps"))}
 
-    def layers(self, network: str) -> tuple[int, ...]:
-        """Indices of the learnable layers of a network, first to last."""
-        return tuple(self.function("networks", network).traits["layers"])
+    def network(self, name: str) -> dict[str, Any]:
+        """What a network is, whichever of its layers are explained."""
+        return {key: value for key, value in self.config["networks"][name].items() if key != "layers"}
 
-    def explained_layers(self, network: str, explanation: str) -> tuple[int, ...]:
+    def layers(self, network: str) -> tuple[str, ...]:
+        """Names of the layers of a network that are explained, first to last; the last one stands for its output."""
+        chosen = self.config["networks"][network].get("layers") or self.function("networks", network).traits["layers"]
+        return tuple(map(str, chosen))
+
+    def explained_layers(self, network: str, explanation: str) -> tuple[str, ...]:
         """The layers that an explanation has maps of: all, or the last alone, which stands for the output."""
         layers = self.layers(network)
         return layers if "layers" in self.function("explanations", explanation).inputs else layers[-1:]

@@ -7,7 +7,7 @@ weights; its explanation starts after the activation that follows it (paper, Sec
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from resilience import catalog, sizes
 from resilience.catalog import entry
+from resilience.grid import OUTPUT
 from resilience.parameters import Width
 
 Weights = dict[str, Tensor]
@@ -127,15 +128,15 @@ def fc2(shape: Shape, classes: int, *, width: Width = 512) -> nn.Sequential:
     )
 
 
-def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: int = 0) -> nn.Sequential:
-    """The network that a config entry names, with PyTorch's initial weights drawn from ``seed``.
+def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: int = 0) -> nn.Module:
+    """The network that a config entry names, with initial weights drawn from ``seed``, ready for evaluation.
 
     Raises
     ------
     NetworkError
-        If there is nothing to tell apart, or the images are too small for the network; if it is no stack of layers, or its
-        layers with weights are others than its function says, or one of them twice; if a layer cannot take what it gets, or
-        the last returns anything but a logit for each class.
+        If there is nothing to tell apart, or the images are too small for the network; if it is no network or has no layer
+        with weights, or one layer's weights twice; if a layer cannot take what it gets, or the network returns anything but
+        a logit for each class; if it has no layer of a name that its function says.
     SizeError
         If it has more weights than fit anywhere.
     """
@@ -149,68 +150,79 @@ def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: in
         # Not torch.manual_seed, which seeds the GPU's numbers, too: those of a training that goes on there must stay.
         torch.default_generator.manual_seed(seed)
         network = architecture()
-    if not isinstance(network, nn.Sequential):
-        raise NetworkError(f"{name} returns a {type(network).__name__}; a network is an nn.Sequential of layers")
-    if not learnable_layers(network):
+    if not isinstance(network, nn.Module):
+        raise NetworkError(f"{name} returns a {type(network).__name__}; a network is an nn.Module")
+    if not (learnable := learnable_layers(network)):
         raise NetworkError(f"{name} has no layer with weights, so there is nothing to train")
-    if learnable_layers(network) != tuple(layers):
-        raise NetworkError(f"{name} has weights in layers {learnable_layers(network)}, but says @entry(layers={layers})")
+    known = {OUTPUT, *dict(network.named_modules())}
+    if missing := [str(layer) for layer in layers if str(layer) not in known]:
+        raise NetworkError(
+            f"{name} says @entry(layers={layers}), and has no layer {' or '.join(missing)}; those with weights are "
+            f"{', '.join(learnable)}"
+        )
     _refuse_shared_weights(network.eval(), name)
     _refuse_what_does_not_fit(network, tuple(shape), classes, name)
-    for layer in network:
+    for layer in network.modules():
         if isinstance(layer, ACTIVATIONS):
             layer.inplace = False  # It would overwrite what relevance and gradients still need.
     return network
 
 
-def _refuse_shared_weights(network: nn.Sequential, name: str) -> None:
-    """Draws exchange the weights of each layer by name, so that no two layers can have the same ones."""
+def _refuse_shared_weights(network: nn.Module, name: str) -> None:
+    """Draws exchange the weights of each layer by name, so that no two names can stand for the same ones."""
     seen: dict[int, str] = {}
     for parameter, value in network.named_parameters(remove_duplicate=False):
         if (first := seen.setdefault(id(value), parameter)) != parameter:
-            one, other = (key.partition(".")[0] for key in (first, parameter))
+            one, other = (key.rpartition(".")[0] for key in (first, parameter))
             raise NetworkError(f"{name}: layers {one} and {other} share weights; give each layer its own")
 
 
 @torch.no_grad()
-def _refuse_what_does_not_fit(network: nn.Sequential, shape: tuple[int, ...], classes: int, name: str) -> None:
-    """Pass a blank image up the stack, so that a layer which cannot take what it gets is named, with what that is."""
-    a = torch.zeros(1, *shape)
+def _refuse_what_does_not_fit(network: nn.Module, shape: tuple[int, ...], classes: int, name: str) -> None:
+    """Pass a blank image through the network, so that a layer which cannot take what it gets is named, with what that is."""
     images = " × ".join(map(str, shape))
-    for index, layer in enumerate(network):
-        gets = f"{name}: layer {index}, {layer}, gets {list(a.shape[1:])} from an image of {images}"
-        if isinstance(layer, nn.Linear) and a.dim() != 2:
-            raise NetworkError(f"{gets}, and a linear layer takes a vector; put nn.Flatten() before it")
-        try:
-            a = layer(a)
-        except (RuntimeError, IndexError, TypeError, ValueError) as error:
-            raise NetworkError(f"{gets}, which it cannot take: {error}") from error
-        if not isinstance(a, Tensor):
-            raise NetworkError(f"{name}: layer {index}, {layer}, returns a {type(a).__name__}; a layer returns one tensor")
-    if a.shape != (1, classes):
-        raise NetworkError(f"{name} returns {list(a.shape[1:])} for an image of {images}, not {classes} logits")
+    last: list[str] = []
+
+    def watch(layer_name: str, layer: nn.Module) -> Callable[..., None]:
+        def see(_layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+            taken = list(inputs[0].shape[1:]) if inputs and isinstance(inputs[0], Tensor) else "nothing"
+            hint = "; put nn.Flatten() before it" if isinstance(layer, nn.Linear) and len(taken) == 3 else ""
+            last.append(
+                f"{name}: layer {layer_name}, {layer}, gets {taken} from an image of {images}, which it cannot take{hint}"
+            )
+
+        return see
+
+    leaves = [(path, layer) for path, layer in network.named_modules() if path and not any(layer.children())]
+    hooks = [layer.register_forward_pre_hook(watch(path, layer)) for path, layer in leaves]
+    try:
+        returned = network(torch.zeros(1, *shape))
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        problem = last[-1] if last else f"{name} gets an image of {images}, which it cannot take"
+        raise NetworkError(f"{problem}: {error}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not isinstance(returned, Tensor):
+        raise NetworkError(f"{name} returns a {type(returned).__name__}; a network returns one tensor of logits")
+    if returned.shape != (1, classes):
+        raise NetworkError(f"{name} returns {list(returned.shape[1:])} for an image of {images}, not {classes} logits")
 
 
-def learnable_layers(network: nn.Sequential) -> tuple[int, ...]:
-    """Indices of the layers that have weights, first to last."""
-    return tuple(index for index, layer in enumerate(network) if any(True for _ in layer.parameters()))
-
-
-def of_layer(weights: Weights, layer: nn.Module, index: int) -> Weights:
-    """The weights of one layer of a stack, by its own names for them; one that is missing is a KeyError."""
-    return {name: weights[f"{index}.{name}"] for name, _ in layer.named_parameters()}
-
-
-def end_of(network: nn.Sequential, layer: int) -> int:
-    """Index after the activation that follows a learnable layer: the layers before it compute that representation."""
-    follows = layer + 1 < len(network) and isinstance(network[layer + 1], ACTIVATIONS)
-    return layer + 1 + follows
+def learnable_layers(network: nn.Module) -> tuple[str, ...]:
+    """Names of the layers that have weights of their own, first to last."""
+    return tuple(name for name, layer in network.named_modules() if any(True for _ in layer.parameters(recurse=False)))
 
 
 def image_shape(x: Tensor) -> Shape:
     """(channels, height, width) of images [N, C, H, W]."""
     _, channels, height, breadth = x.shape
     return channels, height, breadth
+
+
+def weights_of(network: nn.Module) -> Weights:
+    """Parameters and statistics of a network by ``state_dict`` name: all in it that are real numbers."""
+    return {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
 
 
 def flat(weights: Weights) -> Tensor:
@@ -234,9 +246,9 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last).as_strided(x.shape, strides)
 
 
-def logits(network: nn.Sequential, weights: Weights, x: Tensor) -> Tensor:
+def logits(network: nn.Module, weights: Weights, x: Tensor) -> Tensor:
     """Output [N, classes] of the network with the given weights, by ``state_dict`` name."""
     images = channels_last(x)
-    if any(getattr(layer, "inplace", False) for layer in network.children()):
+    if any(getattr(layer, "inplace", False) for layer in network.modules()):
         images = images.clone()  # Before the first weights, such a layer would overwrite the images themselves.
     return functional_call(network, weights, (images,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from resilience.tables import SETTING, Measured
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def outcomes(
-    measured: Measured, layers: dict[str, tuple[int, ...]], explanation: str, measure: str, noise: dict[str, str | None]
+    measured: Measured, layers: dict[str, Sequence[str]], explanation: str, measure: str, noise: dict[str, str | None]
 ) -> pd.DataFrame:
     """Means over test points and seeds for each attacked network.
 

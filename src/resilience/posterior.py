@@ -30,7 +30,7 @@ IMAGES_AT_A_TIME = 500
 class Posterior:
     """A network and draws of its weights; every tensor of ``weights`` leads with the axis of draws."""
 
-    network: nn.Sequential
+    network: nn.Module
     weights: Weights
 
     def __len__(self) -> int:
@@ -51,9 +51,9 @@ class Posterior:
         return Posterior(self.network.to(device), {name: stack.to(device) for name, stack in self.weights.items()})
 
 
-def point(network: nn.Sequential) -> Posterior:
+def point(network: nn.Module) -> Posterior:
     """A network with its present weights, as a posterior of one draw."""
-    return Posterior(network, {name: value[None] for name, value in network.state_dict().items()})
+    return Posterior(network, {name: value[None] for name, value in networks.weights_of(network).items()})
 
 
 @torch.no_grad()
@@ -140,7 +140,7 @@ def load(path: str | Path, draws: int | None = None, network: Mapping[str, Any] 
         raise ArtifactError(f"{path}: its header does not say which network it belongs to")
     built = _rebuild(about["network"], network, path)
     sizes.refuse_draws(built, draws or 1)
-    shapes = {name: tuple(value.shape) for name, value in built.state_dict().items()}
+    shapes = {name: tuple(value.shape) for name, value in networks.weights_of(built).items()}
     weights = _stack(arrays, about["kind"], shapes, about["seed"], draws, path)
     for name, shape in shapes.items():
         if tuple(weights[name].shape[1:]) != shape:
@@ -148,7 +148,7 @@ def load(path: str | Path, draws: int | None = None, network: Mapping[str, Any] 
     return Posterior(built, weights)
 
 
-def _rebuild(described: Mapping[str, Any], expected: Mapping[str, Any] | None, path: str | Path) -> nn.Sequential:
+def _rebuild(described: Mapping[str, Any], expected: Mapping[str, Any] | None, path: str | Path) -> nn.Module:
     """The network that the header of a file describes, if it is the expected one."""
     settings = {key: value for key, value in described.items() if key not in ("shape", "classes")}
     if expected is None and catalog.is_own(settings["architecture"]):

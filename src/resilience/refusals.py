@@ -100,7 +100,9 @@ def _check_measures(grid: Grid) -> None:
                     f"measures.{name}: {explanation} explains each draw's own class, and it is measured of one; take out "
                     "explained: own, or the measure"
                 )
-            if (measure.get("layers") or 0) > (there := len(grid.layers(network))):
+            layers = grid.function("networks", network).traits["layers"]
+            counted = all(isinstance(layer, int) for layer in layers)  # A stack says all that it has.
+            if counted and (measure.get("layers") or 0) > (there := len(layers)):
                 raise GridError(f"measures.{name}.layers: {measure['layers']} is more than networks.{network} has, {there}")
 
 

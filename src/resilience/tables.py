@@ -201,11 +201,11 @@ class Measured:
     predictions: pd.DataFrame
     measures: Measures
 
-    def of(self, explanation: str, layer: int) -> pd.DataFrame:
+    def of(self, explanation: str, layer: str) -> pd.DataFrame:
         """One explanation of one layer, with the predictions beside it: a row for each point of each model."""
         return self._by_layer.get((explanation, layer), self._empty)
 
-    def explanations(self, layer: int) -> list[str]:
+    def explanations(self, layer: str) -> list[str]:
         """The explanations that a layer has."""
         return sorted(explanation for explanation, of_layer in self._by_layer if of_layer == layer)
 
@@ -220,10 +220,10 @@ class Measured:
         return f"overlap of the top {settings['top_k']:g} % of pixels" if settings["measure"] == "overlap" else measure
 
     @cached_property
-    def _by_layer(self) -> dict[tuple[str, int], pd.DataFrame]:
+    def _by_layer(self) -> dict[tuple[str, str], pd.DataFrame]:
         groups = self.maps.groupby(["explanation", "layer"], sort=True)
         return {
-            (str(explanation), int(layer)): part.dropna(axis=1, how="all").merge(self.predictions, on=POINT)
+            (str(explanation), str(layer)): part.dropna(axis=1, how="all").merge(self.predictions, on=POINT)
             for (explanation, layer), part in groups
         }
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resilience import catalog, networks
+from resilience.graphs import graphs_of
 from resilience.posterior import point
-from resilience.stacks import stacks_of
 from tests.library.lrp_stacks import STACKS, images
 
 #: Networks that end in global average pooling and one linear layer, and the shapes of their images.
@@ -35,11 +35,11 @@ def predicted(model: nn.Sequential, x: Tensor) -> Tensor:
 
 def relevance(method: str, model: nn.Sequential, x: Tensor, classes: Tensor, seed: int = 0, **options) -> Tensor:
     """The explanation by the stack of a network, as a config entry names it."""
-    [stack] = stacks_of(point(model), tuple(x.shape[1:]))
+    [graph] = graphs_of(point(model), tuple(x.shape[1:]))
     make = catalog.bound("explanations", {"method": method, **options})
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        return make(stack=stack, x=x, explained=classes, layers=networks.learnable_layers(model), generator=generator)
+        return make(graph=graph, x=x, explained=classes, layers=networks.learnable_layers(model), generator=generator)
 
 
 def quantity(of: str, logits: Tensor, classes: Tensor) -> Tensor:

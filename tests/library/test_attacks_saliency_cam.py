@@ -10,8 +10,9 @@ from resilience.attacks import saliency_cam
 from resilience.attacks.ball import AttackError
 from resilience.attacks.saliency_cam import MeanMaps
 from resilience.explanations.class_activation import cam
+from resilience.graphs import graphs_of
 from resilience.posterior import point, predict
-from resilience.stacks import LayerError, stacks_of
+from resilience.reading import LayerError
 from tests.conftest import double_network, noisy_posterior
 from tests.library.lrp_stacks import STACKS, images
 from tests.library.trained_digits import trained
@@ -45,7 +46,7 @@ def test_the_map_under_attack_is_the_explanation(draws):
     posterior, x, y = victim(draws)
     found = MeanMaps(posterior, x).of(x, y)
     torch.testing.assert_close(found, slow_maps(posterior, x, y), rtol=0, atol=1e-12)
-    enlarged = torch.stack([cam(stack, x, y, enlarged="nearest") for stack in stacks_of(posterior, SHAPE)]).mean(0)
+    enlarged = torch.stack([cam(stack, x, y, enlarged="nearest") for stack in graphs_of(posterior, SHAPE)]).mean(0)
     torch.testing.assert_close(found.repeat_interleave(2, 1).repeat_interleave(2, 2), enlarged[:, 0], rtol=0, atol=1e-12)
 
 

@@ -70,7 +70,7 @@ def gradients(network: Posterior, x: torch.Tensor, y: torch.Tensor) -> np.ndarra
 def test_gradients_are_those_of_automatic_differentiation(layers):
     network = noisy_posterior(double_network(copy.deepcopy(layers), 1), 3)
     x = images(POINTS)
-    for stack, expected in zip(cancellation.stacks_of(network, SHAPE), gradients(network, x, LABELS), strict=True):
+    for stack, expected in zip(cancellation.graphs_of(network, SHAPE), gradients(network, x, LABELS), strict=True):
         direction, log_factor = cancellation.loss_gradient(stack, x, LABELS)
         assert np.allclose(direction * log_factor.exp()[:, None], expected, atol=1e-12)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from resilience import networks
 from resilience.config import ConfigError, check
-from resilience.stacks import LayerError
+from resilience.reading import LayerError
 from tests.conftest import ROOT
 from tests.library.explained_networks import CONVOLUTIONAL, POOLED, network, predicted, relevance
 from tests.library.lrp_stacks import images

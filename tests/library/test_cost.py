@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from resilience import lrp_rules, networks
 from resilience.attacks.gradient import LossGradient
 from resilience.explanations import lrp
-from resilience.stacks import stacks_of
+from resilience.graphs import graphs_of
 from tests.conftest import ROOT, double_network, noisy_posterior
 
 SHAPE = (1, 8, 8)
@@ -57,7 +57,7 @@ def images(number: int = IMAGES) -> tuple[Tensor, Tensor]:
 def cost_of_maps(architecture: str, draws: int, rule=None, layers=None) -> Cost:
     model = posterior(architecture, draws)
     x, y = images()
-    stacks_of(model, SHAPE)  # A network is compared with its stack once, which is no cost of its maps.
+    graphs_of(model, SHAPE)  # A network is compared with its stack once, which is no cost of its maps.
     with Cost() as cost:
         lrp.heat_maps(model, x, y, rule or lrp_rules.epsilon(), layers or networks.learnable_layers(model.network))
     return cost
@@ -74,7 +74,7 @@ def cost_of_gradient(architecture: str, draws: int) -> Cost:
 @pytest.fixture
 def chunks(monkeypatch):
     """Lets a chunk hold only two images."""
-    monkeypatch.setattr("resilience.stacks.LARGEST_CHUNK", 2)
+    monkeypatch.setattr("resilience.graphs.LARGEST_CHUNK", 2)
     monkeypatch.setattr("resilience.explain.chunk_of", lambda *_: 2)
     monkeypatch.setattr("resilience.attacks.gradient.chunk_of", lambda *_: 2)
 

@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from resilience import catalog, computing, networks
 from resilience.explain import explain
+from resilience.graphs import graphs_of
 from resilience.measures.maps import overlap
 from resilience.posterior import Posterior, point
-from resilience.stacks import stacks_of
 from tests.library.explained_networks import CONVOLUTIONAL, NETWORKS, POOLED, network, predicted, relevance
 from tests.library.lrp_stacks import images
 from tests.library.pretend_device import CPU, pretend_device
@@ -125,11 +125,11 @@ def test_it_costs_no_more_passes_than_it_must(method):
     layers = [nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.AvgPool2d(6), nn.Flatten()]
     model = nn.Sequential(*layers, nn.Linear(6, 3)).double().eval()
     x, classes = images((6, 8, 8), seed=1), torch.arange(4) % 3
-    [stack] = stacks_of(point(model), (6, 8, 8))
+    [graph] = graphs_of(point(model), (6, 8, 8))
     make = catalog.bound("explanations", {"method": method, **EVERY[method]})
     generator = torch.Generator().manual_seed(0)
     with Passes() as passes, torch.no_grad():
-        found = make(stack=stack, x=x, explained=classes, layers=(0, 2, 6), generator=generator)
+        found = make(graph=graph, x=x, explained=classes, layers=(0, 2, 6), generator=generator)
     up, down = PASSES[method]
     # Up there are three convolutions, one of which is the pooling, and a linear layer; down as many.
     assert passes.counted["up"] <= 4 * up

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from resilience import computing, explain, networks, stacks
+from resilience import computing, explain, graphs, networks
 from resilience.posterior import Posterior
 from tests.conftest import double_network, noisy_posterior
 from tests.library.lrp_stacks import conv_stack, images
@@ -15,15 +15,15 @@ from tests.library.lrp_stacks import conv_stack, images
 LAYERS, DRAWS, COUNT = (0, 3, 7), 6, 11
 
 
-def of_each_layer(stack, x: Tensor, explained: Tensor, layers, **_: object) -> Tensor:
+def of_each_layer(graph, x: Tensor, explained: Tensor, layers, **_: object) -> Tensor:
     """Pixels times the explained logit, of either sign or zero, times one more than the layer."""
-    logit = stacks.trace(stack, x)[-1].z.gather(1, explained[:, None])[:, 0]
+    logit = graphs.trace(graph, x).output.gather(1, explained[:, None])[:, 0]
     relevance = x * torch.where(logit > 0.5, logit, logit.clamp(max=0))[:, None, None, None]
     return torch.stack([(layer + 1) * relevance for layer in layers])
 
 
-def of_the_output(stack, x: Tensor, explained: Tensor, **_: object) -> Tensor:
-    return of_each_layer(stack, x, explained, LAYERS[-1:])[0]
+def of_the_output(graph, x: Tensor, explained: Tensor, **_: object) -> Tensor:
+    return of_each_layer(graph, x, explained, LAYERS[-1:])[0]
 
 
 def random(x: Tensor, generator: torch.Generator, **_: object) -> Tensor:
@@ -110,9 +110,9 @@ def test_chunks_and_threads_change_nothing(over, posterior, x, explained, monkey
 def test_maps_that_are_kept_take_no_more_memory_than_allowed(over, posterior, x, monkeypatch):
     sizes = []
 
-    def watched(stack, x: Tensor, **rest: object) -> Tensor:
+    def watched(graph, x: Tensor, **rest: object) -> Tensor:
         sizes.append(len(x))
-        return of_each_layer(stack, x, **rest)
+        return of_each_layer(graph, x, **rest)
 
     arguments = (posterior, x, torch.arange(COUNT) % 3, watched, LAYERS, over)
     whole = explain.explain(*arguments)

@@ -121,7 +121,7 @@ def test_measures_are_those_of_a_kind(grid):
 
 def test_an_explanation_has_maps_of_the_layers_that_it_asks_for(grid, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    source = "from resilience.catalog import entry\n\n\n@entry()\ndef plain(stack, x, explained):\n    'Plain.'\n"
+    source = "from resilience.catalog import entry\n\n\n@entry()\ndef plain(graph, x, explained):\n    'Plain.'\n"
     (tmp_path / "own.py").write_text(source, encoding="utf-8")
     explanations = grid.config["explanations"] | {"own": {"method": "own.py:plain", "explained": "label", "over": "mean"}}
     found = Grid(grid.config | {"explanations": explanations})

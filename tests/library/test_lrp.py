@@ -11,7 +11,7 @@ from zennit.core import BasicHook, Stabilizer
 from zennit.rules import AlphaBeta, Epsilon, Gamma, Pass
 from zennit.types import Activation, AvgPool, Convolution, Linear
 
-from resilience import lrp_rules, networks, stacks
+from resilience import graphs, lrp_rules, networks
 from resilience.explain import explained_classes
 from resilience.explanations import lrp
 from resilience.posterior import Posterior, point
@@ -278,7 +278,7 @@ def test_chunks_and_threads_change_nothing(monkeypatch):
     posterior = noisy_posterior(network, draws=3)
     explained = torch.zeros(len(x), dtype=torch.int64)
     whole = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], (0, 3, 7))
-    monkeypatch.setattr(stacks, "LARGEST_CHUNK", 5)
+    monkeypatch.setattr(graphs, "LARGEST_CHUNK", 5)
     alone = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], (0, 3, 7))
     monkeypatch.setattr(computing, "_workers", 3)
     threaded = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], (0, 3, 7))
@@ -317,12 +317,12 @@ def test_explained_classes():
     ],
 )
 def test_unknown_layers_are_refused_by_name(layers, name):
-    with pytest.raises(stacks.LayerError, match=name):
+    with pytest.raises(graphs.LayerError, match=name):
         stacks.refuse_unknown_layers(nn.Sequential(*layers))
 
 
 def test_networks_that_are_no_stack_are_refused():
-    with pytest.raises(stacks.LayerError, match="not Bilinear"):
+    with pytest.raises(graphs.LayerError, match="not Bilinear"):
         stacks.refuse_unknown_layers(nn.Bilinear(1, 1, 1))
 
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from resilience import cancellation, computing, posterior
 from resilience.attacks.ball import Ball
 from resilience.attacks.gradient import LossGradient
+from resilience.graphs import graphs_of
 from resilience.measures import forward, networks
 from resilience.networks import logits
 from resilience.posterior import Posterior
-from resilience.stacks import stacks_of
 from tests.conftest import double_network, noisy_posterior
 
 SHAPE, POINTS, CLASSES = (1, 4, 4), 6, 3
@@ -210,7 +210,7 @@ def test_neither_chunks_nor_threads_change_anything(monkeypatch, measure):
 
 def test_mean_answers_are_those_of_the_posterior():
     network = several()
-    stacks = stacks_of(network, SHAPE)
+    stacks = graphs_of(network, SHAPE)
     assert torch.allclose(forward.mean_probabilities(stacks, X), posterior.predict(network, X))
     expected = torch.stack([logits(network.network, draw, X) for draw in network]).mean(0)
     assert torch.allclose(forward.mean_logits(stacks, X), expected)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from resilience import lrp_rules, networks, stacks
+from resilience import graphs, lrp_rules, networks
 from resilience.attacks import saliency
 from resilience.attacks.gradient import LossGradient
 from resilience.explanations import lrp
@@ -75,8 +75,8 @@ def stack(seed: int) -> tuple[nn.Sequential, tuple[int, int, int]]:
 def test_a_stack_is_its_network(seed):
     network, shape = stack(seed)
     x, y = images(shape, seed, 3), torch.tensor([0, 1, 3])
-    (built,) = stacks.stacks_of(point(network), shape)
-    torch.testing.assert_close(stacks.trace(built, x)[-1].z, network(x.clone()), rtol=0, atol=1e-12)
+    (built,) = graphs.graphs_of(point(network), shape)
+    torch.testing.assert_close(graphs.trace(built, x).output, network(x.clone()), rtol=0, atol=1e-12)
 
     plain, variable = copy.deepcopy(network), x.clone().requires_grad_()
     for layer in plain:
@@ -120,8 +120,8 @@ class Doubled(nn.Linear):
 def test_a_stack_that_computes_something_else_is_refused_by_the_layer(monkeypatch):
     network = double_network([nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), Doubled(4, 3)], 0)
     monkeypatch.setattr(stacks, "refuse_unknown_layers", lambda network: None)
-    with pytest.raises(stacks.LayerError, match=r"layer 3, Doubled\(.*\), is computed wrongly here"):
-        stacks.stacks_of(point(network), (1, 3, 3))
+    with pytest.raises(graphs.LayerError, match=r"layer 3, Doubled\(.*\), is computed wrongly here"):
+        graphs.graphs_of(point(network), (1, 3, 3))
 
 
 class Turned(nn.Sequential):
@@ -133,19 +133,19 @@ class Turned(nn.Sequential):
 
 def test_a_network_that_does_more_than_its_layers_is_refused():
     layers = [nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 3)]
-    with pytest.raises(stacks.LayerError, match="Turned has a forward of its own"):
-        stacks.stacks_of(point(Turned(*double_network(layers, 0))), (1, 3, 3))
+    with pytest.raises(graphs.LayerError, match="Turned has a forward of its own"):
+        graphs.graphs_of(point(Turned(*double_network(layers, 0))), (1, 3, 3))
     network = double_network(layers, 0)
     network.register_forward_hook(lambda module, inputs, output: output.flip(1))
-    with pytest.raises(stacks.LayerError, match="something else than its layers"):
-        stacks.stacks_of(point(network), (1, 3, 3))
+    with pytest.raises(graphs.LayerError, match="something else than its layers"):
+        graphs.graphs_of(point(network), (1, 3, 3))
 
 
 def test_layers_with_names_are_refused():
     """Weights are found by the number of their layer."""
     network = nn.Sequential(OrderedDict(flat=nn.Flatten(), last=nn.Linear(9, 3))).double()
-    with pytest.raises(stacks.LayerError, match=r"numbered, not named; nothing finds last\.bias, last\.weight"):
-        stacks.stacks_of(point(network), (1, 3, 3))
+    with pytest.raises(graphs.LayerError, match=r"numbered, not named; nothing finds last\.bias, last\.weight"):
+        graphs.graphs_of(point(network), (1, 3, 3))
     with pytest.raises(KeyError):
         saliency.explanation(point(network), images((1, 3, 3), 0, 2), 0.1)
 
@@ -158,8 +158,8 @@ def test_layers_with_names_are_refused():
     ],
 )
 def test_shapes_that_no_rule_covers_are_refused(layers, sentence):
-    with pytest.raises(stacks.LayerError, match=sentence):
-        stacks.stacks_of(point(double_network(layers, 0)), (1, 3, 3))
+    with pytest.raises(graphs.LayerError, match=sentence):
+        graphs.graphs_of(point(double_network(layers, 0)), (1, 3, 3))
 
 
 def test_results_that_are_no_numbers_are_a_difference(monkeypatch):
@@ -171,15 +171,15 @@ def test_results_that_are_no_numbers_are_a_difference(monkeypatch):
         return [flat, replace(last, bias=last.bias * torch.nan)]
 
     monkeypatch.setattr(stacks, "stack_of", broken)
-    with pytest.raises(stacks.LayerError, match=r"layer 1, Linear.* nan off"):
-        stacks.stacks_of(point(network), (1, 3, 3))
+    with pytest.raises(graphs.LayerError, match=r"layer 1, Linear.* nan off"):
+        graphs.graphs_of(point(network), (1, 3, 3))
 
 
 def test_windows_may_be_tuples_of_one():
     network = double_network([nn.MaxPool2d((2,)), nn.AvgPool2d((2,)), nn.Flatten(), nn.Linear(4, 3)], 0)
     x = images((1, 8, 8), 0, 2)
-    (built,) = stacks.stacks_of(point(network), (1, 8, 8))
-    torch.testing.assert_close(stacks.trace(built, x)[-1].z, network(x), rtol=0, atol=1e-12)
+    (built,) = graphs.graphs_of(point(network), (1, 8, 8))
+    torch.testing.assert_close(graphs.trace(built, x).output, network(x), rtol=0, atol=1e-12)
 
 
 def test_summands_that_cancel_are_no_difference():
@@ -192,7 +192,7 @@ def test_summands_that_cancel_are_no_difference():
     network[3].weight.data = (weight - weight.mean(2, keepdim=True)).flatten(1)
     shapes = stacks.input_shapes(network, (1, 28, 28))
     assert stacks._difference(network, dict(network.state_dict()), shapes)
-    stacks.stacks_of(point(network), (1, 28, 28))
+    graphs.graphs_of(point(network), (1, 28, 28))
 
 
 @pytest.mark.parametrize("architecture", ["conv", "fc2"])
@@ -202,4 +202,4 @@ def test_rounding_is_no_difference(architecture, scale):
     network = networks.build({"architecture": architecture, "width": 512}, (1, 28, 28), 10)
     weights = {name: scale * torch.randn_like(value) for name, value in network.state_dict().items()}
     network.load_state_dict(weights)
-    stacks.stacks_of(point(network), (1, 28, 28))
+    graphs.graphs_of(point(network), (1, 28, 28))

@@ -30,11 +30,11 @@ def lacking(shape, classes):
     """Says nothing of what it has."""
 
 @entry(needs="pooled_head")
-def of_pooled(stack, x, explained):
+def of_pooled(graph, x, explained):
     """Of the last convolution."""
 
 @entry(needs="attention")
-def of_attention(stack, x, explained):
+def of_attention(graph, x, explained):
     """Of what nobody has heard of."""
 
 @entry(panels=1)

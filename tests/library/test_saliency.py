@@ -13,7 +13,7 @@ from resilience.datasets import bundled
 from resilience.explanations import lrp
 from resilience.measures.top_pixels import top_pixels
 from resilience.posterior import point, predict
-from resilience.stacks import LayerError
+from resilience.reading import LayerError
 from resilience.training.fit import Task
 from tests.conftest import double_network, noisy_posterior
 from tests.library.lrp_stacks import STACKS, images

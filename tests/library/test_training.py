@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from resilience import catalog, networks, posterior
 from resilience.attacks import gradient
 from resilience.posterior import DRAWS, MEAN_FIELD, POINT, Posterior
-from resilience.stacks import LayerError
+from resilience.reading import LayerError
 from resilience.training import prior
 from resilience.training.fit import Task, TrainingError
 

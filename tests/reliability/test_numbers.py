@@ -20,11 +20,11 @@ from resilience.attacks.ball import AttackError, refuse_no_images
 from resilience.attacks.gradient import LossGradient
 from resilience.datasets import bundled
 from resilience.explanations import lrp
+from resilience.graphs import graphs_of
 from resilience.measures.maps import RelevanceError, overlap
 from resilience.measures.predictions import softmax_robustness
 from resilience.measures.top_pixels import top_pixels
 from resilience.posterior import Posterior, point, predict
-from resilience.stacks import stacks_of
 from resilience.training.fit import Task
 
 ARCHITECTURES = {"conv": 16, "fc2": 32}
@@ -242,10 +242,10 @@ def test_a_posterior_of_one_draw_is_that_network(architecture):
     assert torch.equal(predict(alone, x), predict(point(network), x))
     torch.testing.assert_close(predict(alone, x), network(x).softmax(1).detach(), rtol=1e-5, atol=1e-6)
     assert torch.equal(attacked("mean_of_attacks", alone, x, y), attacked("fgsm", alone, x, y))
-    (stack,) = stacks_of(alone, (1, 8, 8))
+    (graph,) = graphs_of(alone, (1, 8, 8))
     layers = networks.learnable_layers(network)
     starts = lrp.Starts(layers, layers[-1], predict(alone, x).argmax(1), "strongest", "one")
-    of_draw = lrp.sweep(stack, x, RULES["epsilon"], starts)
+    of_draw = lrp.sweep(graph, x, RULES["epsilon"], starts)
     for layer, relevance in zip(layers, of_draw, strict=True):
         np.testing.assert_array_equal(heat_maps(alone, x, "epsilon")[layer], relevance.numpy())
     tangents = cancellation.tangent_spaces(x, torch.from_numpy(digits()["train.x"]), 50, 10)

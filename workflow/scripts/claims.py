@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 progress.start(snakemake.log[0])
 settings = jobs.settings_of(snakemake)
 history = jobs.history_of(snakemake)
-known = ("explanation", "measure", "by_rules", "otherwise", "of_clean_class", "matched_size", "noise")
+known = ("explanation", "measure", "by_rules", "otherwise", "of_clean_class", "matched_size", "noise", "outputs")
 compared = Compared(artifacts.read_table(snakemake.input[0]), **{key: settings[key] for key in known})
 
 

@@ -18,10 +18,10 @@ from resilience.attacks.ball import Ball, FeasibleSet, NormBall, ball_step, refu
 from resilience.attacks.loop import DIRECTIONS, Best, Direction, advantage, search, sign, steepest, targets
 from resilience.catalog import entry
 from resilience.computing import in_chunks
+from resilience.graphs import chunk_of, graphs_of, input_gradient, trace
 from resilience.networks import Shape, image_shape
 from resilience.parameters import Count, Fraction, NonNegative, NonNegativeCount, Positive, Share
 from resilience.posterior import Posterior
-from resilience.stacks import chunk_of, input_gradient, stacks_of, trace
 
 Objective = Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "targeted_carlini_wagner", "saturating"]
 #: What is lowered for a target where it is not the function that is raised for the label.
@@ -248,7 +248,7 @@ class LossGradient:
     """
 
     def __init__(self, posterior: Posterior, shape: Shape, objective: Objective):
-        self._stacks = stacks_of(posterior, shape)
+        self._graphs = graphs_of(posterior, shape)
         self._chunk = chunk_of(posterior.network, shape)
         self._measure = MEASURES[objective]
 
@@ -273,10 +273,10 @@ class LossGradient:
     def _sum_over_draws(self, x: Tensor, y: Tensor) -> Tensor:
         total = torch.zeros_like(x, memory_format=torch.channels_last)
         largest = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
-        for stack in self._stacks:
-            steps = trace(stack, x)
-            slope, log_weight = self._measure(steps[-1].z, y)
-            gradient = input_gradient(steps, slope)
+        for graph in self._graphs:
+            passed = trace(graph, x)
+            slope, log_weight = self._measure(passed.output, y)
+            gradient = input_gradient(passed, slope)
             # The weights span hundreds of orders of magnitude, so they are kept relative to the largest one so far.
             present = torch.maximum(largest, log_weight)
             total *= _per_image(torch.exp(largest - present))

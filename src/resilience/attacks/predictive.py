@@ -14,16 +14,16 @@ from torch import Tensor
 
 from resilience.attacks.ball import refuse_no_gradient
 from resilience.computing import in_chunks
+from resilience.graphs import Passed, chunk_of, graphs_of, input_gradient, trace
 from resilience.networks import image_shape
 from resilience.posterior import Posterior
-from resilience.stacks import Step, chunk_of, input_gradient, stacks_of, trace
 
 
 class Predictive:
     """The posterior predictive of S draws, for images of one shape."""
 
     def __init__(self, posterior: Posterior, x: Tensor):
-        self._stacks = stacks_of(posterior, image_shape(x))
+        self._graphs = graphs_of(posterior, image_shape(x))
         self._chunk = chunk_of(posterior.network, image_shape(x))
 
     @torch.no_grad()
@@ -61,26 +61,27 @@ class Predictive:
                 value = of(variable, part)
                 (slope,) = torch.autograd.grad(value.sum(), variable)
             values[part] = value.detach()
-            for index, stack in enumerate(reversed(self._stacks)):
+            for index, graph in enumerate(reversed(self._graphs)):
                 # The last draw has been passed up just now; no other is kept, so memory does not grow with their number.
-                steps = passed_up if index == 0 else trace(stack, x[part])
-                log_p = steps[-1].z.log_softmax(1)
-                shares = slope * torch.exp(log_p - log_mean - math.log(len(self._stacks)))
-                total[part] += input_gradient(steps, shares - log_p.exp() * shares.sum(1, keepdim=True))
+                passed = passed_up if index == 0 else trace(graph, x[part])
+                log_p = passed.output.log_softmax(1)
+                shares = slope * torch.exp(log_p - log_mean - math.log(len(self._graphs)))
+                total[part] += input_gradient(passed, shares - log_p.exp() * shares.sum(1, keepdim=True))
 
         in_chunks(work, len(x), self._chunk)
         refuse_no_gradient(total)
         return values, total, classes
 
-    def _mean(self, x: Tensor) -> tuple[Tensor, list[Step]]:
+    def _mean(self, x: Tensor) -> tuple[Tensor, Passed]:
         """Logarithms of E_w[p] [N, classes], and the pass up of the last draw."""
-        total, steps = None, []
-        for stack in self._stacks:
-            steps = trace(stack, x)
-            log_p = steps[-1].z.log_softmax(1)
+        total, passed = None, None
+        for graph in self._graphs:
+            passed = trace(graph, x)
+            log_p = passed.output.log_softmax(1)
             total = log_p if total is None else torch.logaddexp(total, log_p)
         assert total is not None
-        return total - math.log(len(self._stacks)), steps
+        assert passed is not None
+        return total - math.log(len(self._graphs)), passed
 
 
 def log_odds_against(log_probabilities: Tensor, y: Tensor) -> Tensor:

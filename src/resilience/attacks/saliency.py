@@ -16,9 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.functional import leaky_relu, mse_loss, softplus
+from torch import Tensor
+from torch.nn.functional import mse_loss, softplus
 
 from resilience.attacks import loop
 from resilience.attacks.ball import Ball, ball_step, refuse_no_gradient
@@ -26,11 +25,13 @@ from resilience.attacks.gradient import LossGradient
 from resilience.attacks.loop import Best
 from resilience.catalog import entry
 from resilience.computing import in_chunks
+from resilience.explanations.lrp import SUM_STABILISER
+from resilience.graphs import Graph, chunk_of, graphs_of
 from resilience.measures.top_pixels import top_pixels
-from resilience.networks import Weights, image_shape, of_layer
+from resilience.networks import image_shape
+from resilience.operations import Affine, Elementwise, Operation, Product, Rectifier, Sum
 from resilience.parameters import Count, Fraction, NonNegative, Percent, Positive
 from resilience.posterior import Posterior, predict
-from resilience.stacks import chunk_of, refuse_unknown_layers
 
 #: D of heat maps [N, C, H, W]: a value [N] for each, which the attack raises.
 Dissimilarity = Callable[[Tensor], Tensor]
@@ -188,7 +189,6 @@ def another_image(images: int, generator: torch.Generator) -> Tensor:
 
 def _attack(posterior: Posterior, x: Tensor, generator: torch.Generator, objective: Objective, search: Search) -> Tensor:
     """The search of every attack here, a chunk of images at a time."""
-    refuse_unknown_layers(posterior.network)
     found = x.clone()
     starts = [Ball(x, search.epsilon).start(generator) for _ in range(search.restarts)]
 
@@ -247,8 +247,8 @@ def explanation(posterior: Posterior, x: Tensor, stabiliser: float) -> Tensor:
 def _mean_map(posterior: Posterior, x: Tensor, classes: Tensor, stabiliser: float, sharpness: float | None = None) -> Tensor:
     """Mean heat map of given classes, with kinks rounded if there is a sharpness, and without a graph."""
     total = torch.zeros_like(x)
-    for weights in posterior:
-        total += relevance_of(posterior.network, weights, x, classes, stabiliser, sharpness)[0].detach()
+    for graph in graphs_of(posterior, image_shape(x)):
+        total += relevance_of(graph, x, classes, stabiliser, sharpness)[0].detach()
     return total / len(posterior)
 
 
@@ -265,38 +265,62 @@ def _gradient(posterior: Posterior, x: Tensor, prediction: Tensor, dissimilarity
     penalty = search.prediction_weight * mse_loss(probabilities, prediction, reduction="sum")
     (pull,) = torch.autograd.grad(penalty, probabilities)
     total = torch.zeros_like(x)
-    for weights in posterior:
+    for graph in graphs_of(posterior, image_shape(x)):
         variable = x.detach().requires_grad_()
-        relevance, logits = relevance_of(posterior.network, weights, variable, classes, search.stabiliser, search.sharpness)
+        relevance, logits = relevance_of(graph, variable, classes, search.stabiliser, search.sharpness)
         aim = (slope * relevance).sum() - (pull * logits.softmax(1)).sum()
         total += torch.autograd.grad(aim, variable)[0]
     return total / len(posterior)
 
 
 def relevance_of(
-    network: nn.Sequential, weights: Weights, x: Tensor, classes: Tensor, stabiliser: float, sharpness: float | None
+    graph: Graph, x: Tensor, classes: Tensor, stabiliser: float, sharpness: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Heat maps of one draw by the epsilon rule, and its logits, both with a graph back to the images.
+    """Heat maps of one draw by the epsilon rule, and its logits, both with a graph of automatic differentiation.
 
-    The same as :func:`resilience.lrp.heat_maps`, which is faster and has no graph; a test holds the two together.
+    The same as :func:`resilience.explanations.lrp.heat_maps`, which is faster and has none; a test holds the two together.
     """
-    inputs = [x if x.requires_grad else x.detach().requires_grad_()]
-    for index, layer in enumerate(network):
-        inputs.append(_forward(layer, of_layer(weights, layer, index), inputs[-1], sharpness))
-    relevance = torch.nn.functional.one_hot(classes, inputs[-1].shape[1]).to(x)
-    for layer, a, z in zip(reversed(network), reversed(inputs[:-1]), reversed(inputs[1:]), strict=True):
-        if isinstance(layer, nn.ReLU | nn.LeakyReLU):
+    outputs: list[Tensor] = []
+    for node in graph.nodes:
+        inputs = [outputs[place] for place in node.inputs] or [x if x.requires_grad else x.detach().requires_grad_()]
+        outputs.append(_rounded(node.operation, inputs, sharpness))
+    waiting = {len(outputs) - 1: torch.nn.functional.one_hot(classes, outputs[-1].shape[1]).to(x)}
+    for place in reversed(range(1, len(outputs))):
+        node = graph.nodes[place]
+        if place not in waiting:
             continue
-        shares_relevance = isinstance(layer, nn.Linear | nn.Conv2d | nn.AvgPool2d)
-        ratio = relevance / (z + stabiliser * torch.where(z < 0, -torch.ones_like(z), torch.ones_like(z)))
-        (passed,) = torch.autograd.grad(z, a, ratio if shares_relevance else relevance, create_graph=True)
-        relevance = a * passed if shares_relevance else passed
-    return relevance, inputs[-1]
+        parts = _shared(
+            node.operation, [outputs[before] for before in node.inputs], outputs[place], waiting.pop(place), stabiliser
+        )
+        for before, part in zip(node.inputs, parts, strict=True):
+            if part is not None:
+                waiting[before] = waiting[before] + part if before in waiting else part
+    return waiting[0], outputs[-1]
 
 
-def _forward(layer: nn.Module, weights: Weights, a: Tensor, sharpness: float | None) -> Tensor:
-    if not isinstance(layer, nn.ReLU | nn.LeakyReLU):
-        return functional_call(layer, weights, (a,))
-    slope = getattr(layer, "negative_slope", 0.0)
-    # Not by the module itself, which may overwrite its input.
-    return leaky_relu(a, slope) if sharpness is None else slope * a + (1 - slope) * softplus(a, beta=sharpness)
+def _shared(
+    operation: Operation, inputs: list[Tensor], z: Tensor, relevance: Tensor, stabiliser: float
+) -> list[Tensor | None]:
+    """The relevance of each input of an operation, from that of its output z."""
+    match operation:
+        case Elementwise():
+            return [relevance]
+        case Product(value):
+            return [relevance if index == value else None for index in range(2)]
+        case Affine():
+            passed = torch.autograd.grad(z, inputs, relevance / _stabilised(z, stabiliser), create_graph=True)
+            return [inputs[0] * passed[0]]
+        case Sum():
+            return [a * relevance / _stabilised(z, SUM_STABILISER) for a in inputs]
+    return list(torch.autograd.grad(z, inputs, relevance, create_graph=True))
+
+
+def _stabilised(z: Tensor, stabiliser: float) -> Tensor:
+    return z + stabiliser * torch.where(z < 0, -torch.ones_like(z), torch.ones_like(z))
+
+
+def _rounded(operation: Operation, inputs: list[Tensor], sharpness: float | None) -> Tensor:
+    """What an operation computes, with kinks rounded if there is a sharpness."""
+    if isinstance(operation, Rectifier) and sharpness is not None:
+        return operation.slope * inputs[0] + (1 - operation.slope) * softplus(inputs[0], beta=sharpness)
+    return operation.forward(*inputs)

@@ -15,11 +15,14 @@ from resilience.attacks.gradient import LossGradient
 from resilience.attacks.loop import Best
 from resilience.catalog import entry
 from resilience.computing import in_chunks
+from resilience.explanations.class_activation import before_pooled_head, pooled_maps
+from resilience.graphs import chunk_of, graphs_of, input_gradient, trace
 from resilience.networks import image_shape
 from resilience.parameters import Count, Fraction, NonNegative
 from resilience.posterior import Posterior, predict
-from resilience.stacks import Affine, Flatten, Layer, LayerError, chunk_of, input_gradient, stacks_of, trace
 
+#: Who refuses a network without such a head, and what to do instead.
+REFUSED = ("saliency_cam", "attack this one by saliency_top_k")
 #: Of mean maps [N, h, w] the value [N] that is raised, and its derivative [N, h, w].
 Dissimilarity = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -103,9 +106,8 @@ class MeanMaps:
     """Class activation maps before they are enlarged, the mean over S draws, for images of one shape."""
 
     def __init__(self, posterior: Posterior, x: Tensor):
-        self._stacks = stacks_of(posterior, image_shape(x))
+        self._graphs = graphs_of(posterior, image_shape(x))
         self._chunk = chunk_of(posterior.network, image_shape(x))
-        self._bodies = [(stack[:-3], _head(stack, x[:1])) for stack in self._stacks]
 
     @torch.no_grad()
     def of(self, x: Tensor, classes: Tensor) -> Tensor:
@@ -125,36 +127,25 @@ class MeanMaps:
         total = torch.zeros_like(x)
 
         def work(part: slice) -> None:
-            for body, weight in self._bodies:
-                steps = trace(body, x[part])
-                places = math.prod(slopes.shape[1:]) * len(self._stacks)
-                slope = weight[classes[part]][:, :, None, None] * slopes[part][:, None] / places
-                total[part] += input_gradient(steps, slope.contiguous(memory_format=torch.channels_last))
+            for graph in self._graphs:
+                passed = trace(graph, x[part])
+                _, head = before_pooled_head(passed, *REFUSED)
+                places = math.prod(slopes.shape[1:]) * len(self._graphs)
+                slope = head.weight[classes[part]][:, :, None, None] * slopes[part][:, None] / places
+                maps = pooled_maps(graph, passed)
+                total[part] += input_gradient(passed, slope.contiguous(memory_format=torch.channels_last), maps)
 
         in_chunks(work, len(x), self._chunk)
         return total
 
     def _mean(self, x: Tensor, classes: Tensor) -> Tensor:
         total = None
-        for body, weight in self._bodies:
-            activations = trace(body, x)[-1].z
-            each = (weight[classes][:, :, None, None] * activations).sum(1) / math.prod(activations.shape[2:])
+        for graph in self._graphs:
+            activations, head = before_pooled_head(trace(graph, x), *REFUSED)
+            each = (head.weight[classes][:, :, None, None] * activations).sum(1) / math.prod(activations.shape[2:])
             total = each if total is None else total + each
         assert total is not None
-        return total / len(self._stacks)
-
-
-def _head(stack: list[Layer], x: Tensor) -> Tensor:
-    """The weights [classes, K] of a linear layer behind a global average pooling."""
-    match stack[-3:]:
-        case [Affine(convolution=dict(window), pooling=True) as pooling, Flatten(), Affine(convolution=None) as head]:
-            maps = trace(stack, x)[-3].a
-            if pooling.weight.shape[2:] == maps.shape[2:] and window["padding"] == (0, 0):
-                return head.weight
-    raise LayerError(
-        "saliency_cam needs a network that ends in nn.AvgPool2d of whole maps, nn.Flatten and one nn.Linear, "
-        "such as pooled; attack this one by saliency_top_k"
-    )
+        return total / len(self._graphs)
 
 
 def _off_the_top(clean: Tensor, places: int) -> Dissimilarity:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,12 +10,17 @@ from torch import Tensor
 
 from resilience.catalog import entry
 from resilience.explanations.quantities import slope
-from resilience.stacks import Activation, Affine, Flatten, Layer, LayerError, Step, input_gradient, trace
+from resilience.graphs import Graph, Passed, gradient_at, trace
+from resilience.operations import Averaged, AveragePool, Convolution, Flatten, Linear, Rectifier, Scaling, Smooth, Sum
+from resilience.reading import LayerError
+
+#: What belongs to the maps of a convolution that it reads alone: in a residual network the sum with the shortcut.
+BEHIND_A_CONVOLUTION = (Rectifier, Smooth, Scaling, Sum)
 
 
 @entry(needs="pooled_head")
 def cam(
-    stack: Sequence[Layer],
+    graph: Graph,
     x: Tensor,
     explained: Tensor,
     *,
@@ -29,8 +33,8 @@ def cam(
 
     Parameters
     ----------
-    stack
-        The layers of one draw, whose last three are an average pooling of whole maps, flattening and a linear layer.
+    graph
+        The network with the weights of one draw; it ends in an average pooling of whole maps and a linear layer.
     x
         Images [N, C, H, W].
     explained
@@ -48,15 +52,14 @@ def cam(
     LayerError
         If the network does not end that way.
     """
-    steps = trace(stack, x)
-    maps, head = _before_pooled_head(steps)
+    maps, head = before_pooled_head(trace(graph, x), "cam", "explain this one by grad_cam, which needs a convolution only")
     relevance = (head.weight[explained][:, :, None, None] * maps).sum(1, keepdim=True) / math.prod(maps.shape[2:])
     return _enlarged(relevance, x, enlarged)
 
 
 @entry(needs="convolution")
 def grad_cam(
-    stack: Sequence[Layer],
+    graph: Graph,
     x: Tensor,
     explained: Tensor,
     *,
@@ -69,8 +72,8 @@ def grad_cam(
 
     Parameters
     ----------
-    stack
-        The layers of one draw, with a convolution among them.
+    graph
+        The network with the weights of one draw, with a convolution in it.
     x, explained
         See :func:`cam`.
     negative
@@ -88,14 +91,14 @@ def grad_cam(
     LayerError
         If the network has no convolution.
     """
-    maps, derivative = _last_convolution(trace(stack, x), explained)
+    maps, derivative = _last_convolution(trace(graph, x), explained)
     weights = derivative.mean((2, 3), keepdim=True)
     return _enlarged(_signed((weights * maps).sum(1, keepdim=True), negative), x, enlarged)
 
 
 @entry(needs="convolution")
 def grad_cam_plus_plus(
-    stack: Sequence[Layer],
+    graph: Graph,
     x: Tensor,
     explained: Tensor,
     *,
@@ -110,7 +113,7 @@ def grad_cam_plus_plus(
 
     Parameters
     ----------
-    stack, x, explained, negative, enlarged
+    graph, x, explained, negative, enlarged
         See :func:`grad_cam`.
 
     Returns
@@ -123,43 +126,64 @@ def grad_cam_plus_plus(
     LayerError
         If the network has no convolution.
     """
-    maps, derivative = _last_convolution(trace(stack, x), explained)
+    maps, derivative = _last_convolution(trace(graph, x), explained)
     positive = derivative.clamp(min=0)
     below = 2 + positive * maps.sum((2, 3), keepdim=True)
     weights = torch.where(below != 0, positive / below, 0.0).sum((2, 3), keepdim=True)
     return _enlarged(_signed((weights * maps).sum(1, keepdim=True), negative), x, enlarged)
 
 
-def _before_pooled_head(steps: Sequence[Step]) -> tuple[Tensor, Affine]:
-    """The maps [N, K, h, w] that a global average pooling takes, and the linear layer behind it."""
-    match [step.layer for step in steps[-3:]]:
-        case [Affine(convolution=dict(window), pooling=True) as pooling, Flatten(), Affine(convolution=None) as head]:
-            maps = steps[-3].a
-            if pooling.weight.shape[2:] == maps.shape[2:] and window["padding"] == (0, 0):
-                return maps, head
-    raise LayerError(
-        "cam needs a network that ends in nn.AvgPool2d of whole maps, nn.Flatten and one nn.Linear; "
-        "explain this one by grad_cam, which needs a convolution only"
-    )
+def before_pooled_head(passed: Passed, method: str, instead: str) -> tuple[Tensor, Linear]:
+    """The maps [N, K, h, w] that a global average pooling takes, and the linear layer behind it.
+
+    Raises
+    ------
+    LayerError
+        If the network does not end that way; it names the ``method`` that needs it, and what to do ``instead``.
+    """
+    node = pooled_maps(passed.graph, passed)
+    if node is None:
+        raise LayerError(
+            f"{method} needs a network that ends in an average pooling of whole maps and one nn.Linear, such as pooled; "
+            f"{instead}"
+        )
+    head = passed.graph.nodes[-1].operation
+    assert isinstance(head, Linear)
+    return passed.steps[node].z, head
 
 
-def _last_convolution(steps: list[Step], classes: Tensor) -> tuple[Tensor, Tensor]:
+def pooled_maps(graph: Graph, passed: Passed) -> int | None:
+    """The node whose maps [N, K, h, w] a global average pooling takes before the last, linear layer; None if none is."""
+    if not isinstance(graph.nodes[-1].operation, Linear):
+        return None
+    node = graph.nodes[-1].inputs[0]
+    if isinstance(graph.nodes[node].operation, Flatten):
+        node = graph.nodes[node].inputs[0]
+    match graph.nodes[node].operation:
+        case Averaged():
+            return graph.nodes[node].inputs[0]
+        case AveragePool(window=(kernel, _, padding)) if padding == (0, 0) and kernel == passed.steps[node].a.shape[2:]:
+            return graph.nodes[node].inputs[0]
+    return None
+
+
+def _last_convolution(passed: Passed, classes: Tensor) -> tuple[Tensor, Tensor]:
     """A [N, K, h, w] of the last convolution after its activation, and ∂f_c / ∂A of the logits of some classes [N]."""
-    behind = steps[_behind_last_convolution(steps) :]
-    return behind[0].a, input_gradient(behind, slope("logit", steps[-1].z, classes))
+    node = _behind_last_convolution(passed.graph)
+    return passed.steps[node].z, gradient_at(passed, slope("logit", passed.output, classes), node)
 
 
-def _behind_last_convolution(steps: Sequence[Step]) -> int:
-    """Index of the first step behind the last convolution with weights of its own and the activation that follows it."""
-    found = [
-        index
-        for index, step in enumerate(steps)
-        if isinstance(step.layer, Affine) and step.layer.convolution is not None and not step.layer.pooling
-    ]
+def _behind_last_convolution(graph: Graph) -> int:
+    """The last convolution, or what follows it alone: the sum that it adds to, batch normalisation, an activation."""
+    found = [place for place, node in enumerate(graph.nodes) if isinstance(node.operation, Convolution)]
     if not found:
         raise LayerError("the network has no convolution, whose maps this explanation shows; explain it by another method")
-    behind = found[-1] + 1
-    return behind + isinstance(steps[behind].layer, Activation)
+    place = found[-1]
+    while True:
+        readers = [reader for reader, node in enumerate(graph.nodes) if place in node.inputs]
+        if len(readers) != 1 or not isinstance(graph.nodes[readers[0]].operation, BEHIND_A_CONVOLUTION):
+            return place
+        place = readers[0]
 
 
 def _signed(relevance: Tensor, negative: Literal["cut", "kept"]) -> Tensor:

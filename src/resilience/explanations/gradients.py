@@ -1,8 +1,7 @@
-"""Explanations by gradients of one draw's output with respect to the image: one pass up the stack and one down for each."""
+"""Explanations by gradients of one draw's output with respect to the image: one pass up and one down for each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,13 +10,13 @@ from torch import Tensor
 from resilience.catalog import entry
 from resilience.explanations.quadrature import places_and_weights
 from resilience.explanations.quantities import gradient_of
+from resilience.graphs import Graph
 from resilience.parameters import Count, Fraction, Share
-from resilience.stacks import Layer
 
 
 @entry()
 def gradient(
-    stack: Sequence[Layer],
+    graph: Graph,
     x: Tensor,
     explained: Tensor,
     *,
@@ -27,8 +26,8 @@ def gradient(
 
     Parameters
     ----------
-    stack
-        The layers of one draw.
+    graph
+        The network with the weights of one draw.
     x
         Images [N, C, H, W].
     explained
@@ -41,12 +40,12 @@ def gradient(
     Tensor
         Relevance [N, C, H, W]: how the quantity changes with each value of the image.
     """
-    return gradient_of(of, stack, x, explained)
+    return gradient_of(of, graph, x, explained)
 
 
 @entry()
 def gradient_times_input(
-    stack: Sequence[Layer],
+    graph: Graph,
     x: Tensor,
     explained: Tensor,
     *,
@@ -58,7 +57,7 @@ def gradient_times_input(
 
     Parameters
     ----------
-    stack, x, explained, of
+    graph, x, explained, of
         See :func:`gradient`.
 
     Returns
@@ -66,12 +65,12 @@ def gradient_times_input(
     Tensor
         Relevance [N, C, H, W]. A black pixel has none.
     """
-    return x * gradient_of(of, stack, x, explained)
+    return x * gradient_of(of, graph, x, explained)
 
 
 @entry()
 def integrated_gradients(
-    stack: Sequence[Layer],
+    graph: Graph,
     x: Tensor,
     explained: Tensor,
     *,
@@ -86,7 +85,7 @@ def integrated_gradients(
 
     Parameters
     ----------
-    stack, x, explained
+    graph, x, explained
         See :func:`gradient`.
     steps
         m, into how many steps the path is cut: as many passes up and down, and one more for ``trapezoid``.
@@ -105,13 +104,13 @@ def integrated_gradients(
     """
     total = torch.zeros_like(x)
     for place, weight in places_and_weights(rule, steps):
-        total += weight * gradient_of(of, stack, baseline + place * (x - baseline), explained)
+        total += weight * gradient_of(of, graph, baseline + place * (x - baseline), explained)
     return (x - baseline) * total
 
 
 @entry()
 def smooth_grad(
-    stack: Sequence[Layer],
+    graph: Graph,
     x: Tensor,
     explained: Tensor,
     generator: torch.Generator,
@@ -126,7 +125,7 @@ def smooth_grad(
 
     Parameters
     ----------
-    stack, x, explained
+    graph, x, explained
         See :func:`gradient`.
     generator
         Of the noise, on the CPU.
@@ -146,5 +145,5 @@ def smooth_grad(
     total = torch.zeros_like(x)
     for _ in range(samples):
         drawn = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
-        total += gradient_of(of, stack, x + spread * drawn, explained)
+        total += gradient_of(of, graph, x + spread * drawn, explained)
     return total / samples

@@ -1,7 +1,8 @@
 """Layer-wise Relevance Propagation through one draw of a network's weights (paper, Sec. IV-A and VII-D).
 
-How a layer with weights shares relevance is said by a rule (:mod:`resilience.lrp_rules`). Activations and flattening pass
-relevance on unchanged, max-pooling gives it to the winner, and average-pooling is a linear layer with constant weights.
+How a layer with weights shares relevance is said by a rule (:mod:`resilience.lrp_rules`). What computes one value from one
+value (activations, normalisation) passes relevance on unchanged, max-pooling gives it to the winner, average-pooling is a
+linear layer with constant weights, a sum shares it in proportion to its summands, and a gate has none of its value's.
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ from torch import Tensor
 from resilience import catalog
 from resilience.catalog import entry
 from resilience.explain import explain
+from resilience.graphs import Graph, Passed, trace
 from resilience.lrp_rules import Rule
-from resilience.networks import learnable_layers
+from resilience.operations import Affine, Convolution, Elementwise, Linear, Product, Rectifier, Step, Sum, one_hot
 from resilience.parameters import RuleEntry
 from resilience.posterior import Posterior
-from resilience.stacks import Activation, Affine, Layer, Step, activation_gradient, pass_down, trace
+
+#: ε of a sum, which otherwise would share relevance without bound where its summands cancel; as in zennit's Norm.
+SUM_STABILISER = 1e-6
 
 
 @entry()
 def lrp(
-    stack: Sequence[Layer],
+    graph: Graph,
     x: Tensor,
     explained: Tensor,
-    layers: Sequence[int],
+    layers: Sequence[str],
     *,
     rule: RuleEntry,
     unit: Literal["strongest", "all"] = "strongest",
@@ -53,7 +57,7 @@ def lrp(
     """
     chosen: Rule = catalog.bound("rules", rule)()
     chosen = replace(chosen, by_slope=activations == "slope")
-    return sweep(stack, x, chosen, Starts(layers, layers[-1], explained, unit, start))
+    return sweep(graph, x, chosen, Starts(layers, layers[-1], explained, unit, start))
 
 
 def heat_maps(
@@ -61,10 +65,10 @@ def heat_maps(
     x: Tensor,
     explained: Tensor,
     rule: Rule,
-    layers: Sequence[int],
+    layers: Sequence[str],
     unit: Literal["strongest", "all"] = "strongest",
     start: Literal["one", "value"] = "one",
-) -> dict[int, Tensor]:
+) -> dict[str, Tensor]:
     """Mean over draws of the heat maps that explain some of the layers at the input (paper, Sec. IV-A: E_w[R(x, w)]).
 
     Parameters
@@ -74,7 +78,7 @@ def heat_maps(
     rule
         How relevance is shared.
     layers
-        Indices of the learnable layers to explain. The last one of the network stands for its output.
+        Names of the layers to explain. The last one stands for the network's output.
     unit, start
         See :func:`lrp`.
 
@@ -88,10 +92,9 @@ def heat_maps(
     LayerError
         If the network has a layer that relevance cannot pass.
     """
-    output = learnable_layers(posterior.network)[-1]
 
-    def of_draw(stack: Sequence[Layer], x: Tensor, explained: Tensor, layers: Sequence[int], **_: object) -> Tensor:
-        return sweep(stack, x, rule, Starts(layers, output, explained, unit, start))
+    def of_draw(graph: Graph, x: Tensor, explained: Tensor, layers: Sequence[str], **_: object) -> Tensor:
+        return sweep(graph, x, rule, Starts(layers, layers[-1], explained, unit, start))
 
     return dict(zip(layers, explain(posterior, x, explained, of_draw, layers), strict=True))
 
@@ -100,56 +103,88 @@ def heat_maps(
 class Starts:
     """Where relevance starts from: a class at the output, for which layer ``output`` stands, and units of other layers."""
 
-    layers: Sequence[int]
-    output: int
+    layers: Sequence[str]
+    output: str
     explained: Tensor
     unit: Literal["strongest", "all"]
     start: Literal["one", "value"]
 
 
-def sweep(stack: Sequence[Layer], x: Tensor, rule: Rule, starts: Starts) -> Tensor:
-    """Relevance [len(starts.layers), N, C, H, W] of the input in one draw, for all layers in one pass down the stack.
+def sweep(graph: Graph, x: Tensor, rule: Rule, starts: Starts) -> Tensor:
+    """Relevance [len(starts.layers), N, C, H, W] of the input in one draw, for all layers in one pass down the network.
 
     Propagation is linear in the relevance, so the layers that are explained share the pass: each joins it where it ends. A
     single unit is first shared among its own inputs, which in a convolution are few.
     """
-    passed = trace(stack, x)
-    relevance: dict[int, Tensor] = {}
-    if starts.output in starts.layers and _end(passed, starts.output) < len(stack) - 1:
-        relevance[starts.output] = _of_class(passed[-1].z, starts)
-    for index in reversed(range(len(stack))):
-        if index in starts.layers and starts.unit == "all" and index != starts.output:
-            relevance[index] = _before_activation(passed, index, _activation(passed, index), rule).clone()
-        if relevance:
-            share = sharing(passed[index], rule)
-            relevance = {layer: share(outputs) for layer, outputs in relevance.items()}
-        if index in starts.layers and index not in relevance:
-            unit = starts.explained if index == starts.output else strongest(_activation(passed, index))
-            relevance[index] = share_of_unit(passed[index], unit, _value(passed, index, unit, starts.start, rule), rule)
-    return torch.stack([relevance[layer] for layer in starts.layers])
+    passed = trace(graph, x)
+    begins: dict[int, list[str]] = {}
+    for layer in starts.layers:
+        begins.setdefault(_begin(graph, layer, starts), []).append(layer)
+    waiting: dict[int, dict[str, Tensor]] = {}
+    for place in reversed(range(1, len(graph.nodes))):
+        step, inputs = passed.steps[place], graph.nodes[place].inputs
+        here = waiting.pop(place, {})
+        for layer in begins.get(place, ()):
+            if isinstance(step.operation, Linear | Convolution) and (layer == starts.output or starts.unit == "strongest"):
+                unit = _unit(passed, place, layer, starts)
+                value = _value(passed, place, layer, unit, starts, rule)
+                _join(waiting, inputs[0], layer, share_of_unit(step, unit, value, rule))
+            else:
+                here[layer] = _of_units(passed, place, layer, starts, rule)
+        if not here:
+            continue
+        share = sharing(step, rule)
+        for layer, relevance in here.items():
+            for before, part in zip(inputs, share(relevance), strict=True):
+                if part is not None:
+                    _join(waiting, before, layer, part)
+    return torch.stack([waiting[0][layer] for layer in starts.layers])
 
 
-def sharing(step: Step, rule: Rule) -> Callable[[Tensor], Tensor]:
-    """How one layer shares the relevance of its outputs among its inputs, as a function that uses up that relevance.
+def _join(waiting: dict[int, dict[str, Tensor]], place: int, layer: str, relevance: Tensor) -> None:
+    """Relevance that several readers of an output give it is summed."""
+    there = waiting.setdefault(place, {})
+    there[layer] = there[layer] + relevance if layer in there else relevance
+
+
+def sharing(step: Step, rule: Rule) -> Callable[[Tensor], Sequence[Tensor | None]]:
+    """How one operation shares the relevance of its output among its inputs, as a function that uses up that relevance.
 
     This is the formula at the head of the module: z, then R / z, then back through the weights, then times a. It is computed
     in place where it can be, since at this speed memory is what takes the time.
     """
-    layer, a = step.layer, step.a
-    if isinstance(layer, Activation):
-        return (lambda relevance: activation_gradient(step, relevance)) if rule.by_slope else (lambda relevance: relevance)
-    if not isinstance(layer, Affine):
-        return lambda relevance: pass_down(step, relevance)
-    terms = rule.terms(a, layer.weight, layer.bias)
-    # A rule that leaves inputs and weights alone needs the z that the pass up has already computed.
-    unchanged = len(terms) == 1 and terms[0][0] is a and terms[0][1] is layer.weight
-    z = step.z if unchanged else sum((layer.product(*term) for term in terms[1:]), layer.product(*terms[0]))
-    stabilised = _stabilise(z, rule)
+    match step.operation:
+        case Rectifier() if rule.by_slope:
+            return lambda relevance: step.operation.down(relevance, step)
+        case Elementwise():
+            return lambda relevance: (relevance,)
+        case Product(value):
+            return lambda relevance: tuple(relevance if index == value else None for index in range(2))
+        case Sum():
+            stabilised = _stabilise(step.z, SUM_STABILISER)
 
-    def share(relevance: Tensor) -> Tensor:
+            def share_sum(relevance: Tensor) -> Sequence[Tensor]:
+                ratio = relevance / stabilised
+                return [a * ratio for a in step.inputs]
+
+            return share_sum
+        case Affine() as affine:
+            return _sharing_affine(affine, step, rule)
+    return lambda relevance: step.operation.down(relevance, step)
+
+
+def _sharing_affine(affine: Affine, step: Step, rule: Rule) -> Callable[[Tensor], Sequence[Tensor]]:
+    a = step.a
+    terms = rule.terms(a, affine.weight, affine.bias)
+    # A rule that leaves inputs and weights alone needs the z that the pass up has already computed.
+    unchanged = len(terms) == 1 and terms[0][0] is a and terms[0][1] is affine.weight
+    z = step.z if unchanged else sum((affine.product(*term) for term in terms[1:]), affine.product(*terms[0]))
+    stabilised = _stabilise(z, rule.stabiliser)
+
+    def share(relevance: Tensor) -> Sequence[Tensor]:
         ratio = relevance.div_(stabilised)
-        parts = [layer.transposed(ratio, weight, a).mul_(inputs) for inputs, weight, _ in terms]
-        return sum(parts[1:], parts[0])
+        parts = [affine.transposed(ratio, weight, a).mul_(inputs) for inputs, weight, _ in terms]
+        return (sum(parts[1:], parts[0]),)
 
     return share
 
@@ -168,22 +203,22 @@ def share_of_unit(step: Step, unit: Tensor, value: Tensor, rule: Rule) -> Tensor
     rule
         How relevance is shared.
     """
-    layer, a = step.layer, step.a
-    assert isinstance(layer, Affine)
-    terms = rule.terms(a, layer.weight, layer.bias)
-    parts = [layer.row(unit, weight, step).mul_(inputs) for inputs, weight, _ in terms]
+    affine, a = step.operation, step.a
+    assert isinstance(affine, Affine)
+    terms = rule.terms(a, affine.weight, affine.bias)
+    parts = [affine.row(unit, weight, step).mul_(inputs) for inputs, weight, _ in terms]
     contributions = sum(parts[1:], parts[0])
     z = contributions.flatten(1).sum(1) + sum(
         (bias[unit % len(bias)] for *_, bias in terms if bias is not None), torch.zeros_like(value)
     )
-    factor = value / _stabilise(z, rule)
+    factor = value / _stabilise(z, rule.stabiliser)
     return contributions.mul_(factor.view(-1, *[1] * (a.dim() - 1)))
 
 
 def strongest(activation: Tensor) -> Tensor:
     """Index [N] of the largest activation of each image in the flattened output, channels last."""
-    if activation.dim() == 2:
-        return activation.argmax(1)
+    if activation.dim() != 4:
+        return activation.flatten(1).argmax(1)
     places = activation.permute(0, 2, 3, 1).flatten(1, 2)
     # First the place, then the channel there: two short searches are faster than a long one.
     place = places.amax(2).argmax(1)
@@ -191,51 +226,58 @@ def strongest(activation: Tensor) -> Tensor:
     return place * places.shape[2] + channel
 
 
-def _activation(passed: Sequence[Step], index: int) -> Tensor:
-    """Output of a layer after the activation that follows it, if one does."""
-    return passed[_end(passed, index)].z
+def _end(graph: Graph, layer: str, starts: Starts) -> int:
+    """The node whose output is explained: a layer's after the activation that follows it, or the network's."""
+    return len(graph.nodes) - 1 if layer == starts.output else graph.node_of(layer)
 
 
-def _end(passed: Sequence[Step], index: int) -> int:
-    """Index of the activation that follows a layer, or of the layer if none does."""
-    return index + (index + 1 < len(passed) and isinstance(passed[index + 1].layer, Activation))
+def _begin(graph: Graph, layer: str, starts: Starts) -> int:
+    """The node that relevance starts from: the one before that activation, whose slope is counted in."""
+    end = _end(graph, layer, starts)
+    return end if layer == starts.output else graph.before_activation(end)
 
 
-def _before_activation(passed: Sequence[Step], index: int, relevance: Tensor, rule: Rule) -> Tensor:
-    """Relevance of a layer's output from that of the activation that follows it, if one does and has a say."""
-    end = _end(passed, index)
-    return activation_gradient(passed[end], relevance) if rule.by_slope and end != index else relevance
+def _unit(passed: Passed, place: int, layer: str, starts: Starts) -> Tensor:
+    """Index [N] of the unit that a map explains: the class, or the strongest of the layer."""
+    return starts.explained if layer == starts.output else strongest(passed.steps[_end(passed.graph, layer, starts)].z)
 
 
-def _of_class(logits: Tensor, starts: Starts) -> Tensor:
-    """Relevance [N, classes] of the network's output: one, or the logit's value, at the explained class alone."""
-    here = torch.zeros_like(logits).scatter(1, starts.explained[:, None], 1.0)
-    return here if starts.start == "one" else here * logits
-
-
-def _value(passed: Sequence[Step], index: int, unit: Tensor, start: Literal["one", "value"], rule: Rule) -> Tensor:
+def _value(passed: Passed, place: int, layer: str, unit: Tensor, starts: Starts, rule: Rule) -> Tensor:
     """Relevance [N] of one unit of a layer, its value or one, after it has passed the activation that follows."""
-    value = _at(_activation(passed, index), unit) if start == "value" else torch.ones_like(unit, dtype=passed[index].a.dtype)
-    end = _end(passed, index)
-    if rule.by_slope and end != index:
-        layer = passed[end].layer
-        assert isinstance(layer, Activation)
-        value = torch.where(_at(passed[index].z, unit) > 0, value, layer.slope * value)
+    end = _end(passed.graph, layer, starts)
+    one = torch.ones_like(unit, dtype=passed.steps[place].a.dtype)
+    value = one if starts.start == "one" else _at(passed.steps[end].z, unit)
+    activation = passed.steps[end].operation
+    if rule.by_slope and end != place and isinstance(activation, Rectifier):
+        value = torch.where(_at(passed.steps[place].z, unit) > 0, value, activation.slope * value)
     return value
+
+
+def _of_units(passed: Passed, place: int, layer: str, starts: Starts, rule: Rule) -> Tensor:
+    """Relevance of a node's output where all of a layer is explained, or a unit of what is no linear layer."""
+    if layer != starts.output and starts.unit == "all":
+        end = _end(passed.graph, layer, starts)
+        relevance = passed.steps[end].z
+        by_slope = rule.by_slope and end != place and isinstance(passed.steps[end].operation, Rectifier)
+        return passed.steps[end].operation.down(relevance, passed.steps[end])[0] if by_slope else relevance.clone()
+    unit = _unit(passed, place, layer, starts)
+    here = one_hot(unit, passed.steps[place].z)
+    value = _value(passed, place, layer, unit, starts, rule)
+    return here * value.view(-1, *[1] * (here.dim() - 1))
 
 
 def _at(output: Tensor, unit: Tensor) -> Tensor:
     """The values [N] of one unit of each image in an output, flattened with channels last."""
-    flat = output if output.dim() == 2 else output.permute(0, 2, 3, 1).flatten(1)
+    flat = output.permute(0, 2, 3, 1).flatten(1) if output.dim() == 4 else output.flatten(1)
     return flat.gather(1, unit[:, None])[:, 0]
 
 
-def _stabilise(z: Tensor, rule: Rule) -> Tensor:
+def _stabilise(z: Tensor, stabiliser: float) -> Tensor:
     """Value z moved away from zero by the stabiliser; its sign counts as +1 at 0.
 
     Without a stabiliser, z = 0 becomes infinite: a unit to which nothing contributes passes nothing on.
     """
-    if rule.stabiliser == 0:
+    if stabiliser == 0:
         return z.masked_fill(z == 0, torch.inf)
     # The number stays on the CPU: a kernel of any device takes it as it is, and a copy would wait for all that runs there.
-    return torch.copysign(torch.tensor(rule.stabiliser, dtype=z.dtype), z).add_(z)
+    return torch.copysign(torch.tensor(stabiliser, dtype=z.dtype), z).add_(z)

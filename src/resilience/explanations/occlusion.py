@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 from typing import Literal
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from resilience.catalog import entry
 from resilience.explanations.quantities import value
+from resilience.graphs import Graph, trace
 from resilience.parameters import Count, Fraction
-from resilience.stacks import Layer, trace
 
 
 class WindowError(ValueError):
@@ -21,7 +21,7 @@ class WindowError(ValueError):
 
 @entry(at_least={"window": "stride"})
 def occlusion(
-    stack: Sequence[Layer],
+    graph: Graph,
     x: Tensor,
     explained: Tensor,
     *,
@@ -37,8 +37,8 @@ def occlusion(
 
     Parameters
     ----------
-    stack
-        The layers of one draw.
+    graph
+        The network with the weights of one draw.
     x
         Images [N, C, H, W].
     explained
@@ -68,12 +68,12 @@ def occlusion(
             f"take a stride of at most {window}"
         )
     images, _, height, width = x.shape
-    whole = value(of, trace(stack, x)[-1].z, explained)
+    whole = value(of, trace(graph, x).output, explained)
     total, times = x.new_zeros(images, 1, height, width), x.new_zeros(1, 1, height, width)
     for rows, columns in product(_windows(height, window, stride), _windows(width, window, stride)):
         tried = x.clone(memory_format=torch.channels_last)
         tried[:, :, rows, columns] = covered
-        lost = whole - value(of, trace(stack, tried)[-1].z, explained)
+        lost = whole - value(of, trace(graph, tried).output, explained)
         total[:, :, rows, columns] += lost[:, None, None, None]
         times[:, :, rows, columns] += 1
     return total / times

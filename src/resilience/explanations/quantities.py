@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from resilience.stacks import Layer, input_gradient, trace
+from resilience.graphs import Graph, input_gradient, trace
 
 Quantity = Literal["logit", "probability", "log_probability", "loss"]
 
 
-def gradient_of(of: Quantity, stack: Sequence[Layer], x: Tensor, classes: Tensor) -> Tensor:
+def gradient_of(of: Quantity, graph: Graph, x: Tensor, classes: Tensor) -> Tensor:
     """Gradient [N, C, H, W] of a quantity of some classes [N] with respect to images [N, C, H, W]."""
-    steps = trace(stack, x)
-    return input_gradient(steps, slope(of, steps[-1].z, classes))
+    passed = trace(graph, x)
+    return input_gradient(passed, slope(of, passed.output, classes))
 
 
 def value(of: Quantity, logits: Tensor, classes: Tensor) -> Tensor:

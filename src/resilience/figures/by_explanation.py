@@ -73,7 +73,7 @@ def by_explanation(
 
 
 def _boxes(
-    axes: Axes, measured: Measured, panel: Panel, training: str, layer: int, measure: str, style: Style
+    axes: Axes, measured: Measured, panel: Panel, training: str, layer: str, measure: str, style: Style
 ) -> list[tuple[Axes, int, float]]:
     """Draw a box for each explanation; where they stand, and their p-values."""
     import pandas as pd

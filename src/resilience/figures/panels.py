@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resilience.grid import OUTPUT
 from resilience.measures.top_pixels import PIXELS
 from resilience.tables import Measures
 
@@ -29,7 +30,7 @@ class Panel:
     network: str
     attack: str
     trainings: list[str]
-    layers: list[int]
+    layers: list[str]
     epsilon: float | None
     noise: str | None = None
 
@@ -50,8 +51,10 @@ class Panel:
         """The same under noise of the attack's epsilon; empty where there is none."""
         return replace(self, attack=self.noise or "").of(table, training)
 
-    def layer_name(self, layer: int) -> str:
+    def layer_name(self, layer: str) -> str:
         """A layer as an axis names it."""
+        if layer == OUTPUT:
+            return OUTPUT
         return f"layer {layer} (output)" if layer == self.layers[-1] else f"layer {layer}"
 
     @property
@@ -77,7 +80,7 @@ class Maps:
     seed: int
     draws: dict[str, int]
     images: dict[str, Pair]
-    layers: dict[tuple[str, int], Pair]
+    layers: dict[tuple[str, str], Pair]
     measures: Measures = field(default_factory=dict)
 
     def top(self, relevance: np.ndarray, measure: str) -> np.ndarray:

@@ -12,13 +12,13 @@ from resilience.attacks.ball import Ball
 from resilience.cancellation import loss_gradient, measure
 from resilience.catalog import entry
 from resilience.computing import in_chunks
+from resilience.graphs import Graph, chunk_of, graphs_of
 from resilience.measures.forward import mean_logits, mean_probabilities
 from resilience.networks import image_shape
 from resilience.parameters import Count, Share
 from resilience.posterior import Posterior
 from resilience.progress import steps as progress_steps
 from resilience.progress import track
-from resilience.stacks import Layer, chunk_of, stacks_of
 
 #: The smallest positive float64.
 SMALLEST = 5e-324
@@ -42,7 +42,7 @@ def gradient_norm(
     Parameters
     ----------
     posterior
-        S draws of a stack of layers.
+        S draws of a network.
     x, y
         Images [N, C, H, W] in [0, 1] and labels [N].
     norm
@@ -61,14 +61,14 @@ def gradient_norm(
     LayerError
         If the network has a layer that no gradient can pass.
     """
-    stacks, chunk = stacks_of(posterior, image_shape(x)), chunk_of(posterior.network, image_shape(x))
+    graphs, chunk = graphs_of(posterior, image_shape(x)), chunk_of(posterior.network, image_shape(x))
     found = torch.empty(len(x), dtype=torch.float64, device=x.device)
-    with progress_steps(len(stacks) * -(-len(x) // chunk), "gradients") as advance:
+    with progress_steps(len(graphs) * -(-len(x) // chunk), "gradients") as advance:
 
         def work(part: slice) -> None:
             mean = WeightedMean()
-            for stack in stacks:
-                gradient, log_factor = loss_gradient(stack, x[part], y[part])
+            for graph in graphs:
+                gradient, log_factor = loss_gradient(graph, x[part], y[part])
                 log_weight = _log_probability(log_factor) if loss == "predictive" else torch.zeros_like(log_factor)
                 mean.add(gradient, log_factor, log_weight)
                 advance()
@@ -115,7 +115,7 @@ def cancellation_ratio(posterior: Posterior, x: Tensor, y: Tensor) -> np.ndarray
     Parameters
     ----------
     posterior
-        S draws of a stack of layers.
+        S draws of a network.
     x, y
         Images [N, C, H, W] in [0, 1] and labels [N].
 
@@ -152,7 +152,7 @@ def local_lipschitz(
     Parameters
     ----------
     posterior
-        S draws of a stack of layers.
+        S draws of a network.
     x
         Images [N, C, H, W] in [0, 1].
     generator
@@ -176,27 +176,27 @@ def local_lipschitz(
     LayerError
         If the network has a layer that no gradient can pass.
     """
-    stacks, ball = stacks_of(posterior, image_shape(x)), Ball(x, epsilon)
+    graphs, ball = graphs_of(posterior, image_shape(x)), Ball(x, epsilon)
     chunk = chunk_of(posterior.network, image_shape(x))
-    before = _outputs(stacks, x, output, chunk)
+    before = _outputs(graphs, x, output, chunk)
     steepest = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
     for _ in track(range(samples), "random changes"):
         changed = ball.start(generator)
         change = (changed.double() - x).flatten(1)
-        rise = _outputs(stacks, changed, output, chunk) - before
+        rise = _outputs(graphs, changed, output, chunk) - before
         size = torch.linalg.vector_norm(change, ORDERS[norm], dim=1)
         ratio = torch.linalg.vector_norm(rise, 1 if norm == "linf" else 2, dim=1) / size
         steepest = torch.fmax(steepest, torch.where(size > 0, ratio, torch.nan))
     return steepest.cpu().numpy()
 
 
-def _outputs(stacks: list[list[Layer]], x: Tensor, output: Literal["probabilities", "logits"], chunk: int) -> Tensor:
+def _outputs(graphs: list[Graph], x: Tensor, output: Literal["probabilities", "logits"], chunk: int) -> Tensor:
     """What the posterior says of images [N, C, H, W], float64 [N, classes]."""
     of_chunk = mean_probabilities if output == "probabilities" else mean_logits
     found: dict[int, Tensor] = {}
 
     def work(part: slice) -> None:
-        found[part.start] = of_chunk(stacks, x[part])
+        found[part.start] = of_chunk(graphs, x[part])
 
     in_chunks(work, len(x), chunk)
     return torch.cat([found[start] for start in sorted(found)])

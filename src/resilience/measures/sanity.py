@@ -15,13 +15,13 @@ from torch import Tensor
 
 from resilience.catalog import entry
 from resilience.computing import in_chunks
+from resilience.graphs import chunk_of, graphs_of
 from resilience.measures.forward import mean_probabilities
 from resilience.measures.maps import refuse_not_finite, spearman
 from resilience.networks import image_shape, learnable_layers
 from resilience.parameters import Count, Fraction
 from resilience.posterior import Posterior
 from resilience.progress import steps as progress_steps
-from resilience.stacks import chunk_of, stacks_of
 
 #: The blur of RISE, in pixels: standard deviation of the Gaussian, and how far it reaches (11 × 11).
 BLUR_SIGMA, BLUR_RADIUS = 5.0, 5
@@ -55,7 +55,7 @@ def deletion(
     Parameters
     ----------
     posterior
-        S draws of a stack of layers.
+        S draws of a network.
     x
         Images [N, C, H, W] in [0, 1].
     relevance
@@ -142,7 +142,7 @@ def randomisation(
     Parameters
     ----------
     posterior
-        S draws of a stack of layers.
+        S draws of a network.
     relevance
         Heat maps [N, C, H, W].
     explain
@@ -180,11 +180,11 @@ def randomisation(
     return np.mean(similar, axis=0)
 
 
-def _randomised(posterior: Posterior, layers: tuple[int, ...], generator: torch.Generator) -> Posterior:
+def _randomised(posterior: Posterior, layers: tuple[str, ...], generator: torch.Generator) -> Posterior:
     """The same draws with the parameters of some layers drawn anew."""
     weights = dict(posterior.weights)
-    for name in sorted(weights):
-        if int(name.partition(".")[0]) in layers:
+    for name in sorted(dict(posterior.network.named_parameters())):
+        if name.rpartition(".")[0] in layers:
             weights[name] = _drawn_like(weights[name], generator)
     return Posterior(posterior.network, weights)
 
@@ -229,7 +229,7 @@ def _area(posterior: Posterior, start: Tensor, end: Tensor, order: Tensor, expla
     """Area under the probability of a class [N] on the way from some images to others, over the share of pixels changed."""
     pixels = order.shape[1]
     counts = sorted({pixels * step // steps for step in range(steps + 1)})
-    stacks, chunk = stacks_of(posterior, image_shape(start)), chunk_of(posterior.network, image_shape(start))
+    graphs, chunk = graphs_of(posterior, image_shape(start)), chunk_of(posterior.network, image_shape(start))
     places = order.view(len(order), 1, *start.shape[2:])
     curve = torch.empty(len(counts), len(start), dtype=torch.float64, device=start.device)
     with progress_steps(len(counts) * -(-len(start) // chunk), "pixels changed") as advance:
@@ -237,7 +237,7 @@ def _area(posterior: Posterior, start: Tensor, end: Tensor, order: Tensor, expla
         def work(part: slice) -> None:
             for step, count in enumerate(counts):
                 mixed = torch.where(places[part] < count, end[part], start[part])
-                probabilities = mean_probabilities(stacks, mixed)
+                probabilities = mean_probabilities(graphs, mixed)
                 curve[step, part] = probabilities.gather(1, explained[part, None])[:, 0]
                 advance()
 

@@ -9,17 +9,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from resilience import progress, stacks
-from resilience.networks import channels_last
+from resilience import progress
+from resilience.graphs import graphs_of, trace
+from resilience.networks import image_shape
+from resilience.operations import Convolution, Linear, Step
+from resilience.posterior import point
 
 #: The share of the whole that the measurement may take, and how often it repeats.
 LARGEST_SHARE = 0.02
 REPEATS = 3
 
 
-def announce(
-    gradient: Callable[[], object], network: nn.Sequential, x: Tensor, gradients: int, at_most: bool = False
-) -> None:
+def announce(gradient: Callable[[], object], network: nn.Module, x: Tensor, gradients: int, at_most: bool = False) -> None:
     """Say in the log how long a gradient takes, how far from its floor that is, and how long all of them will take.
 
     Parameters
@@ -53,48 +54,36 @@ def announce(
     )
 
 
-def product_floor(network: nn.Sequential, x: Tensor) -> float:
+def product_floor(network: nn.Module, x: Tensor) -> float:
     """Seconds of the matrix products and convolutions of one gradient with respect to the weights, and of nothing else.
 
     Three for each layer with weights: up, down, and for the gradient of its weights. The first layer passes nothing down.
-    Layers are timed one after the other, so that no more than one layer's activations are in memory.
     """
-    shapes = stacks.input_shapes(network, x.shape[1:])  # type: ignore[arg-type]
+    [graph] = graphs_of(point(network), image_shape(x))
     total, first = 0.0, True
-    for index, layer in enumerate(network):
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            a, z = (torch.ones(len(x), *shapes[place], device=x.device, dtype=x.dtype) for place in (index, index + 1))
-            with torch.no_grad():
-                products = _of_linear(layer, a, z) if isinstance(layer, nn.Linear) else _of_convolution(layer, a, z)
-                for product in products[first:]:
+    with torch.no_grad():
+        for step in trace(graph, x).steps:
+            if isinstance(step.operation, Linear | Convolution):
+                for product in _products(step.operation, step)[first:]:
                     product()
                     total += statistics.median(timed(product) for _ in range(REPEATS))
-            first = False
+                first = False
     return total
 
 
-def _of_linear(layer: nn.Linear, a: Tensor, z: Tensor) -> list[Callable[[], object]]:
+def _products(layer: Linear | Convolution, step: Step) -> list[Callable[[], object]]:
     """Down, up, and the gradient of the weights."""
-    weight = layer.weight
-    return [lambda: z @ weight, lambda: a @ weight.t(), lambda: z.t() @ a]
-
-
-def _of_convolution(layer: nn.Conv2d, a: Tensor, z: Tensor) -> list[Callable[[], object]]:
-    """Down, up, and the gradient of the weights, with channels last as everywhere."""
-    a, z = channels_last(a), channels_last(z)
-    weight = layer.weight
+    a, z, weight = step.a, torch.ones_like(step.z), layer.weight
+    if isinstance(layer, Linear):
+        rows, outputs = a.flatten(0, -2), z.flatten(0, -2)
+        return [lambda: outputs @ weight, lambda: rows @ weight.t(), lambda: outputs.t() @ rows]
     geometry = [list(layer.stride), list(layer.padding), list(layer.dilation)]
 
     def back(wanted: list[bool]) -> Callable[[], object]:
         backward = torch.ops.aten.convolution_backward.default
         return lambda: backward(z, a, weight, None, *geometry, False, [0, 0], layer.groups, wanted)
 
-    up = torch.nn.functional.conv2d
-    return [
-        back([True, False, False]),
-        lambda: up(a, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups),
-        back([False, True, False]),
-    ]
+    return [back([True, False, False]), lambda: layer.product(a, weight, None), back([False, True, False])]
 
 
 def timed(work: Callable[[], object]) -> float:

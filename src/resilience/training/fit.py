@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from resilience import networks
 from resilience.artifacts import Arrays
 from resilience.data import unit_interval
+from resilience.graphs import reading_of
 from resilience.networks import Weights
 from resilience.posterior import Posterior
-from resilience.stacks import refuse_unknown_layers
 
 
 class TrainingError(RuntimeError):
@@ -73,10 +73,10 @@ class Task:
             start.to(device) if start else None,
         )
 
-    def network(self, seed: int | None = None) -> nn.Sequential:
+    def network(self, seed: int | None = None) -> nn.Module:
         """The network with initial weights that follow from the seed; one that cannot be explained is refused here."""
         built = networks.build(dict(self.settings), self.x.shape[1:], self.classes, self.seed if seed is None else seed)
-        refuse_unknown_layers(built)
+        reading_of(built, self.x.shape[1:])
         return built.to(self.x.device)
 
     def about(self) -> dict[str, Any]:

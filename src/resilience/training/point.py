@@ -19,7 +19,7 @@ from resilience.training.epochs import Descent, run
 from resilience.training.fit import Fit, Task
 
 #: Loss of a network on a batch of images and labels.
-Loss = Callable[[nn.Sequential, Tensor, Tensor], Tensor]
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 @entry(draws=1, role="deterministic")
@@ -50,7 +50,7 @@ def adversarial(
     make = catalog.bound("attacks", attack)
     generator = torch.Generator().manual_seed(seed_of(task.seed, "attack"))
 
-    def loss(network: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
+    def loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         return _cross_entropy(network, make(posterior=posterior.point(network), x=x, y=y, generator=generator), y)
 
     return descend(task, loss, epochs, learning_rate, decay, batch_size, generator)
@@ -70,7 +70,7 @@ def maximum_a_posteriori(
     """Adam on −log p(w | D): the cross-entropy of the training set plus the energy of the posterior's own prior."""
     deviations = priors.standard_deviations(task.network(), prior, prior_scale)
 
-    def loss(network: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
+    def loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         energy = priors.energy(dict(network.named_parameters()), deviations)
         return _cross_entropy(network, x, y) + energy / len(task.x)
 
@@ -140,5 +140,5 @@ def descend(
     return Fit({name: value.clone() for name, value in network.state_dict().items()}, POINT, history)
 
 
-def _cross_entropy(network: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
+def _cross_entropy(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return cross_entropy(network(networks.channels_last(x)), y)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from resilience.networks import Weights
 
 
-def standard_deviations(network: nn.Sequential, prior: str, prior_scale: float = 1.0) -> dict[str, float]:
+def standard_deviations(network: nn.Module, prior: str, prior_scale: float = 1.0) -> dict[str, float]:
     """Standard deviation of the prior of each parameter, by ``state_dict`` name.
 
     Parameters
@@ -25,10 +25,10 @@ def standard_deviations(network: nn.Sequential, prior: str, prior_scale: float =
     """
     gain = {"unit": None, "he": 2.0, "lecun": 1.0}[prior]
     deviations = {}
-    for index, layer in enumerate(network):
-        for name, _ in layer.named_parameters():
-            fan_in = math.prod(next(layer.parameters()).shape[1:])
-            deviations[f"{index}.{name}"] = prior_scale * (1.0 if gain is None else math.sqrt(gain / fan_in))
+    for layer, module in network.named_modules():
+        for name, _ in module.named_parameters(prefix=layer, recurse=False):
+            fan_in = math.prod(next(module.parameters(recurse=False)).shape[1:])
+            deviations[name] = prior_scale * (1.0 if gain is None else math.sqrt(gain / fan_in))
     return deviations
 
 

@@ -111,7 +111,7 @@ def _parameters(initial: Weights) -> Weights:
     return locations | {f"{name}.scale": value for name, value in networks.by_name(scale, initial).items()}
 
 
-def _validate(task: Task, network: torch.nn.Sequential, parameters: Weights) -> float:
+def _validate(task: Task, network: torch.nn.Module, parameters: Weights) -> float:
     names = sorted(network.state_dict())
     draws = posterior.sample_mean_field(parameters, names, seed_of(task.seed, "validation"), DRAWS_FOR_ACCURACY)
     return posterior.accuracy(Posterior(network, draws), task.validation_x, task.validation_y)
