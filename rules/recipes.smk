@@ -35,9 +35,7 @@ def explain_dataset_recipe(wildcards):
 
 def training_recipe(wildcards):
     """A training depends on its own entry, on those that it contains, on the files that it names, and on the network's."""
-    network, training = GRID.network(wildcards.network), filled(
-        "trainings", wildcards.training, wildcards
-    )
+    network, training = GRID.network(wildcards.network), filled("trainings", wildcards.training, wildcards)
     functions = [
         ("networks", network),
         ("trainings", training),
@@ -107,9 +105,7 @@ def measure_explanation_recipe(wildcards):
 def measure_network_recipe(wildcards):
     """What is measured of a network depends on it, and on the measures of networks."""
     (measures, functions), network = measures_of("network"), GRID.network(wildcards.network)
-    return recipe(
-        "measure_network.py", [*functions, ("networks", network)], measures=measures, network=network
-    )
+    return recipe("measure_network.py", [*functions, ("networks", network)], measures=measures, network=network)
 
 
 def summary_recipe(wildcards):

@@ -330,7 +330,7 @@ def _refuse_what_says_nothing(found: Function, name: str) -> None:
     if "shared_by" in found.traits and "at_most" not in found.traits:
         raise FunctionError(f"{name} says what shares its draws, and not how many there are; write @entry(at_most=…)")
     layers = found.traits.get("layers", ())
-    if not isinstance(layers, tuple | list) or not layers or not all(isinstance(layer, int | str) for layer in layers):
+    if not isinstance(layers, tuple | list) or not all(isinstance(layer, int | str) for layer in layers):
         raise FunctionError(f"{name} says @entry(layers={layers!r}); expected names or numbers of layers, such as (1, 3)")
     for key in found.parameters:
         try:

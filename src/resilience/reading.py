@@ -303,7 +303,7 @@ def _named(module: str, network: nn.Module) -> str:
 
 def _refuse_unknown(calls: list[Call], network: nn.Module) -> None:
     """Name an operation that no rule covers; attention first, since what is around it is unknown because of it."""
-    unknown = [call for call in calls if call.operation not in {*TRANSLATIONS, *IDENTITIES, "output"}]
+    unknown = [call for call in calls if not _translation(call.operation) and call.operation not in (*IDENTITIES, "output")]
     for call in sorted(unknown, key=lambda call: call.operation not in ATTENTION):
         raise LayerError(
             f"{_named(call.module, network)} computes {call.operation}, which no gradient and no relevance can pass here"
@@ -311,7 +311,9 @@ def _refuse_unknown(calls: list[Call], network: nn.Module) -> None:
 
 
 def _part(call: Call, before: list[Part], inputs: list[int]) -> Part:
-    kind, make = TRANSLATIONS[call.operation](call, before)
+    translate = _translation(call.operation)
+    assert translate is not None
+    kind, make = translate(call, before)
     names = tuple(argument.name for argument in call.arguments if isinstance(argument, Name))
     return Part(kind, make, tuple(inputs), names, (call.module,) if call.module else (), call.shape)
 
@@ -557,6 +559,16 @@ IDENTITIES = (
     "lift_fresh_copy",
 )
 FOLDED_INTO = (Linear, Convolution)
+#: Activations that are no straight lines; the gates among them may multiply what is gated.
+SMOOTH = (
+    *GATES,
+    *("tanh", "silu", "elu", "celu", "selu", "softplus", "hardswish", "hardtanh", "relu6", "mish"),
+)
+REARRANGEMENTS = (
+    *("view", "reshape", "unflatten", "permute", "transpose", "squeeze", "unsqueeze", "slice", "select", "flip", "roll"),
+    *SEVERAL,
+)
+PADDINGS = ("pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d")
 TRANSLATIONS: dict[str, Callable[[Call, list[Part]], Translation]] = {
     "images": _images_again,
     "linear": _linear,
@@ -565,26 +577,26 @@ TRANSLATIONS: dict[str, Callable[[Call, list[Part]], Translation]] = {
     "layer_norm": _layer_norm,
     "relu": _relu,
     "leaky_relu": _leaky_relu,
-    **dict.fromkeys(
-        (*GATES, "tanh", "silu", "elu", "celu", "selu", "softplus", "hardswish", "hardtanh", "relu6", "mish"), _smooth
-    ),
     "gelu": _gelu,
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "mean": _mean,
     "flatten": _flatten,
-    **dict.fromkeys(
-        ("view", "reshape", "unflatten", "permute", "transpose", "squeeze", "unsqueeze", "slice", "select", *SEVERAL),
-        _rearranged,
-    ),
-    **dict.fromkeys(("pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d"), _pad),
     "cat": _cat,
     "add": _add,
     "sub": _add,
     "mul": _mul,
     "div": _div,
 }
+
+
+def _translation(operation: str) -> Callable[[Call, list[Part]], Translation] | None:
+    """What reads calls of an operation; None if no gradient and no relevance can pass it."""
+    for names, translate in ((SMOOTH, _smooth), (REARRANGEMENTS, _rearranged), (PADDINGS, _pad)):
+        if operation in names:
+            return translate
+    return TRANSLATIONS.get(operation)
 
 
 # What lies behind one another.

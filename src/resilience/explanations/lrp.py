@@ -18,7 +18,9 @@ from resilience import catalog
 from resilience.catalog import entry
 from resilience.explain import explain
 from resilience.graphs import Graph, Passed, trace
+from resilience.grid import OUTPUT
 from resilience.lrp_rules import Rule
+from resilience.networks import learnable_layers
 from resilience.operations import Affine, Convolution, Elementwise, Linear, Product, Rectifier, Step, Sum, one_hot
 from resilience.parameters import RuleEntry
 from resilience.posterior import Posterior
@@ -78,7 +80,7 @@ def heat_maps(
     rule
         How relevance is shared.
     layers
-        Names of the layers to explain. The last one stands for the network's output.
+        Names of the layers to explain. The last one that the network has, and ``output``, stand for its output.
     unit, start
         See :func:`lrp`.
 
@@ -92,9 +94,11 @@ def heat_maps(
     LayerError
         If the network has a layer that relevance cannot pass.
     """
+    last = learnable_layers(posterior.network)[-1]
+    output = last if last in layers else OUTPUT
 
     def of_draw(graph: Graph, x: Tensor, explained: Tensor, layers: Sequence[str], **_: object) -> Tensor:
-        return sweep(graph, x, rule, Starts(layers, layers[-1], explained, unit, start))
+        return sweep(graph, x, rule, Starts(layers, output, explained, unit, start))
 
     return dict(zip(layers, explain(posterior, x, explained, of_draw, layers), strict=True))
 
