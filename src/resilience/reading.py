@@ -46,6 +46,10 @@ Make = Callable[[Weights], Operation]
 LARGEST_BATCH = 2**20
 
 
+#: Up to so many outputs, the weights of a linear layer behind a flattening are put into the order of the images.
+FEW_OUTPUTS = 64
+
+
 class LayerError(TypeError):
     """A layer that no gradient and no relevance can pass. The message names it."""
 
@@ -287,6 +291,8 @@ def _reading(calls: list[Call], network: nn.Module) -> Reading:
             else:
                 of_call[number] = len(parts)
                 parts.append(_part(call, [parts[place] for place in before], before))
+                if parts[-1].kind is Concatenation:
+                    parts[-1] = _onto_an_earlier(parts)
         except LayerError as problem:
             raise LayerError(f"{_named(call.module, network)} {problem}") from problem
     if of_call[output] != len(parts) - 1:
@@ -294,6 +300,17 @@ def _reading(calls: list[Call], network: nn.Module) -> Reading:
     if len(parts[-1].shape) != 1:
         raise LayerError(f"the network returns {list(parts[-1].shape)}, no vector of logits; put nn.Flatten() at its end")
     return Reading(_in_one_order(parts), _layers(parts, network))
+
+
+def _onto_an_earlier(parts: list[Part]) -> Part:
+    """A concatenation that begins with the inputs of an earlier one takes that instead, as in a dense block."""
+    last = parts[-1]
+    for place, part in reversed(list(enumerate(parts[:-1]))):
+        length = len(part.inputs)
+        same = part.kind is Concatenation and part.make({}) == last.make({}) and part.inputs == last.inputs[:length]
+        if same and length > 1:
+            return replace(last, inputs=(place, *last.inputs[length:]))
+    return last
 
 
 def _named(module: str, network: nn.Module) -> str:
@@ -603,16 +620,20 @@ def _translation(operation: str) -> Callable[[Call, list[Part]], Translation] | 
 
 
 def _in_one_order(parts: list[Part]) -> list[Part]:
-    """Images are flattened channels last wherever linear layers alone read that, whose weights then get the same order."""
+    """Images are flattened channels last wherever linear layers alone read that, whose weights then get the same order.
+
+    Where these have many outputs, the product takes so long that reordering the images costs nothing, and the weights a lot.
+    """
     found = list(parts)
     for place, part in enumerate(parts):
         if part.kind is not Flatten or len(parts[part.inputs[0]].shape) != 3:
             continue
         shape, linear = parts[part.inputs[0]].shape, _linear_readers(parts, place)
-        if not linear:
+        if not linear or any(parts[index].shape[-1] > FEW_OUTPUTS for index in linear):
             found[place] = replace(part, make=lambda _: Flatten(channels_last=False))
-        for index in linear if math.prod(shape[1:]) > 1 else ():
-            found[index] = _reordered(parts[index], shape)
+        elif math.prod(shape[1:]) > 1:
+            for index in linear:
+                found[index] = _reordered(parts[index], shape)
     return found
 
 

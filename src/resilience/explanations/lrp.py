@@ -146,9 +146,9 @@ def sweep(graph: Graph, x: Tensor, rule: Rule, starts: Starts) -> Tensor:
 
 
 def _join(waiting: dict[int, dict[str, Tensor]], place: int, layer: str, relevance: Tensor) -> None:
-    """Relevance that several readers of an output give it is summed."""
+    """Relevance that several readers of an output give it is summed, in the memory of the last, which nobody else has."""
     there = waiting.setdefault(place, {})
-    there[layer] = there[layer] + relevance if layer in there else relevance
+    there[layer] = relevance.add_(there[layer]) if layer in there else relevance
 
 
 def sharing(step: Step, rule: Rule) -> Callable[[Tensor], Sequence[Tensor | None]]:
@@ -168,8 +168,8 @@ def sharing(step: Step, rule: Rule) -> Callable[[Tensor], Sequence[Tensor | None
             stabilised = _stabilise(step.z, SUM_STABILISER)
 
             def share_sum(relevance: Tensor) -> Sequence[Tensor]:
-                ratio = relevance / stabilised
-                return [a * ratio for a in step.inputs]
+                ratio = _divided(relevance, stabilised)
+                return [*(a * ratio for a in step.inputs[:-1]), ratio.mul_(step.inputs[-1])]
 
             return share_sum
         case Affine() as affine:
@@ -186,11 +186,17 @@ def _sharing_affine(affine: Affine, step: Step, rule: Rule) -> Callable[[Tensor]
     stabilised = _stabilise(z, rule.stabiliser)
 
     def share(relevance: Tensor) -> Sequence[Tensor]:
-        ratio = relevance.div_(stabilised)
+        ratio = _divided(relevance, stabilised)
         parts = [affine.transposed(ratio, weight, a).mul_(inputs) for inputs, weight, _ in terms]
         return (sum(parts[1:], parts[0]),)
 
     return share
+
+
+def _divided(relevance: Tensor, stabilised: Tensor) -> Tensor:
+    """R / z, in the memory of R; elsewhere if that has gaps, as parts of a concatenation have: a product would copy it."""
+    dense = relevance.is_contiguous() or relevance.is_contiguous(memory_format=torch.channels_last)
+    return relevance.div_(stabilised) if dense else relevance / stabilised
 
 
 def share_of_unit(step: Step, unit: Tensor, value: Tensor, rule: Rule) -> Tensor:
