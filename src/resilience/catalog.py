@@ -47,9 +47,9 @@ def entry(**traits: Any) -> Callable[[F], F]:
     (``convolution``, or ``pooled_head``: global average pooling before one linear layer), ``at_least`` of an explanation
     or a rule (which parameters must be no less than which), ``one_more`` of a rule (which must be one more than which),
     ``composite`` of one (whether it is made of the rules of several layers), ``control`` of an explanation (whether it says
-    nothing of the network), ``panels`` and ``trainings`` of a figure (the most panels, and the fewest trainings in each, that
-    it draws), ``inner_layers`` of a figure (whether it draws these, too), ``noise`` of a figure (whether it shows the same
-    networks under random noise, too).
+    nothing of the network), ``panels`` and ``trainings`` of a figure (the most panels, and the fewest trainings in each,
+    that it draws), ``inner_layers`` of a figure (whether it draws these, too), ``noise`` of a figure (whether it shows the
+    same networks under random noise, too).
     """
 
     def mark(function: F) -> F:

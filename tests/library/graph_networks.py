@@ -66,7 +66,7 @@ class WithSum(AttributeCanonizer):
 
 
 class Inception(nn.Module):
-    """Branches side by side, one with kernels that are not square, one behind an average-pooling, one behind a max-pooling."""
+    """Branches side by side: one has kernels that are not square, two begin with an average- and a max-pooling."""
 
     def __init__(self, inputs: int):
         super().__init__()
@@ -131,7 +131,7 @@ class DenseNet(models.DenseNet):
 
 
 def dense_canonizer() -> Canonizer:
-    """Of DenseNet: zennit's merges a convolution and the batch normalisation behind the next concatenation, which is wrong."""
+    """Of DenseNet, by name: what zennit takes for neighbours are a convolution and what comes behind a concatenation."""
     network = DenseNet()
     pairs = [(["features.conv0"], "features.norm0")]
     pairs += [([name.replace("norm2", "conv1")], name) for name, _ in network.named_modules() if name.endswith("norm2")]
