@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 
 from resilience import catalog, lrp_rules
-from resilience.config import ConfigError, validate
+from resilience.config import ConfigError, check
 from resilience.explanations import lrp
 from resilience.graphs import LayerError, graphs_of
 from resilience.lrp_composites import PROPORTIONAL, Composite, rules_of
@@ -39,7 +39,7 @@ def with_rule(rule: object) -> dict:
 
 def problems(rule: object) -> str:
     with pytest.raises(ConfigError) as caught:
-        validate(with_rule(rule), SCHEMA)
+        check(with_rule(rule), SCHEMA)
     return "\n".join(caught.value.problems)
 
 
@@ -52,7 +52,7 @@ X = torch.rand(2, 1, 5, 5, generator=torch.Generator().manual_seed(0), dtype=tor
 
 
 def test_a_composite_is_accepted_and_its_defaults_are_written_out():
-    rule = validate(with_rule(WHOLE), SCHEMA)["explanations"]["epsilon"]["rule"]
+    rule = check(with_rule(WHOLE), SCHEMA)["explanations"]["epsilon"]["rule"]
     assert rule["first"] == {"rule": "zbox", "low": -1, "high": 1, "stabiliser": 1e-6}
     assert rule["layers"]["layer4.0"] == {"rule": "alpha_beta", "alpha": 1.5, "beta": 0.5, "stabiliser": 1e-6}
     assert rule["convolution"] == {"rule": "gamma", "gamma": 0.1, "stabiliser": 1e-6}
@@ -64,11 +64,9 @@ def test_recipes_name_the_functions_of_inner_entries():
     assert named == ["composite", "zbox", "gamma", "epsilon", "flat", "zplus", "alpha_beta"]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, found in catalog.functions("rules").items() if found.traits.get("composite")]
-)
+@pytest.mark.parametrize("name", [name for name, rule in catalog.functions("rules").items() if "composite" in rule.traits])
 def test_every_named_composite_is_accepted(name):
-    validate(with_rule({"rule": name}), SCHEMA)
+    check(with_rule({"rule": name}), SCHEMA)
     made = catalog.bound("rules", {"rule": name})()
     assert isinstance(made, Composite)
 
@@ -83,11 +81,11 @@ def test_every_named_composite_is_accepted(name):
         (WHOLE | {"sum": "epsilon"}, r"explanations.epsilon.rule.sum: 'epsilon' must be of type object or null"),
         (
             WHOLE | {"conv": {"rule": "flat"}},
-            r"explanations.epsilon.rule: the key 'conv' is unknown; did you mean convolution",
+            r"epsilon.rule: the key 'conv' is unknown; did you mean convolution",
         ),
         (
             WHOLE | {"first": {"rule": "epsilon_plus"}},
-            r"rule.first.rule: 'epsilon_plus' is itself a composite; known: alpha",
+            r"first.rule: 'epsilon_plus' is itself a composite; known: alpha",
         ),
         (WHOLE | {"layers": {"a": WHOLE}}, r"rule.layers.a.rule: 'composite' is itself a composite"),
         (WHOLE | {"first": {"rule": "zbox", "low": 2}}, r"explanations.epsilon: zbox.low: 2 is more than high, 1"),
