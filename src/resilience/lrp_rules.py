@@ -21,8 +21,6 @@ from resilience.lrp_composites import PROPORTIONAL, Composite
 from resilience.lrp_ratios import Boxed, LayerRule, Mixture, Rule, Term
 from resilience.parameters import LayerRuleEntry, NonNegative, Positive
 
-__all__ = ["Rule"]
-
 
 @entry()
 def epsilon(*, epsilon: Positive = 0.1) -> Rule:
