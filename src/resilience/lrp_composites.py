@@ -74,7 +74,7 @@ def rules_of(rule: AnyRule, graph: Graph, x: Tensor) -> list[Rule | Mixture | No
     graph
         The nodes.
     x
-        Images [N, C, H, W], for their shape.
+        Images [N, C, H, W], for their shape, and for whether any pixel is negative.
 
     Raises
     ------
@@ -88,7 +88,6 @@ def rules_of(rule: AnyRule, graph: Graph, x: Tensor) -> list[Rule | Mixture | No
             f"its layers are {', '.join(graph.layers)}"
         )
     sees_weights = _behind_weights(graph)
-    nonnegative = _nonnegative(graph)
     found: list[Rule | Mixture | None] = []
     for node in graph.nodes:
         chosen = _chosen(rule, node, first=not any(sees_weights[place] for place in node.inputs))
@@ -97,10 +96,14 @@ def rules_of(rule: AnyRule, graph: Graph, x: Tensor) -> list[Rule | Mixture | No
                 raise LayerError("a sum has no weights that the rule zbox could share by; leave sum: out")
             low, high = _bounds(graph, node, x, chosen)
             chosen = chosen.between(low, high)
-        if chosen and all(nonnegative[place] for place in node.inputs):
-            chosen = _of_nonnegative(chosen)
         found.append(chosen)
-    return found
+    if not any(part.of_nonnegative for chosen in found if chosen for _, part in chosen.parts):
+        return found
+    nonnegative = _nonnegative(graph, x)
+    return [
+        _of_nonnegative(chosen) if chosen and all(nonnegative[place] for place in node.inputs) else chosen
+        for chosen, node in zip(found, graph.nodes, strict=True)
+    ]
 
 
 def _chosen(rule: AnyRule, node: Node, first: bool) -> LayerRule | None:
@@ -130,11 +133,13 @@ def _behind_weights(graph: Graph) -> list[bool]:
     return found
 
 
-def _nonnegative(graph: Graph) -> list[bool]:
-    """Whether the output of each node is known not to be negative, whatever the images are."""
+def _nonnegative(graph: Graph, x: Tensor) -> list[bool]:
+    """Whether the output of each node is known not to be negative, for some images."""
     found: list[bool] = []
     for node in graph.nodes:
         match node.operation:
+            case Images():
+                found.append(bool((x >= 0).all()))
             case Rectifier(slope=0.0) | Smooth(gate=True):
                 found.append(True)
             case Convolution() | Linear():

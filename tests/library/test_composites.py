@@ -120,6 +120,20 @@ def test_the_longest_name_counts_and_names_are_no_beginnings_of_words():
     assert [rule for rule in rules if rule] == [three, one, one]
 
 
+def test_terms_that_are_zero_are_left_out_and_no_others():
+    """Behind a ReLU, and where no pixel is negative; behind a LeakyReLU inputs can be."""
+    layers = [nn.Flatten(), nn.Linear(25, 4), nn.ReLU(), nn.Linear(4, 4), nn.LeakyReLU(), nn.Linear(4, 3)]
+    (graph,) = graphs_of(point(double_network(layers, 0)), (1, 5, 5))
+
+    def terms(x: torch.Tensor) -> list[int]:
+        weight = torch.ones(1, 1)
+        rules = [rule for rule in rules_of(lrp_rules.alpha_beta(), graph, x) if rule]
+        return [sum(len(part.terms(weight, weight, None)) for _, part in rule.parts) for rule in rules]
+
+    assert terms(X) == [2, 2, 4]
+    assert terms(X - 0.5) == [4, 2, 4]
+
+
 def test_a_layer_that_there_is_none_of_is_refused_with_those_that_there_are():
     rule = lrp_rules.composite(layers={"layer4": {"rule": "gamma"}})
     with pytest.raises(LayerError, match=r"a rule for layer4, and the network has no such layer; its layers are 0, 1, 2, 3"):
