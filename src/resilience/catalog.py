@@ -45,9 +45,11 @@ def entry(**traits: Any) -> Callable[[F], F]:
     shorter side or the parameter that holds them), ``divides`` of a dataset (the parameter that must divide that side),
     ``least_side`` of a network (the fewest such pixels), ``has`` of a network and ``needs`` of an explanation or attack
     (``convolution``, or ``pooled_head``: global average pooling before one linear layer), ``at_least`` of an explanation
-    (which parameters must be no less than which), ``control`` of one (whether it says nothing of the network), ``panels``
-    and ``trainings`` of a figure (the most panels, and the fewest trainings in each, that it draws), ``inner_layers`` of a
-    figure (whether it draws these, too), ``noise`` of a figure (whether it shows the same networks under random noise, too).
+    or a rule (which parameters must be no less than which), ``one_more`` of a rule (which must be one more than which),
+    ``composite`` of one (whether it is made of the rules of several layers), ``control`` of an explanation (whether it says
+    nothing of the network), ``panels`` and ``trainings`` of a figure (the most panels, and the fewest trainings in each,
+    that it draws), ``inner_layers`` of a figure (whether it draws these, too), ``noise`` of a figure (whether it shows the
+    same networks under random noise, too).
     """
 
     def mark(function: F) -> F:
@@ -188,9 +190,22 @@ def completed(section: str, settings: dict[str, Any]) -> dict[str, Any]:
     for key, parameter in (function := named(section, settings)).parameters.items():
         if not parameter.required:
             found.setdefault(key, default(function, key))
-        if key in settings and (inner := parameter.schema.get("entry_of")):
-            found[key] = completed(inner, settings[key])
+        if key in settings:
+            found[key] = _completed_within(parameter.schema, settings[key])
     return found
+
+
+def _completed_within(schema: dict[str, Any], value: Any) -> Any:
+    """A value in which the entries that it is, or holds by name, have every default written out."""
+    if not isinstance(value, dict):
+        return value
+    if "entry_of" in schema:
+        return completed(schema["entry_of"], value)
+    if isinstance(items := schema.get("additionalProperties"), dict):
+        return {name: _completed_within(items, item) for name, item in value.items()}
+    for option in schema.get("anyOf", ()):
+        value = _completed_within(option, value)
+    return value
 
 
 def default(function: Function, parameter: str) -> Any:
@@ -202,9 +217,24 @@ def default(function: Function, parameter: str) -> Any:
 def inner_entries(section: str, settings: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Entries that an entry holds, as (section, entry), such as the attack of an adversarial training."""
     for key, parameter in named(section, settings).parameters.items():
-        if key in settings and (inner := parameter.schema.get("entry_of")):
-            yield inner, settings[key]
-            yield from inner_entries(inner, settings[key])
+        for _, schema, inner in entries_within((key,), parameter.schema, settings.get(key)):
+            yield schema["entry_of"], inner
+            yield from inner_entries(schema["entry_of"], inner)
+
+
+def entries_within(
+    path: tuple[str, ...], schema: dict[str, Any], value: Any
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]]:
+    """The entries that a value is, or holds by name: where each lies, what may lie there, and the entry."""
+    if not isinstance(value, dict):
+        return
+    if "entry_of" in schema:
+        yield path, schema, value
+    for option in schema.get("anyOf", ()):
+        yield from entries_within(path, option, value)
+    if isinstance(items := schema.get("additionalProperties"), dict):
+        for name, item in value.items():
+            yield from entries_within((*path, name), items, item)
 
 
 def paths(section: str, settings: dict[str, Any]) -> dict[str, str]:

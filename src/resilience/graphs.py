@@ -29,10 +29,11 @@ _read: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Reading]] = WeakKeyDic
 
 @dataclass(frozen=True)
 class Node:
-    """An operation, and the nodes whose outputs it takes."""
+    """An operation, the nodes whose outputs it takes, and the names of the modules that it is made of."""
 
     operation: Operation
     inputs: tuple[int, ...]
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def graph_of(reading: Reading, weights: Weights, like: tuple[Weights, Graph] | N
         if like and all(weights[name].data_ptr() == like[0][name].data_ptr() for name in part.names):
             nodes.append(like[1].nodes[place])
         else:
-            nodes.append(Node(part.make(weights), part.inputs))
+            nodes.append(Node(part.make(weights), part.inputs, part.modules))
     return Graph(tuple(nodes), reading.layers)
 
 
