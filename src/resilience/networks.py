@@ -124,6 +124,18 @@ def weights_of(network: nn.Module) -> Weights:
     return {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
 
 
+def parameters_of(network: nn.Module) -> Weights:
+    """Of its weights those that have a gradient and a prior."""
+    parameters = dict(network.named_parameters())
+    return {name: value for name, value in weights_of(network).items() if name in parameters}
+
+
+def statistics_of(network: nn.Module) -> Weights:
+    """Of its weights those that follow from data and parameters: running means and variances of batch normalisation."""
+    parameters = dict(network.named_parameters())
+    return {name: value for name, value in weights_of(network).items() if name not in parameters}
+
+
 def flat(weights: Weights) -> Tensor:
     """All weights as one vector."""
     return torch.cat([value.flatten() for value in weights.values()])
