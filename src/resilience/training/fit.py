@@ -16,6 +16,10 @@ from resilience.data import unit_interval
 from resilience.graphs import reading_of
 from resilience.networks import Weights
 from resilience.posterior import Posterior
+from resilience.reading import Reading
+
+#: What networks are read as, by what they are: reading one of many layers takes seconds, and a training builds it often.
+_readings: dict[str, Reading] = {}
 
 
 class TrainingError(RuntimeError):
@@ -76,8 +80,15 @@ class Task:
     def network(self, seed: int | None = None) -> nn.Module:
         """The network with initial weights that follow from the seed; one that cannot be explained is refused here."""
         built = networks.build(dict(self.settings), self.x.shape[1:], self.classes, self.seed if seed is None else seed)
-        reading_of(built, self.x.shape[1:])
+        self.reading(built)
         return built.to(self.x.device)
+
+    def reading(self, network: nn.Module) -> Reading:
+        """The parts of the network that this task builds."""
+        described = f"{self.settings} {tuple(self.x.shape[1:])} {network}"
+        if described not in _readings:
+            _readings[described] = reading_of(network, self.x.shape[1:])
+        return _readings[described]
 
     def about(self) -> dict[str, Any]:
         """What a weights file needs so that the network can be rebuilt without the config."""
