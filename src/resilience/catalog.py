@@ -37,7 +37,9 @@ def entry(**traits: Any) -> Callable[[F], F]:
     Known traits: ``layers`` of a network (names of those that are explained, the last one for its output), ``draws`` of a
     training (their number, or the parameter that holds it), ``at_most`` of a training (the parameter that bounds the number
     of draws), ``shared_by`` of a
-    training (the parameter with the number of chains that share these equally), ``role`` of a training (deterministic,
+    training (the parameter with the number of chains that share these equally), ``from_point`` of a training (whether what
+    it starts from is a point estimate), ``share`` of a training (whether its draws may share weights, so that it says itself
+    how many fit), ``role`` of a training (deterministic,
     adversarial, control or bayesian, or the parameter that holds it), ``derived`` of an attack (whether it is made from
     attacked inputs, not from a network), ``norm`` of an attack (that of its ball, if it is not ``linf``), ``noise`` of one
     (whether it is the control of others), ``of`` of a measure (what it looks at: maps, predictions, explanation or network),
@@ -81,7 +83,7 @@ MEASURED = {
 }
 SECTIONS = {
     "datasets": Section("source", "datasets", ("x", "y", "relevance", "mean", "generator")),
-    "networks": Section("architecture", "networks", ("shape", "classes"), "layers"),
+    "networks": Section("architecture", "architectures", ("shape", "classes"), "layers"),
     "trainings": Section("method", "training", ("task",), "role"),
     "attacks": Section("method", "attacks", ("posterior", "x", "y", "generator")),
     "rules": Section("rule", "lrp_rules"),

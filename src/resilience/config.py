@@ -174,6 +174,9 @@ def _named_within(
     """Where a value, or what it holds, names an entry of another section."""
     if "name_in" in schema:
         yield path, schema, value
+    for option in schema.get("anyOf", ()):
+        if "name_in" in option:
+            yield path, option, value
     for key, inner in schema.get("properties", {}).items():
         if key in value:
             yield from _named_within((*path, key), inner, value[key])

@@ -11,6 +11,9 @@ from torch import nn
 
 from resilience.reading import read
 
+#: What networks consist of that could be read: reading many layers takes seconds, and a training builds its network often.
+_accepted: set[str] = set()
+
 
 def refuse_unreadable(network: nn.Module, shape: Sequence[int]) -> None:
     """Refuse a network with a layer that no gradient and no relevance can pass.
@@ -27,4 +30,7 @@ def refuse_unreadable(network: nn.Module, shape: Sequence[int]) -> None:
     LayerError
         The message names the layer and what it computes.
     """
-    read(network, shape)
+    described = f"{tuple(shape)} {network}"
+    if described not in _accepted:
+        read(network, shape)
+        _accepted.add(described)

@@ -186,11 +186,14 @@ def _check_start(grid: Grid, training: str) -> None:
 
 def _check_number_of_starts(grid: Grid, training: str, start: str) -> None:
     """Each chain starts from another draw of the training that it starts from, which must so have a last one."""
-    place, chains = f"trainings.{training}.start", grid.function("trainings", training).traits.get("shared_by")
-    if chains is None:
+    traits = grid.function("trainings", training).traits
+    place, chains = f"trainings.{training}.start", traits.get("shared_by")
+    there = stored_draws(grid.config["trainings"][start])
+    if traits.get("from_point") and there != 1:
+        raise GridError(f"{place}: {start} is no point estimate; name a training of one network")
+    if chains is None or traits.get("from_point"):
         return
     needed = number_in(grid.function("trainings", training), grid.config["trainings"][training], chains)
-    there = stored_draws(grid.config["trainings"][start])
     if there is None:
         raise GridError(f"{place}: {start} is a distribution without a last draw; name a point estimate or an ensemble")
     if there < needed:

@@ -38,7 +38,8 @@ task = Task.of(settings["network"], learning, seed, start, device)
 # Not an output: Snakemake deletes those of a job that failed, and this is what the next attempt goes on from.
 kept = Path(snakemake.output.weights).with_name("checkpoint")
 task = replace(task, checkpoints=kept, recipe=snakemake.params.recipe)
-sizes.refuse_draws(task.network(), catalog.stored_draws(settings["training"]) or OF_A_DISTRIBUTION)
+if not catalog.named("trainings", settings["training"]).traits.get("share"):
+    sizes.refuse_draws(task.network(), catalog.stored_draws(settings["training"]) or OF_A_DISTRIBUTION)
 fit = catalog.bound("trainings", settings["training"])(task=task)
 
 weights = snakemake.output.weights
@@ -55,7 +56,7 @@ artifacts.write_json(
     {
         "test_accuracy": accuracy,
         "draws": len(trained),
-        "parameters": sum(value[0].numel() for value in trained.weights.values()),
+        "parameters": sum(value.numel() for value in trained.network.parameters()),
         "diagnostics": fit.diagnostics,
         "warnings": fit.warnings,
     },
