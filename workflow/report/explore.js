@@ -3,7 +3,8 @@
 
 const {content, layers, first, steps} = JSON.parse(document.getElementById("content-data").textContent);
 const [channels, height, width] = content.shape;
-const pixels = height * width, entries = channels * pixels;
+// What counts as a pixel: one, or one of each channel; then there are as many entries of top pixels.
+const pixels = height * width, {counted} = content, entries = counted * pixels;
 const control = name => document.getElementById(name);
 const point = control("point");
 
@@ -26,16 +27,16 @@ async function unpack() {
   arrays = new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// Of one point: an image [C, H, W], relevance [H, W] between -1 and 1, and to how many of the top k a pixel belongs [C, H, W].
+// Of one point: an image [C, H, W], relevance [H, W] between -1 and 1, and to how many of the top k a pixel belongs.
 const part = (begin, index, size) => arrays.subarray(begin + index * size, begin + (index + 1) * size);
-const image = (begin, index) => part(begin, index, entries);
+const image = (begin, index) => part(begin, index, channels * pixels);
 const relevance = (begin, index) => Array.from(part(begin, index, pixels), value => (value << 24 >> 24) / steps);
 const isTop = k => {
   const others = content.topK.length - 1 - content.topK.findIndex(value => String(value) === k);
   return count => count > others;
 };
 const inAnyChannel = (top, pixel) => {
-  for (let channel = 0; channel < channels; channel++) if (top[channel * pixels + pixel]) return true;
+  for (let channel = 0; channel < counted; channel++) if (top[channel * pixels + pixel]) return true;
   return false;
 };
 

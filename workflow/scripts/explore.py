@@ -45,7 +45,7 @@ def seen(training: str, draws: int) -> Iterator[explore.Seen]:
 
 # A page shows the overlaps that count pixels alike, as the first of them does.
 first = settings["measures"].get(settings["first"]["measure"]) or next(iter(settings["measures"].values()))
-overlaps = explore.Overlaps.of(settings["measures"], first["pixels"])
+overlaps = explore.Overlaps.of(settings["measures"], first["pixels"], first["channels"])
 style = Style(settings["methods"])
 models = [
     explore.Model(style.name(training), style.colour(training), draws, seen(training, draws))

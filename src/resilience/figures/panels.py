@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resilience.grid import OUTPUT
+from resilience.measures.channels import of_pixels
 from resilience.measures.top_pixels import PIXELS
 from resilience.tables import Measures
 
@@ -84,9 +85,13 @@ class Maps:
     measures: Measures = field(default_factory=dict)
 
     def top(self, relevance: np.ndarray, measure: str) -> np.ndarray:
-        """Which pixels of one heat map [C, H, W] an overlap counts as the top ones."""
+        """Which pixels of one heat map [C, H, W] an overlap counts as the top ones, [1, H, W] or channel by channel."""
         pixels = self.measures[measure].get("pixels", "absolute")
-        return np.asarray(PIXELS[pixels](relevance[None], self.top_k(measure))[0])
+        return np.asarray(PIXELS[pixels](self.pixels(relevance, measure), self.top_k(measure))[0])
+
+    def pixels(self, relevance: np.ndarray, measure: str) -> np.ndarray:
+        """What an overlap takes for the pixels of one heat map [C, H, W], as a batch of one."""
+        return of_pixels(relevance[None], self.measures[measure].get("channels", "sum"))
 
     def top_k(self, measure: str) -> float:
         """How many of the pixels these are, in percent."""
