@@ -79,7 +79,7 @@ MEASURED = {
 }
 SECTIONS = {
     "datasets": Section("source", "datasets", ("x", "y", "relevance", "mean", "generator")),
-    "networks": Section("architecture", "networks", ("shape", "classes"), "layers"),
+    "networks": Section("architecture", "architectures", ("shape", "classes"), "layers"),
     "trainings": Section("method", "training", ("task",), "role"),
     "attacks": Section("method", "attacks", ("posterior", "x", "y", "generator")),
     "rules": Section("rule", "lrp_rules"),

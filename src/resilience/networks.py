@@ -1,12 +1,11 @@
-"""The networks of the paper, as plain stacks of layers whose weights can be swapped.
+"""Networks that a config names, and their weights, which can be swapped; :mod:`resilience.architectures` has what they are.
 
-Layers are counted as in the stack, so layer 3 of ``conv`` is its second convolution. A learnable layer is one with
-weights; its explanation starts after the activation that follows it (paper, Sec. V-A: "after the first non-linear layer").
+A layer has the name of its module. A learnable layer is one with weights; its explanation starts after the activation that
+follows it (paper, Sec. V-A: "after the first non-linear layer").
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -16,9 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from resilience import catalog, sizes
-from resilience.catalog import entry
 from resilience.grid import OUTPUT
-from resilience.parameters import Width
 
 Weights = dict[str, Tensor]
 Shape = tuple[int, int, int]
@@ -28,104 +25,6 @@ ACTIVATIONS = (nn.ReLU, nn.LeakyReLU)
 
 class NetworkError(ValueError):
     """A network that cannot be built for images of that size."""
-
-
-@entry(layers=(0, 3, 7), least_side=4, has=("convolution",))
-def conv(shape: Shape, classes: int, *, width: Width = 512) -> nn.Sequential:
-    """The paper's convolutional network: two convolutions with LeakyReLU and max-pooling, one linear layer.
-
-    Kernels are 5 × 5 without padding, as in the paper, on images of at least 16 × 16 pixels; smaller images get
-    3 × 3 kernels with padding 1, so that an 8 × 8 image keeps 3 × 3 positions at the last layer.
-
-    Parameters
-    ----------
-    shape
-        (channels, height, width) of the images.
-    classes
-        Number of logits.
-    width
-        Channels of the second convolution (the paper's hidden size).
-
-    Raises
-    ------
-    NetworkError
-        If an image has fewer than 4 × 4 pixels.
-    """
-    channels, height, breadth = shape
-    if min(height, breadth) < 4:
-        raise NetworkError(f"conv needs images of at least 4 × 4 pixels, not {height} × {breadth}; use fc2")
-    kernel, padding = (5, 0) if min(height, breadth) >= 16 else (3, 1)
-    last = [(side + 2 * padding - kernel + 1) // 2 + 2 * padding - kernel for side in (height, breadth)]
-    return nn.Sequential(
-        nn.Conv2d(channels, 16, kernel, padding=padding),
-        nn.LeakyReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, width, kernel, padding=padding),
-        nn.LeakyReLU(),
-        nn.MaxPool2d(2, stride=1),
-        nn.Flatten(),
-        nn.Linear(width * math.prod(last), classes),
-    )
-
-
-@entry(layers=(0, 3, 7), least_side=4, has=("convolution", "pooled_head"))
-def pooled(shape: Shape, classes: int, *, width: Width = 64) -> nn.Sequential:
-    """Two convolutions with ReLU, global average pooling, a linear layer without bias (after Boopathy et al. 2020, "Pool").
-
-    What class activation maps need. Kernels are 5 × 5 with padding, on images of less than 16 × 16 pixels 3 × 3. "Pool" has
-    no ReLU after its second convolution but another max-pooling.
-
-    Parameters
-    ----------
-    shape
-        (channels, height, width) of the images.
-    classes
-        Number of logits.
-    width
-        Channels of the second convolution; the first has half as many.
-
-    Raises
-    ------
-    NetworkError
-        If an image has fewer than 4 × 4 pixels.
-    """
-    channels, height, breadth = shape
-    if min(height, breadth) < 4:
-        raise NetworkError(f"pooled needs images of at least 4 × 4 pixels, not {height} × {breadth}; use fc2")
-    kernel = 5 if min(height, breadth) >= 16 else 3
-    return nn.Sequential(
-        nn.Conv2d(channels, max(1, width // 2), kernel, padding=kernel // 2),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(max(1, width // 2), width, kernel, padding=kernel // 2),
-        nn.ReLU(),
-        nn.AvgPool2d((height // 2, breadth // 2)),
-        nn.Flatten(),
-        nn.Linear(width, classes, bias=False),
-    )
-
-
-@entry(layers=(1, 3, 5))
-def fc2(shape: Shape, classes: int, *, width: Width = 512) -> nn.Sequential:
-    """The paper's fully connected network: two hidden layers with LeakyReLU.
-
-    Parameters
-    ----------
-    shape
-        (channels, height, width) of the images.
-    classes
-        Number of logits.
-    width
-        Units of each hidden layer (the paper's hidden size).
-    """
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(math.prod(shape), width),
-        nn.LeakyReLU(),
-        nn.Linear(width, width),
-        nn.LeakyReLU(),
-        nn.Linear(width, classes),
-    )
 
 
 def build(settings: dict[str, Any], shape: Iterable[int], classes: int, seed: int = 0) -> nn.Module:
@@ -197,7 +96,7 @@ def _refuse_what_does_not_fit(network: nn.Module, shape: tuple[int, ...], classe
     hooks = [layer.register_forward_pre_hook(watch(path, layer)) for path, layer in leaves]
     try:
         returned = network(torch.zeros(1, *shape))
-    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+    except (AssertionError, RuntimeError, IndexError, TypeError, ValueError) as error:
         problem = last[-1] if last else f"{name} gets an image of {images}, which it cannot take"
         raise NetworkError(f"{problem}: {error}") from error
     finally:
@@ -223,6 +122,18 @@ def image_shape(x: Tensor) -> Shape:
 def weights_of(network: nn.Module) -> Weights:
     """Parameters and statistics of a network by ``state_dict`` name: all in it that are real numbers."""
     return {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+
+
+def parameters_of(network: nn.Module) -> Weights:
+    """Of its weights those that have a gradient and a prior."""
+    parameters = dict(network.named_parameters())
+    return {name: value for name, value in weights_of(network).items() if name in parameters}
+
+
+def statistics_of(network: nn.Module) -> Weights:
+    """Of its weights those that follow from data and parameters: running means and variances of batch normalisation."""
+    parameters = dict(network.named_parameters())
+    return {name: value for name, value in weights_of(network).items() if name not in parameters}
 
 
 def flat(weights: Weights) -> Tensor:

@@ -22,6 +22,8 @@ from resilience.networks import Weights
 from resilience.seeding import seed_of
 
 POINT, DRAWS, MEAN_FIELD = "point", "draws", "mean-field"
+#: What a mean-field normal has of each weight.
+SUFFIXES = (".loc", ".scale")
 #: How many images are predicted at a time, which bounds the memory that this takes.
 IMAGES_AT_A_TIME = 500
 
@@ -48,7 +50,22 @@ class Posterior:
 
     def to(self, device: torch.device | str) -> Posterior:
         """The same draws on another device."""
-        return Posterior(self.network.to(device), {name: stack.to(device) for name, stack in self.weights.items()})
+        return Posterior(self.network.to(device), {name: _moved(stack, device) for name, stack in self.weights.items()})
+
+
+def _moved(stack: Tensor, device: torch.device | str) -> Tensor:
+    """Draws on another device; what all of them share lies there once, too."""
+    return stack[:1].to(device).expand_as(stack) if is_shared(stack) else stack.to(device)
+
+
+def is_shared(stack: Tensor) -> bool:
+    """Whether all draws of a weight are one and the same place in memory."""
+    return len(stack) > 1 and stack.stride(0) == 0
+
+
+def shared(weights: Mapping[str, Tensor], draws: int) -> Weights:
+    """The same weights for every draw, at one place in memory."""
+    return {name: value.expand(draws, *value.shape) for name, value in weights.items()}
 
 
 def point(network: nn.Module) -> Posterior:
@@ -99,8 +116,9 @@ def save(
     path
         A safetensors file.
     weights
-        A point estimate has tensors of the parameters' shapes, draws lead with their axis, and a mean-field normal has
-        ``{name}.loc`` and ``{name}.scale``.
+        A point estimate has tensors of the weights' shapes, draws lead with their axis, and a mean-field normal has
+        ``{name}.loc`` and ``{name}.scale`` of what is drawn, and ``{name}`` of what all draws share, such as the statistics
+        of batch normalisation. What is the same in all draws is written once, and the header says what that is.
     kind
         ``point``, ``draws`` or ``mean-field``.
     network
@@ -110,8 +128,24 @@ def save(
     history
         Of the training.
     """
+    about = {"kind": kind, "network": dict(network), "seed": seed}
+    if once := [name for name, value in weights.items() if _is_written_once(name, value, kind)]:
+        about |= {"shared": sorted(once)}
+    if once and kind == DRAWS:
+        about |= {"draws": len(weights[once[0]])}
+        weights = {name: value[0] if name in once else value for name, value in weights.items()}
     arrays = {name: value.detach().cpu().numpy() for name, value in weights.items()}
-    write_tensors(path, arrays, {"kind": kind, "network": dict(network), "seed": seed}, history)
+    write_tensors(path, arrays, about, history)
+
+
+def _is_written_once(name: str, value: Tensor, kind: str) -> bool:
+    """Whether a weight is the same in all draws."""
+    if kind == MEAN_FIELD:
+        return not name.endswith(SUFFIXES)
+    if kind != DRAWS or len(value) < 2:
+        return False
+    # Most differ in the second draw already.
+    return is_shared(value) or (torch.equal(value[0], value[1]) and bool((value == value[:1]).all()))
 
 
 def load(path: str | Path, draws: int | None = None, network: Mapping[str, Any] | None = None) -> Posterior:
@@ -139,9 +173,9 @@ def load(path: str | Path, draws: int | None = None, network: Mapping[str, Any] 
     if "network" not in about:
         raise ArtifactError(f"{path}: its header does not say which network it belongs to")
     built = _rebuild(about["network"], network, path)
-    sizes.refuse_draws(built, draws or 1)
     shapes = {name: tuple(value.shape) for name, value in networks.weights_of(built).items()}
-    weights = _stack(arrays, about["kind"], shapes, about["seed"], draws, path)
+    sizes.refuse_draws(built, draws or 1, set(shapes) - set(about.get("shared", ())))
+    weights = _stack(arrays, about, shapes, draws, path)
     for name, shape in shapes.items():
         if tuple(weights[name].shape[1:]) != shape:
             raise ArtifactError(f"{path}: {name} has shape {tuple(weights[name].shape[1:])}, the network needs {shape}")
@@ -163,25 +197,29 @@ def _rebuild(described: Mapping[str, Any], expected: Mapping[str, Any] | None, p
 
 def _stack(
     arrays: Mapping[str, np.ndarray],
-    kind: str,
+    about: Mapping[str, Any],
     shapes: Mapping[str, tuple[int, ...]],
-    seed: int,
     draws: int | None,
     path: str | Path,
 ) -> Weights:
-    suffixes = (".loc", ".scale") if kind == MEAN_FIELD else ("",)
-    if missing := [name + suffix for name in shapes for suffix in suffixes if name + suffix not in arrays]:
+    kind, once = about["kind"], set(about.get("shared", ()))
+    suffixes = SUFFIXES if kind == MEAN_FIELD else ("",)
+    needed = [name + suffix for name in shapes for suffix in (("",) if name in once else suffixes)]
+    if missing := [name for name in needed if name not in arrays]:
         raise ArtifactError(f"{path}: has no tensor {', '.join(missing)}")
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    drawn = sorted(set(shapes) - once)
     if kind == MEAN_FIELD:
         if draws is None:
             raise ArtifactError(f"{path}: a mean-field posterior has no last draw; say how many to take")
-        return sample_mean_field(tensors, sorted(shapes), seed, draws)
-    stack = {name: tensors[name][None] if kind == POINT else tensors[name] for name in shapes}
-    available = len(next(iter(stack.values())))
+        stack = sample_mean_field(tensors, drawn, about["seed"], draws)
+        return stack | shared({name: tensors[name] for name in shapes if name in once}, draws)
+    stack = {name: tensors[name][None] if kind == POINT else tensors[name] for name in shapes if name not in once}
+    available = about.get("draws") or len(next(iter(stack.values())))
     if draws is not None and draws > available:
         raise ArtifactError(f"{path}: has {available} draws, {draws} were asked for")
-    return {name: value[:draws] for name, value in stack.items()}
+    stack |= shared({name: tensors[name] for name in shapes if name in once}, available)
+    return {name: stack[name][:draws] for name in shapes}
 
 
 def sample_mean_field(parameters: Mapping[str, Tensor], names: list[str], seed: int, draws: int) -> Weights:

@@ -206,7 +206,9 @@ def _calls_of_export(network: nn.Module, shape: Sequence[int]) -> list[Call]:
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if node.op == "placeholder":
-            if node.name in names:
+            if names.get(node.name) in signature.non_persistent_buffers:
+                known[node] = program.constants[names[node.name]]
+            elif node.name in names:
                 known[node] = Name(names[node.name])
             elif node.name in constants:
                 known[node] = program.constants[constants[node.name]]
@@ -527,7 +529,10 @@ def _div(call: Call, before: list[Part]) -> Translation:
     one, other, *_ = call.arguments
     if len(before) == 2 or not isinstance(one, Value):
         raise LayerError("divides by an output")
-    return _scaled(call, lambda weights: 1 / _tensor(other, weights), lambda weights: 0.0)
+    # In the precision of the weights, which a constant need not have.
+    return _scaled(
+        call, lambda weights: 1 / torch.as_tensor(_tensor(other, weights)).to(_like(weights)), lambda weights: 0.0
+    )
 
 
 def _scaled(call: Call, weight: Callable[[Weights], Any], bias: Callable[[Weights], Any]) -> Translation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import nn
@@ -42,24 +42,34 @@ def refuse_network(build: Callable[[], object]) -> None:
         raise SizeError(f"the network has {count:,} weights ({_bytes(count)}); {_may_have()}")
 
 
-def refuse_draws(network: nn.Module, draws: int) -> None:
+def refuse_draws(network: nn.Module, draws: int, drawn: Collection[str] | None = None) -> None:
     """Refuse more draws of the weights of a network than fit.
+
+    Parameters
+    ----------
+    network
+        Whose weights they are.
+    draws
+        How many.
+    drawn
+        Names of the weights that differ from draw to draw; those of all draws lie in memory once. All if None.
 
     Raises
     ------
     SizeError
         If together they have more than :data:`MOST_IN_ALL_DRAWS`.
     """
-    count = draws * _weights(network)
+    each = _weights(network, drawn)
+    count = draws * each
     if count > MOST_IN_ALL_DRAWS:
         raise SizeError(
-            f"{draws:,} draws of {_weights(network):,} weights take {_bytes(count)}; together they may have "
+            f"{draws:,} draws of {each:,} weights take {_bytes(count)}; together they may have "
             f"{MOST_IN_ALL_DRAWS:,} ({_bytes(MOST_IN_ALL_DRAWS)}); take fewer, or make the network narrower"
         )
 
 
-def _weights(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+def _weights(network: nn.Module, names: Collection[str] | None = None) -> int:
+    return sum(value.numel() for name, value in network.named_parameters() if names is None or name in names)
 
 
 def _may_have() -> str:

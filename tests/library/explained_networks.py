@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resilience import catalog, networks
+from resilience.architectures import stacks
 from resilience.graphs import graphs_of
 from resilience.posterior import point
 from tests.library.lrp_stacks import STACKS, images
@@ -21,7 +22,7 @@ def network(name: str, bias: bool = True) -> tuple[nn.Sequential, Tensor]:
     """A network of random weights in double precision, and images for it."""
     torch.manual_seed(1)
     if name in POOLED:
-        layers = list(networks.pooled(POOLED[name], 3, width=6))
+        layers = list(stacks.pooled(POOLED[name], 3, width=6))
         shape = POOLED[name]
     else:
         build, shape = STACKS[name]

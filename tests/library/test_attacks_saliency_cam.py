@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from resilience import catalog, computing, networks
+from resilience import catalog, computing
+from resilience.architectures import stacks
 from resilience.attacks import saliency_cam
 from resilience.attacks.ball import AttackError
 from resilience.attacks.saliency_cam import MeanMaps
@@ -21,7 +22,7 @@ SHAPE = (2, 8, 8)
 
 
 def victim(draws=3):
-    posterior = noisy_posterior(double_network(list(networks.pooled(SHAPE, 3, width=4)), 0), draws)
+    posterior = noisy_posterior(double_network(list(stacks.pooled(SHAPE, 3, width=4)), 0), draws)
     x = images(SHAPE, 0, count=7)
     return posterior, x, torch.arange(7) % 3
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from resilience import networks, posterior
+from resilience import artifacts, networks, posterior
 from resilience.artifacts import ArtifactError, read_about, write_tensors
-from resilience.posterior import DRAWS, MEAN_FIELD, POINT
+from resilience.graphs import graphs_of
+from resilience.posterior import DRAWS, MEAN_FIELD, POINT, Posterior
 from tests.conftest import double_network, noisy_posterior
 from tests.library.lrp_stacks import STACKS, images
 
@@ -85,7 +86,7 @@ def test_mean_field_draws_have_their_moments():
 def test_header_rebuilds_the_network_without_a_config(tmp_path):
     posterior.save(tmp_path / "w.safetensors", network().state_dict(), POINT, SETTINGS, seed=0)
     assert read_about(tmp_path / "w.safetensors")["network"] == SETTINGS
-    assert networks.learnable_layers(posterior.load(tmp_path / "w.safetensors").network) == (1, 3, 5)
+    assert networks.learnable_layers(posterior.load(tmp_path / "w.safetensors").network) == ("1", "3", "5")
 
 
 def test_too_many_draws_are_refused(tmp_path):
@@ -114,3 +115,67 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, damage):
     write_tensors(tmp_path / "w.safetensors", weights, about)
     with pytest.raises(ArtifactError, match=r"w\.safetensors: .*(1\.weight|header)"):
         posterior.load(tmp_path / "w.safetensors")
+
+
+BATCH_NORMALISED = {"architecture": "resnet20", "width": 2, "blocks": 1, "shape": [1, 6, 6], "classes": 3}
+
+
+def batch_normalised():
+    return networks.build(BATCH_NORMALISED, BATCH_NORMALISED["shape"], BATCH_NORMALISED["classes"], seed=1)
+
+
+def test_statistics_are_weights_and_no_parameters():
+    net = batch_normalised()
+    statistics, parameters = networks.statistics_of(net), networks.parameters_of(net)
+    assert {name.rpartition(".")[2] for name in statistics} == {"running_mean", "running_var"}
+    assert set(parameters) == set(dict(net.named_parameters()))
+    assert set(networks.weights_of(net)) == {*statistics, *parameters}
+
+
+def test_what_all_draws_share_is_written_once_and_lies_in_memory_once(tmp_path):
+    net = batch_normalised()
+    drawn = {name: value + torch.randn(7, *value.shape) for name, value in networks.weights_of(net).items()}
+    same = {"conv1.weight": drawn["conv1.weight"][:1].expand(7, -1, -1, -1), "bn1.bias": drawn["bn1.bias"][:1].repeat(7, 1)}
+    posterior.save(tmp_path / "w.safetensors", drawn | same, DRAWS, BATCH_NORMALISED, seed=0)
+    about, arrays = read_about(tmp_path / "w.safetensors"), artifacts.read_tensors(tmp_path / "w.safetensors")
+    assert about["shared"] == ["bn1.bias", "conv1.weight"]
+    assert arrays["conv1.weight"].shape == (2, 1, 3, 3)
+    for draws in (None, 3):
+        loaded = posterior.load(tmp_path / "w.safetensors", draws)
+        assert len(loaded) == (draws or 7)
+        for name, value in (drawn | same).items():
+            assert torch.equal(loaded.weights[name], value[:draws])
+        assert len({weights["conv1.weight"].data_ptr() for weights in loaded}) == 1
+        assert loaded.weights["conv1.weight"].stride(0) == 0
+        assert loaded.to("cpu").weights["conv1.weight"].stride(0) == 0
+    with pytest.raises(ArtifactError, match="has 7 draws, 8 were asked for"):
+        posterior.load(tmp_path / "w.safetensors", 8)
+
+
+def test_layers_that_all_draws_share_are_one_operation():
+    net = batch_normalised()
+    stacks = posterior.shared(networks.weights_of(net), 3) | {"linear.weight": torch.randn(3, *net.linear.weight.shape)}
+    first, second, _ = graphs_of(Posterior(net, stacks), (1, 6, 6))
+    same = [one.operation is other.operation for one, other in zip(first.nodes, second.nodes, strict=True)]
+    assert same == [True] * (len(same) - 1) + [False]
+
+
+def test_draws_that_are_all_the_same_have_a_number(tmp_path):
+    weights = posterior.shared(networks.weights_of(network()), 4)
+    posterior.save(tmp_path / "w.safetensors", weights, DRAWS, SETTINGS, seed=0)
+    assert [len(posterior.load(tmp_path / "w.safetensors", draws)) for draws in (None, 2)] == [4, 2]
+
+
+def test_a_mean_field_posterior_shares_statistics(tmp_path):
+    net = batch_normalised()
+    parameters = {f"{name}.loc": value for name, value in networks.parameters_of(net).items()}
+    parameters |= {name.removesuffix("loc") + "scale": torch.ones_like(value) for name, value in parameters.items()}
+    statistics = {name: torch.rand_like(value) for name, value in networks.statistics_of(net).items()}
+    posterior.save(tmp_path / "w.safetensors", parameters | statistics, MEAN_FIELD, BATCH_NORMALISED, seed=0)
+    few, many = (posterior.load(tmp_path / "w.safetensors", draws) for draws in (2, 5))
+    for name in networks.parameters_of(net):
+        assert torch.equal(few.weights[name], many.weights[name][:2])
+        assert not torch.equal(few.weights[name][0], few.weights[name][1])
+    for name, value in statistics.items():
+        assert torch.equal(many.weights[name], value.expand(5, *value.shape))
+        assert many.weights[name].stride(0) == 0

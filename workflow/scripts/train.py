@@ -55,7 +55,7 @@ artifacts.write_json(
     {
         "test_accuracy": accuracy,
         "draws": len(trained),
-        "parameters": sum(value[0].numel() for value in trained.weights.values()),
+        "parameters": sum(value.numel() for value in trained.network.parameters()),
         "diagnostics": fit.diagnostics,
         "warnings": fit.warnings,
     },
