@@ -1,8 +1,8 @@
 # What each stage depends on beside its input files.
 
 
-#: What a dataset does not depend on: what is chosen of it, and what is judged on it.
-NOT_OF_THE_DATA = ("test_points", "trained_on")
+#: What a dataset does not depend on: what is chosen of it, what is judged on it, and what figures call it.
+NOT_OF_THE_DATA = ("test_points", "trained_on", "title")
 
 
 def dataset_recipe(wildcards):
@@ -35,9 +35,7 @@ def explain_dataset_recipe(wildcards):
 
 def training_recipe(wildcards):
     """A training depends on its own entry, on those that it contains, on the files that it names, and on the network's."""
-    network, training = GRID.network(wildcards.network), filled(
-        "trainings", wildcards.training, wildcards
-    )
+    network, training = GRID.network(wildcards.network), filled("trainings", wildcards.training, wildcards)
     functions = [
         ("networks", network),
         ("trainings", training),
@@ -190,6 +188,7 @@ def figure_recipe(wildcards):
         layers={panel["network"]: GRID.layers(panel["network"]) for panel in panels},
         epsilons={panel["attack"]: GRID.epsilon(panel["attack"]) for panel in panels},
         noise={panel["attack"]: GRID.noise(panel["attack"]) for panel in panels},
+        titles=GRID.titles,
         measures=GRID.measures("maps"),
     )
 
@@ -200,6 +199,7 @@ def report_recipe(wildcards):
     return recipe(
         "report.py",
         config=config,
+        titles=GRID.titles,
         templates=templates("report"),
         captions={name: [function.summary, function.description] for name, function in described.items()},
         flow=flow_to(str(lying_here(f"{RESULTS}/report.html"))),
@@ -216,6 +216,7 @@ def explore_recipe(wildcards):
         models=GRID.explored(page),
         methods={name: config["trainings"][name]["method"] for name in (page["reference"], page["training"])},
         layers=GRID.layers(page["network"]),
+        title=GRID.titles.get(page["dataset"]),
         epsilon=GRID.epsilon(page["attack"]),
         seeds=GRID.seeds,
         first=GRID.shown,

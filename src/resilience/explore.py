@@ -110,8 +110,8 @@ def render(
     templates
         The texts of the Jinja templates ``explore.html.j2``, ``explore.js`` and ``page.html.j2``.
     about
-        What the page says of itself: ``dataset``, ``network``, ``attack``, ``trainings``, the names of its ``layers``, and
-        ``first``, the ``explanation`` and ``k`` to begin with.
+        What the page says of itself: ``dataset``, ``network``, ``attack``, ``trainings``, the names of its ``layers``,
+        ``first``, the ``explanation`` and ``k`` to begin with, and ``class_names`` where the classes have some.
     points
         ``x`` [N, C, H, W] in [0, 1], ``y`` and ``index`` [N] of all test points.
     models
@@ -142,6 +142,7 @@ def render(
             {"index": int(index), "label": int(label)}
             for index, label in zip(points["index"][chosen], points["y"][chosen], strict=True)
         ],
+        "classNames": about.get("class_names"),
         "images": images,
         "reference": reference,
         "models": others,

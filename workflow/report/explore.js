@@ -5,6 +5,7 @@ const {content, layers, first, steps} = JSON.parse(document.getElementById("cont
 const [channels, height, width] = content.shape;
 // What counts as a pixel: one, or one of each channel; then there are as many entries of top pixels.
 const pixels = height * width, {counted} = content, entries = counted * pixels;
+const called = label => content.classNames?.[label] ?? label;
 const control = name => document.getElementById(name);
 const point = control("point");
 
@@ -94,6 +95,13 @@ const shade = values => pixel => channels === 3
   ? `rgb(${[0, 1, 2].map(channel => values[channel * pixels + pixel])})`
   : `rgb(${Array(3).fill(255 - values[pixel])})`;
 
+// What an attack changed, in the largest change of any channel: none is the middle, of grey as of every colour.
+function changed(before, after) {
+  const change = Array.from(after, (value, entry) => value - before[entry]);
+  const most = change.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
+  return {most: most / 255, values: change.map(value => Math.round(128 + 100 * value / (most || 1)))};
+}
+
 function fill(section, kind, title, note, colour, top) {
   const figure = section.querySelector(`.${kind}`);
   paint(figure.querySelector("canvas"), colour, top);
@@ -109,7 +117,7 @@ function show(name, model, view) {
   const maps = seen.maps[view.explanation][view.layer], found = overlap(maps.tops, index, k);
   const label = content.points[index].label, heading = `${named(model)}, seed ${seen.seed}`;
   const predicted = seen.predictions.map(part =>
-    `predicted ${part.class[index]} (${(100 * part.probability[index]).toFixed(0)} %), ${part.class[index] === label ? "right" : "wrong"}`);
+    `predicted ${called(part.class[index])} (${(100 * part.probability[index]).toFixed(0)} %), ${part.class[index] === label ? "right" : "wrong"}`);
   section.style.setProperty("--colour", model.colour);
   section.querySelector("h2").textContent = heading;
   const survives = `Overlap of top pixels ${three(found.robustness)}, on average ${three(mean(robustness(maps, k)))}; softmax robustness ${three(seen.softmaxRobustness[index])}.`;
@@ -118,8 +126,10 @@ function show(name, model, view) {
   section.querySelector(".prediction").textContent = survives + blank;
   const [before, after] = maps.maps.map(begin => relevance(begin, index));
   const scale = `scale \u00b1${signed(maps.largest[index])}`;
-  fill(section, "image", `${heading}: the image`, predicted[0], shade(image(content.images, index)));
-  fill(section, "attacked", `${heading}: the attacked image`, predicted[1], shade(image(seen.attacked, index)));
+  const [clean, attacked] = [image(content.images, index), image(seen.attacked, index)], change = changed(clean, attacked);
+  fill(section, "image", `${heading}: the image`, predicted[0], shade(clean));
+  fill(section, "attacked", `${heading}: the attacked image`, predicted[1], shade(attacked));
+  fill(section, "change", `${heading}: what the attack changed`, `scale \u00b1${three(change.most)}`, shade(change.values));
   fill(section, "before", `${heading}: relevance before the attack`, scale, pixel => diverging(before[pixel]), found.before);
   fill(section, "after", `${heading}: relevance after the attack`, scale, pixel => diverging(after[pixel]), found.after);
   fill(section, "overlap", `${heading}: the top pixels of both`, `${found.shared} of ${found.top} survive`, pixel =>
@@ -172,7 +182,7 @@ function scatter(models, values, view) {
   figure.querySelector(".axes").replaceChildren(...axes(models.map(named), view.k));
   marks.replaceChildren(...places.map(([cx, cy], index) => drawn("circle", {
     role: "option", id: `mark-${index}`, "aria-selected": index === view.index, cx, cy, r: 4,
-    "aria-label": `Test image ${content.points[index].index}, class ${content.points[index].label}: ${models.map((model, number) => `${named(model)} ${three(values[number][view.seed][index])}`).join(", ")}`,
+    "aria-label": `Test image ${content.points[index].index}, class ${called(content.points[index].label)}: ${models.map((model, number) => `${named(model)} ${three(values[number][view.seed][index])}`).join(", ")}`,
   })));
   marks.setAttribute("aria-activedescendant", `mark-${view.index}`);
   const elsewhere = content.seeds.map((_, number) => number).filter(number => number !== view.seed)
@@ -246,8 +256,8 @@ function update() {
   values = models.map(model => model.seeds.map(seen => robustness(seen.maps[explanation][layer], k)));
   order = ORDERS[control("order").value](values, seed);
   point.value = order.indexOf(chosen) + 1;
-  const of = content.points[chosen], where = `${point.value} of ${point.max}: test image ${of.index}, class ${of.label}`;
-  control("which").textContent = `no. ${of.index}, class ${of.label}`;
+  const of = content.points[chosen], where = `${point.value} of ${point.max}: test image ${of.index}, class ${called(of.label)}`;
+  control("which").textContent = `no. ${of.index}, class ${called(of.label)}`;
   point.setAttribute("aria-valuetext", where);
   const said = [show("reference", models[0], view), show("model", models[1], view)];
   scatter(models, values, view);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,8 @@ Pair = tuple[np.ndarray, np.ndarray]
 class Panel:
     """One (dataset, network, attack) and its trainings; the others are compared with the first of them.
 
-    ``noise`` is the attack that is random noise of the same epsilon, if the config has one.
+    ``noise`` is the attack that is random noise of the same epsilon, if the config has one, ``called`` what a reader is told
+    of the dataset, if that is not its name.
     """
 
     dataset: str
@@ -34,6 +35,12 @@ class Panel:
     layers: list[str]
     epsilon: float | None
     noise: str | None = None
+    called: str | None = None
+
+    @property
+    def data(self) -> str:
+        """The dataset as a reader knows it."""
+        return self.called or self.dataset
 
     @property
     def reference(self) -> str:
@@ -61,12 +68,12 @@ class Panel:
     @property
     def setting(self) -> str:
         """Dataset, network and attack."""
-        return f"{self.dataset}, {self.network}, {self.attack}"
+        return f"{self.data}, {self.network}, {self.attack}"
 
     @property
     def title(self) -> str:
         """Dataset, network, attack and its strength."""
-        return f"{self.dataset}, {self.network}, {self.attack_name}"
+        return f"{self.data}, {self.network}, {self.attack_name}"
 
     @property
     def attack_name(self) -> str:
@@ -83,6 +90,11 @@ class Maps:
     images: dict[str, Pair]
     layers: dict[tuple[str, str], Pair]
     measures: Measures = field(default_factory=dict)
+    class_names: Sequence[str] | None = None
+
+    def class_name(self, label: int) -> str:
+        """What a class is called: its name, or else its number."""
+        return str(self.class_names[label] if self.class_names else label)
 
     def top(self, relevance: np.ndarray, measure: str) -> np.ndarray:
         """Which pixels of one heat map [C, H, W] an overlap counts as the top ones, [1, H, W] or channel by channel."""
@@ -123,10 +135,11 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Style:
-    """Colours and names of trainings, as their methods have them unless the config says otherwise."""
+    """Colours and names of trainings, as their methods have them unless the config says otherwise; titles of datasets."""
 
     methods: Mapping[str, str]
     chosen: Mapping[str, str] = field(default_factory=dict)
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def colour(self, training: str) -> str:
         """Colour of a training."""
