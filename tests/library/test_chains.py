@@ -77,13 +77,13 @@ def test_potential_is_minus_the_log_posterior(starts):
     from resilience.training import prior
 
     at = task()
-    deviations = prior.standard_deviations(at.network(), "he")
-    potential = chains.potential_energy(at, deviations)
+    of_weights = prior.prior_of(at.network(), "he")
+    potential = chains.potential_energy(at, of_weights)
     draw = next(iter(starts))
     probabilities = posterior.predict(posterior.Posterior(at.network(), {k: v[None] for k, v in draw.items()}), at.x)
     likelihood = probabilities[torch.arange(len(at.y)), at.y].log().sum()
     assert float(potential({"weights": networks.flat(draw)})) == pytest.approx(
-        float(prior.energy(draw, deviations) - likelihood), rel=1e-5
+        float(of_weights.energy(draw) - likelihood), rel=1e-5
     )
 
 
@@ -113,9 +113,9 @@ def test_shards_of_a_sorted_training_set_have_all_classes(starts, monkeypatch):
     whole = replace(whole, x=whole.x[order], y=whole.y[order])
     seen, sample = [], chains._sample
 
-    def spy(task, sampler, deviations, parts, draws, warmup):
+    def spy(task, sampler, of_weights, parts, draws, warmup):
         seen.extend(parts)
-        return sample(task, sampler, deviations, parts, draws, warmup)
+        return sample(task, sampler, of_weights, parts, draws, warmup)
 
     monkeypatch.setattr(chains, "_sample", spy)
     settings = {"prior": "he", "shards": 2, "draws": 2, "warmup": 1, "step_size": 1e-4, "start": "ensemble"}

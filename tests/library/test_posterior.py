@@ -135,7 +135,10 @@ def test_statistics_are_weights_and_no_parameters():
 def test_what_all_draws_share_is_written_once_and_lies_in_memory_once(tmp_path):
     net = batch_normalised()
     drawn = {name: value + torch.randn(7, *value.shape) for name, value in networks.weights_of(net).items()}
-    same = {"conv1.weight": drawn["conv1.weight"][:1].expand(7, -1, -1, -1), "bn1.bias": drawn["bn1.bias"][:1].repeat(7, 1)}
+    same = {
+        "conv1.weight": drawn["conv1.weight"][:1].expand(7, -1, -1, -1, -1),
+        "bn1.bias": drawn["bn1.bias"][:1].repeat(7, 1),
+    }
     posterior.save(tmp_path / "w.safetensors", drawn | same, DRAWS, BATCH_NORMALISED, seed=0)
     about, arrays = read_about(tmp_path / "w.safetensors"), artifacts.read_tensors(tmp_path / "w.safetensors")
     assert about["shared"] == ["bn1.bias", "conv1.weight"]

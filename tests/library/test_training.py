@@ -96,11 +96,11 @@ def test_members_of_an_ensemble_differ():
 def test_map_finds_a_mode_of_the_posterior():
     """No small step in any direction raises the posterior density, and the prior makes the weights smaller."""
     at = task()
-    deviations = prior.standard_deviations(at.network(), "he")
+    of_weights = prior.prior_of(at.network(), "he")
 
     def energy(weights):
         misfit = cross_entropy(networks.logits(at.network(), weights, at.x), at.y, reduction="sum")
-        return float(misfit + prior.energy(weights, deviations))
+        return float(misfit + of_weights.energy(weights))
 
     options = {"epochs": 1500, "learning_rate": 0.001, "batch_size": 1000}
     fit = train("maximum_a_posteriori", at, prior="he", **options).weights
@@ -115,20 +115,22 @@ def test_map_finds_a_mode_of_the_posterior():
 
 def test_prior_deviations():
     network = networks.build({"architecture": "conv", "width": 16}, (1, 8, 8), 10)
-    he = prior.standard_deviations(network, "he")
+    he = prior.prior_of(network, "he").deviations
+    assert set(prior.prior_of(network, "he").means.values()) == {0.0}
     assert he["0.weight"] == he["0.bias"] == pytest.approx(math.sqrt(2 / 9))
     assert he["3.weight"] == pytest.approx(math.sqrt(2 / (16 * 9)))
-    assert prior.standard_deviations(network, "unit", 3)["7.bias"] == 3
-    assert prior.standard_deviations(network, "lecun")["3.weight"] == pytest.approx(math.sqrt(1 / (16 * 9)))
+    assert prior.prior_of(network, "unit", 3).deviations["7.bias"] == 3
+    assert prior.prior_of(network, "lecun").deviations["3.weight"] == pytest.approx(math.sqrt(1 / (16 * 9)))
 
 
 def test_energy_is_minus_the_log_density():
     weights = {"a": torch.randn(3, 2, dtype=torch.float64), "b": torch.randn(2, dtype=torch.float64)}
     deviations = {"a": 0.5, "b": 2.0}
-    normal = {name: torch.distributions.Normal(0.0, deviations[name]) for name in weights}
+    means = {"a": 0.0, "b": 1.0}
+    normal = {name: torch.distributions.Normal(means[name], deviations[name]) for name in weights}
     expected = -sum(normal[name].log_prob(weights[name]).sum() for name in weights)
-    constant = -sum(normal[name].log_prob(torch.zeros_like(weights[name])).sum() for name in weights)
-    assert float(prior.energy(weights, deviations)) == pytest.approx(float(expected - constant))
+    constant = -sum(normal[name].log_prob(torch.full_like(weights[name], means[name])).sum() for name in weights)
+    assert float(prior.Prior(means, deviations).energy(weights)) == pytest.approx(float(expected - constant))
 
 
 @pytest.mark.parametrize("points", [120, 480])
@@ -138,11 +140,11 @@ def test_svi_scales_the_likelihood_to_the_training_set(points):
     at = task(arrays=blobs(points))
     small, whole = (train("svi", at, batch_size=size, **options).history[0]["loss"] for size in (10, 1000))
     network = at.network()
-    deviations = prior.standard_deviations(network, "unit")
+    of_weights = prior.prior_of(network, "unit")
     weights = network.state_dict()
     misfit = float(cross_entropy(network(at.x), at.y, reduction="sum").detach())
     divergence = sum(value.numel() * (-math.log(0.01) - 0.5 + 0.01**2 / 2) for value in weights.values())
-    expected = (misfit + float(prior.energy(weights, deviations)) + divergence) / len(at.x)
+    expected = (misfit + float(of_weights.energy(weights)) + divergence) / len(at.x)
     assert whole == pytest.approx(expected, rel=0.02)
     assert small == pytest.approx(expected, rel=0.02)
 

@@ -272,8 +272,8 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "only an annotation": (
         edit(
             "src/resilience/training/chains.py",
-            "    sampler: FixedLength | NoUTurn,\n    deviations: dict[str, float],\n    chains",
-            "    sampler: NoUTurn | FixedLength,\n    deviations: dict[str, float],\n    chains",
+            "    sampler: FixedLength | NoUTurn,\n    prior: Prior,\n    chains",
+            "    sampler: NoUTurn | FixedLength,\n    prior: Prior,\n    chains",
         ),
         [],
     ),

@@ -89,6 +89,7 @@ def resnet20(
     blocks
         Of each stage; 3 make ResNet-20, 5 ResNet-32, 9 ResNet-56.
     mean, deviation
-        Of each channel, or one for all: the network's first layer is then (x − mean) / deviation, so that images stay in [0, 1].
+        Of each channel, or one for all: the network's first layer is then (x − mean) / deviation, so that images stay in
+        [0, 1].
     """
     return normalised(Residual(shape[0], classes, width, blocks), shape[0], mean, deviation)

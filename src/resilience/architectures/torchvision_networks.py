@@ -28,7 +28,7 @@ def torchvision(
 ) -> nn.Module:
     """A classifier of torchvision.models, such as resnet18, with a last layer for the dataset's classes.
 
-    Auxiliary heads are left out. Which layers are explained says ``layers`` in the entry, by torchvision's names: ``layer2``.
+    Auxiliary heads are left out. Which layers are explained is said by ``layers`` in the entry, as torchvision names them.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def torchvision(
         by the name of operation and layer.
     mean, deviation
         Of each channel, or one for all: the network's first layer is then (x − mean) / deviation, so that images stay in
-        [0, 1]. Weights that learned on ImageNet expect [0.485, 0.456, 0.406] and [0.229, 0.224, 0.225], those of googlenet and
-        inception_v3 [0.5] and [0.5].
+        [0, 1]. Weights that learned on ImageNet expect [0.485, 0.456, 0.406] and [0.229, 0.224, 0.225], those of googlenet
+        and inception_v3 [0.5] and [0.5].
 
     Raises
     ------

@@ -25,6 +25,7 @@ from resilience.training import cost, diagnostics, kernels
 from resilience.training import prior as priors
 from resilience.training.checkpoints import Checkpoint, checkpoint_of
 from resilience.training.fit import Fit, Task, TrainingError
+from resilience.training.prior import Prior
 
 
 @entry(at_most="draws", shared_by="chains", role="bayesian")
@@ -42,10 +43,12 @@ def hmc(
 ) -> Fit:
     """Hamiltonian Monte Carlo with a fixed step size and number of leapfrog steps.
 
+    A chain normalises batches by the running averages of its start, from its beginning to its end.
+
     Parameters
     ----------
     prior, prior_scale
-        See :func:`resilience.training.prior.standard_deviations`.
+        See :func:`resilience.training.prior.prior_of`.
     chains
         Number of independent chains.
     draws
@@ -59,7 +62,7 @@ def hmc(
         other modes.
     """
     sampler = FixedLength(step_size, leapfrog_steps)
-    return _run(task, sampler, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
+    return _run(task, sampler, priors.prior_of(task.network(), prior, prior_scale), chains, draws, warmup)
 
 
 @entry(at_most="draws", shared_by="chains", role="bayesian")
@@ -90,7 +93,7 @@ def nuts(
         Acceptance that the adaptation aims at.
     """
     sampler = NoUTurn(step_size, max_tree_depth, target_acceptance)
-    return _run(task, sampler, priors.standard_deviations(task.network(), prior, prior_scale), chains, draws, warmup)
+    return _run(task, sampler, priors.prior_of(task.network(), prior, prior_scale), chains, draws, warmup)
 
 
 @entry(at_most="draws", shared_by="shards", role="bayesian")
@@ -126,10 +129,10 @@ def nuts_on_shards(
     if draws % shards:
         raise TrainingError(f"{draws} draws cannot be shared by {shards} shards; use a multiple")
     sampler = NoUTurn(step_size, max_tree_depth, target_acceptance)
-    deviations = priors.standard_deviations(task.network(), prior, prior_scale)
+    of_weights = priors.prior_of(task.network(), prior, prior_scale)
     order = torch.randperm(len(task.x), generator=torch.Generator().manual_seed(seed_of(task.seed, "shards")))
     parts = [(task.x[part], task.y[part]) for part in order.to(task.x.device).tensor_split(shards)]
-    vectors, facts = _sample(task, sampler, deviations, parts, draws // shards, warmup)
+    vectors, facts = _sample(task, sampler, of_weights, parts, draws // shards, warmup)
     for index, chain in enumerate(vectors):
         generator = torch.Generator().manual_seed(seed_of(task.seed, "shard", index))
         chosen = torch.randint(0, len(chain), (len(chain),), generator=generator).to(chain.device)
@@ -188,19 +191,20 @@ class NoUTurn:
         return int(2**self.max_tree_depth)
 
 
-def potential_energy(task: Task, deviations: dict[str, float]) -> Callable[[Weights], Tensor]:
+def potential_energy(task: Task, prior: Prior, statistics: Weights | None = None) -> Callable[[Weights], Tensor]:
     """U(w) = −log p(D | w) − log p(w), up to a constant, of the full training set.
 
-    The weights come as one vector, ``{"weights": vector}``: a chain moves one site faster than many.
+    The parameters come as one vector, ``{"weights": vector}``: a chain moves one site faster than many. Statistics of batch
+    normalisation, such as those of a chain's start, are constants: only so is U a function of w.
     """
     network = task.network()
-    like = dict(network.state_dict())
-    scale = networks.flat({name: torch.full_like(value, deviations[name]) for name, value in like.items()})
+    like, constant = networks.parameters_of(network), statistics or {}
+    mean, scale = prior.flat(like)
 
     def potential(site: Weights) -> Tensor:
         vector = site["weights"]
-        logits = networks.logits(network, networks.by_name(vector, like), task.x)
-        return cross_entropy(logits, task.y, reduction="sum") + (vector / scale).square().sum() / 2
+        logits = networks.logits(network, networks.by_name(vector, like) | constant, task.x)
+        return cross_entropy(logits, task.y, reduction="sum") + ((vector - mean) / scale).square().sum() / 2
 
     return potential
 
@@ -208,7 +212,7 @@ def potential_energy(task: Task, deviations: dict[str, float]) -> Callable[[Weig
 def _run(
     task: Task,
     sampler: FixedLength | NoUTurn,
-    deviations: dict[str, float],
+    prior: Prior,
     chains: int,
     draws: int,
     warmup: int,
@@ -216,7 +220,7 @@ def _run(
     if draws % chains:
         raise TrainingError(f"{draws} draws cannot be shared by {chains} chains; use a multiple")
     each = draws // chains
-    vectors, facts = _sample(task, sampler, deviations, [(task.x, task.y)] * chains, each, warmup)
+    vectors, facts = _sample(task, sampler, prior, [(task.x, task.y)] * chains, each, warmup)
     # One draw of each chain in turn, so that the first n draws are of all chains.
     in_turn = torch.arange(draws).view(chains, each).T.flatten()
     return _fit(task, facts, vectors, in_turn)
@@ -225,16 +229,21 @@ def _run(
 def _sample(
     task: Task,
     sampler: FixedLength | NoUTurn,
-    deviations: dict[str, float],
+    prior: Prior,
     parts: list[tuple[Tensor, Tensor]],
     draws: int,
     warmup: int,
 ) -> tuple[Tensor, list[dict[str, float]]]:
     """Draws [chains, draws, P] and facts of one chain for each of ``parts``, the images and labels that it learns from."""
     starts = _starts(task, len(parts))[: len(parts)]
-    potentials = [potential_energy(replace(task, x=x, y=y), deviations) for x, y in parts]
-    settings = (sampler, deviations, len(parts), draws, warmup)
-    checkpoints = [checkpoint_of(task, f"chain{index}", settings, starts) for index in range(len(parts))]
+    statistics = _statistics(task, len(parts))
+    potentials = [
+        potential_energy(replace(task, x=x, y=y), prior, constant)
+        for (x, y), constant in zip(parts, statistics, strict=True)
+    ]
+    settings = (sampler, prior, len(parts), draws, warmup)
+    decisive = [*starts, *(value for constant in statistics for value in constant.values())]
+    checkpoints = [checkpoint_of(task, f"chain{index}", settings, decisive) for index in range(len(parts))]
     if left := len(parts) * (warmup + draws) - sum(checkpoint.iteration for checkpoint in checkpoints):
         cost.announce(
             lambda: potential_grad(potentials[0], {"weights": starts[0].clone()}),
@@ -256,15 +265,25 @@ def _starts(task: Task, chains: int) -> list[Tensor]:
         raise TrainingError(
             f"{chains} chains need as many starts, and the training named by start has {len(task.start or ())}"
         )
-    like = dict(task.network().state_dict())
+    like = networks.parameters_of(task.network())
     return [networks.flat({name: start[name] for name in like}) for start in task.start]
+
+
+def _statistics(task: Task, chains: int) -> list[Weights]:
+    """Those of batch normalisation for each chain, by which it normalises from its start to its end."""
+    names = networks.statistics_of(task.network())
+    return [{name: start[name] for name in names} for start, _ in zip(task.start or (), range(chains), strict=False)]
 
 
 def _fit(task: Task, facts: list[dict[str, float]], vectors: Tensor, order: Tensor) -> Fit:
     """The outcome of chains with draws ``vectors`` [chains, draws, P]; ``order`` says which of all draws comes where."""
     network = task.network()
-    like = dict(network.state_dict())
-    drawn = [networks.by_name(vector, like) for vector in vectors.flatten(0, 1)]
+    like = networks.parameters_of(network)
+    drawn = [
+        networks.by_name(vector, like) | constant
+        for chain, constant in zip(vectors, _statistics(task, len(vectors)), strict=True)
+        for vector in chain
+    ]
     with torch.no_grad():
         predictions = torch.stack([networks.logits(network, draw, task.validation_x).softmax(1) for draw in drawn])
     report = diagnostics.of_chains(facts, predictions.unflatten(0, vectors.shape[:2]))
@@ -272,7 +291,7 @@ def _fit(task: Task, facts: list[dict[str, float]], vectors: Tensor, order: Tens
         {"draws": count, "validation_accuracy": _accuracy(predictions[order[:count]], task.validation_y)}
         for count in range(1, len(drawn) + 1)
     ]
-    weights = {name: torch.stack([drawn[place][name] for place in order]) for name in like}
+    weights = {name: torch.stack([drawn[place][name] for place in order]) for name in drawn[0]}
     return Fit(weights, DRAWS, history, report, diagnostics.warnings(report))
 
 

@@ -14,6 +14,7 @@ from resilience.catalog import entry
 from resilience.parameters import AttackEntry, Count, Positive, Share
 from resilience.posterior import POINT
 from resilience.seeding import seed_of
+from resilience.training import modes
 from resilience.training import prior as priors
 from resilience.training.epochs import Descent, run
 from resilience.training.fit import Fit, Task
@@ -42,6 +43,8 @@ def adversarial(
 ) -> Fit:
     """Adam on the cross-entropy of attacked images only; each batch is attacked with the weights of the moment.
 
+    The network that is attacked is the one that is evaluated: with running averages and without dropout.
+
     Parameters
     ----------
     attack
@@ -51,7 +54,9 @@ def adversarial(
     generator = torch.Generator().manual_seed(seed_of(task.seed, "attack"))
 
     def loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        return _cross_entropy(network, make(posterior=posterior.point(network), x=x, y=y, generator=generator), y)
+        with modes.evaluated(network):
+            attacked = make(posterior=posterior.point(network), x=x, y=y, generator=generator)
+        return _cross_entropy(network, attacked, y)
 
     return descend(task, loss, epochs, learning_rate, decay, batch_size, generator)
 
@@ -68,10 +73,10 @@ def maximum_a_posteriori(
     batch_size: Count = 128,
 ) -> Fit:
     """Adam on −log p(w | D): the cross-entropy of the training set plus the energy of the posterior's own prior."""
-    deviations = priors.standard_deviations(task.network(), prior, prior_scale)
+    of_weights = priors.prior_of(task.network(), prior, prior_scale)
 
     def loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        energy = priors.energy(dict(network.named_parameters()), deviations)
+        energy = of_weights.energy(dict(network.named_parameters()))
         return _cross_entropy(network, x, y) + energy / len(task.x)
 
     return descend(task, loss, epochs, learning_rate, decay, batch_size)
@@ -93,7 +98,7 @@ def descend(
     task
         What to train.
     loss
-        Of the network on a batch.
+        Of the network on a batch; it is called while the network learns, see :mod:`resilience.training.modes`.
     epochs
         Passes over the training set.
     learning_rate
@@ -111,11 +116,13 @@ def descend(
         If the loss is no longer finite.
     """
     network = task.network()
+    torch.manual_seed(seed_of(task.seed, "dropout") % 2**32)
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, decay ** (1 / epochs))
 
     def step(x: Tensor, y: Tensor) -> Tensor:
-        value = loss(network, x, y)
+        with modes.learning(network, len(x)):
+            value = loss(network, x, y)
         optimiser.zero_grad()
         value.backward()
         optimiser.step()
@@ -137,7 +144,7 @@ def descend(
             generator.set_state(kept["generator"])
 
     history = run(task, Descent(step, end_epoch, state, restore), epochs, batch_size, "training")
-    return Fit({name: value.clone() for name, value in network.state_dict().items()}, POINT, history)
+    return Fit({name: value.clone() for name, value in networks.weights_of(network).items()}, POINT, history)
 
 
 def _cross_entropy(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import torch
 from pyro.infer import SVI, TraceMeanField_ELBO
 from pyro.optim import ExponentialLR  # type: ignore[attr-defined]
-from torch import Tensor
+from torch import Tensor, nn
 
 from resilience import networks, posterior
 from resilience.catalog import entry
@@ -18,6 +18,7 @@ from resilience.networks import Weights
 from resilience.parameters import Count, Positive, Share
 from resilience.posterior import MEAN_FIELD, Posterior
 from resilience.seeding import seed_of
+from resilience.training import modes
 from resilience.training import prior as priors
 from resilience.training.epochs import Descent, run
 from resilience.training.fit import Fit, Task
@@ -43,12 +44,14 @@ def svi(
     initial_scale: Positive = 0.1,
     likelihood_of: Literal["dataset", "batch"] = "dataset",
 ) -> Fit:
-    """Stochastic variational inference with a mean-field normal.
+    """Stochastic variational inference with a mean-field normal of all parameters, those of batch normalisation included.
+
+    Its running averages follow the batches under the draws of the moment, and are the same for all draws of the posterior.
 
     Parameters
     ----------
     prior, prior_scale
-        See :func:`resilience.training.prior.standard_deviations`.
+        See :func:`resilience.training.prior.prior_of`.
     decay
         What is left of the learning rate at the end; it falls exponentially. 1 keeps it constant, as the paper does.
     initial_scale
@@ -58,17 +61,17 @@ def svi(
         therefore weighs as many times too much as there are batches.
     """
     network = task.network()
-    initial = dict(network.state_dict())
-    deviations = priors.standard_deviations(network, prior, prior_scale)
-    scale = networks.flat({name: torch.full_like(value, deviations[name]) for name, value in initial.items()})
+    initial = networks.parameters_of(network)
+    mean, scale = priors.prior_of(network, prior, prior_scale).flat(initial)
     start = networks.flat(initial)
     points = len(task.x)
 
     # All weights are one site, since each site costs as much time as the small networks themselves.
     def model(x: Tensor, y: Tensor) -> None:
-        weights = pyro.sample("weights", dist.Normal(torch.zeros_like(scale), scale, validate_args=CHECKED).to_event(1))
+        weights = pyro.sample("weights", dist.Normal(mean, scale, validate_args=CHECKED).to_event(1))
         with pyro.plate("data", points if likelihood_of == "dataset" else len(x), subsample=x):
-            logits = networks.logits(network, networks.by_name(weights, initial), x)
+            with modes.normalising_by_batch(network, len(x)):
+                logits = networks.logits(network, networks.by_name(weights, initial), x)
             pyro.sample("y", dist.Categorical(logits=logits, validate_args=CHECKED), obs=y)
 
     def guide(x: Tensor, y: Tensor) -> None:
@@ -88,30 +91,36 @@ def svi(
     def end_epoch(epoch: int) -> float:
         optimiser.step()
         if epoch == epochs or epoch % max(1, epochs // 20) == 0:
-            return _validate(task, network, _parameters(initial))
+            return _validate(task, network, _parameters(network, initial))
         return math.nan
 
     def state() -> dict[str, Any]:
         store = pyro.get_param_store()
-        return {"parameters": {name: store[name] for name in SITES}, "optimiser": optimiser.get_state()}
+        kept = {"parameters": {name: store[name] for name in SITES}, "optimiser": optimiser.get_state()}
+        return kept | {"buffers": dict(network.named_buffers())}
 
     def restore(kept: dict[str, Any]) -> None:
         for name in SITES:
             pyro.param(name, kept["parameters"][name].to(task.x.device))
         optimiser.set_state(kept["optimiser"])
+        for name, value in network.named_buffers():
+            value.copy_(kept["buffers"][name])
 
     history = run(task, Descent(step, end_epoch, state, restore), epochs, batch_size, "SVI")
-    return Fit(_parameters(initial), MEAN_FIELD, history)
+    return Fit(_parameters(network, initial), MEAN_FIELD, history)
 
 
-def _parameters(initial: Weights) -> Weights:
+def _parameters(network: nn.Module, initial: Weights) -> Weights:
+    """Means and standard deviations of the parameters, and the statistics that all draws share."""
     store = pyro.get_param_store()
     loc, scale = store["loc"].detach().clone(), store["log_scale"].detach().exp()
     locations = {f"{name}.loc": value for name, value in networks.by_name(loc, initial).items()}
-    return locations | {f"{name}.scale": value for name, value in networks.by_name(scale, initial).items()}
+    scales = {f"{name}.scale": value for name, value in networks.by_name(scale, initial).items()}
+    return locations | scales | {name: value.clone() for name, value in networks.statistics_of(network).items()}
 
 
-def _validate(task: Task, network: torch.nn.Module, parameters: Weights) -> float:
-    names = sorted(network.state_dict())
+def _validate(task: Task, network: nn.Module, parameters: Weights) -> float:
+    names = sorted(networks.parameters_of(network))
     draws = posterior.sample_mean_field(parameters, names, seed_of(task.seed, "validation"), DRAWS_FOR_ACCURACY)
+    draws |= posterior.shared(networks.statistics_of(network), DRAWS_FOR_ACCURACY)
     return posterior.accuracy(Posterior(network, draws), task.validation_x, task.validation_y)
