@@ -99,7 +99,8 @@ def own_files(section, name, wildcards):
     for key, kind in catalog.paths(section, entry).items():
         path = Path(entry[key])
         if not is_made(path) and not (path.is_dir() if kind == "folder" else path.is_file()):
-            refuse(f"{section}.{name}.{key}: there is no {kind} {path}")
+            unset = "; set the variable" if "$" in str(path) else ""
+            refuse(f"{section}.{name}.{key}: there is no {kind} {path}{unset}")
         yield local(str(path) if is_made(path) else ancient(str(path)))
 
 

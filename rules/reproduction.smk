@@ -11,7 +11,7 @@ from resilience import config_files
 RUNS = {"paper": "the paper's definitions", "published": "the definitions of the published code"}
 PUBLISHED = ROOT / "workflow/published_values.csv"
 
-if not isinstance(config["reproduction"], dict) or set(config["reproduction"]) != set(RUNS):
+if not isinstance(config["reproduction"], dict) or set(config["reproduction"]) - {"results"} != set(RUNS):
     refuse(
         f"reproduction: {config['reproduction']!r} must name a config file for each of {' and '.join(RUNS)}"
     )
@@ -34,7 +34,9 @@ def settings_of(run):
 
 
 SETTINGS = {run: settings_of(run) for run in RUNS}
-RESULTS, LOGS = folders("results/reproduction", config.get("variant"))
+RESULTS, LOGS = folders(
+    str(config["reproduction"].get("results", "results/reproduction")), config.get("variant")
+)
 WRITTEN = [RESULTS, *(folders(run["results"], run.get("variant"))[0] for run in SETTINGS.values())]
 
 
