@@ -94,6 +94,12 @@ def test_titles_of_panels_have_the_title_of_the_dataset():
     assert figure.axes[0].get_title().startswith("CIFAR-10 (recompressed), fc2")
 
 
+def test_layers_are_called_by_number_or_by_name(tables, pictures):
+    panel = replace(PANEL, layers=["1", "layer2.0.conv1", "output"])
+    assert [panel.layer_name(layer) for layer in panel.layers] == ["layer 1", "layer2.0.conv1", "output"]
+    assert replace(PANEL, layers=["conv1", "linear"]).layer_name("linear") == "linear (output)"
+
+
 def test_a_page_has_the_names_of_classes_where_there_are_some():
     points, models = example((6, 3, 5, 7))
     assert data(page(points, models))["classNames"] is None

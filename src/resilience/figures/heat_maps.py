@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from resilience.catalog import entry
 from resilience.figures import drawing
 from resilience.figures.panels import Maps, Panel, Style
+from resilience.grid import OUTPUT
 from resilience.parameters import ExplanationName, OverlapName
 from resilience.tables import Measured
 
@@ -54,7 +55,9 @@ def layers(
         ties = ",\nblank pixels counted" if relevant < of_panel.top_k(measure) / 100 else ""
         for index, relevance in enumerate(pair):
             chosen = of_panel.top(relevance, measure)
-            title = panel.layer_name(layer).capitalize() if index == 0 else ""
+            name = panel.layer_name(layer)
+            # The name that a network has for a layer stays as it is.
+            title = "" if index else name if name.startswith(str(layer)) and layer != OUTPUT else name.capitalize()
             drawn = drawing.show_map(axes[index, place], relevance, drawing.largest(relevance), chosen, title)
         axes[1, place].set_xlabel(f"{100 * survived:.0f} % survive{ties}")
     bar = figure.colorbar(drawn, ax=axes[:, -1], shrink=0.6, ticks=[drawn.norm.vmin, 0, drawn.norm.vmax])

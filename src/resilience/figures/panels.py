@@ -60,10 +60,11 @@ class Panel:
         return replace(self, attack=self.noise or "").of(table, training)
 
     def layer_name(self, layer: str) -> str:
-        """A layer as an axis names it."""
+        """A layer as an axis names it: a number with what it is the number of, a name by itself."""
         if layer == OUTPUT:
             return OUTPUT
-        return f"layer {layer} (output)" if layer == self.layers[-1] else f"layer {layer}"
+        name = f"layer {layer}" if str(layer).isdigit() else layer
+        return f"{name} (output)" if layer == self.layers[-1] else name
 
     @property
     def setting(self) -> str:
