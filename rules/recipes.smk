@@ -1,8 +1,8 @@
 # What each stage depends on beside its input files.
 
 
-#: What a dataset does not depend on: what is chosen of it, and what is judged on it.
-NOT_OF_THE_DATA = ("test_points", "trained_on")
+#: What a dataset does not depend on: what is chosen of it, what is judged on it, and what figures call it.
+NOT_OF_THE_DATA = ("test_points", "trained_on", "title")
 
 
 def dataset_recipe(wildcards):
@@ -105,7 +105,9 @@ def measure_explanation_recipe(wildcards):
 def measure_network_recipe(wildcards):
     """What is measured of a network depends on it, and on the measures of networks."""
     (measures, functions), network = measures_of("network"), GRID.network(wildcards.network)
-    return recipe("measure_network.py", [*functions, ("networks", network)], measures=measures, network=network)
+    return recipe(
+        "measure_network.py", [*functions, ("networks", network)], measures=measures, network=network
+    )
 
 
 def summary_recipe(wildcards):
@@ -186,6 +188,7 @@ def figure_recipe(wildcards):
         layers={panel["network"]: GRID.layers(panel["network"]) for panel in panels},
         epsilons={panel["attack"]: GRID.epsilon(panel["attack"]) for panel in panels},
         noise={panel["attack"]: GRID.noise(panel["attack"]) for panel in panels},
+        titles=GRID.titles,
         measures=GRID.measures("maps"),
     )
 
@@ -196,6 +199,7 @@ def report_recipe(wildcards):
     return recipe(
         "report.py",
         config=config,
+        titles=GRID.titles,
         templates=templates("report"),
         captions={name: [function.summary, function.description] for name, function in described.items()},
         flow=flow_to(str(lying_here(f"{RESULTS}/report.html"))),
@@ -212,6 +216,7 @@ def explore_recipe(wildcards):
         models=GRID.explored(page),
         methods={name: config["trainings"][name]["method"] for name in (page["reference"], page["training"])},
         layers=GRID.layers(page["network"]),
+        title=GRID.titles.get(page["dataset"]),
         epsilon=GRID.epsilon(page["attack"]),
         seeds=GRID.seeds,
         first=GRID.shown,

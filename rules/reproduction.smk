@@ -11,8 +11,10 @@ from resilience import config_files
 RUNS = {"paper": "the paper's definitions", "published": "the definitions of the published code"}
 PUBLISHED = ROOT / "workflow/published_values.csv"
 
-if not isinstance(config["reproduction"], dict) or set(config["reproduction"]) != set(RUNS):
-    refuse(f"reproduction: {config['reproduction']!r} must name a config file for each of {' and '.join(RUNS)}")
+if not isinstance(config["reproduction"], dict) or set(config["reproduction"]) - {"results"} != set(RUNS):
+    refuse(
+        f"reproduction: {config['reproduction']!r} must name a config file for each of {' and '.join(RUNS)}"
+    )
 
 
 def settings_of(run):
@@ -25,12 +27,16 @@ def settings_of(run):
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     update_config(settings, {key: deepcopy(value) for key, value in config.items() if key != "reproduction"})
     if not settings.get("claims"):
-        refuse(f"reproduction.{run}: {path} has no claims; add the section, which says what the published numbers are about")
+        refuse(
+            f"reproduction.{run}: {path} has no claims; add the section, which says what the published numbers are about"
+        )
     return settings
 
 
 SETTINGS = {run: settings_of(run) for run in RUNS}
-RESULTS, LOGS = folders("results/reproduction", config.get("variant"))
+RESULTS, LOGS = folders(
+    str(config["reproduction"].get("results", "results/reproduction")), config.get("variant")
+)
 WRITTEN = [RESULTS, *(folders(run["results"], run.get("variant"))[0] for run in SETTINGS.values())]
 
 

@@ -67,7 +67,7 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     ConfigError
         If a key is unknown or missing, a value out of range, a name undefined, or the parts contradict each other.
     """
-    config = {key: value for key, value in config.items() if not is_ones_own(key)}
+    config = _without_changes_of_nothing({key: value for key, value in config.items() if not is_ones_own(key)})
     problems = [*_unusable(config, ())] or [*renamed(config)] or [*_structure(config, schema)]
     if not problems:
         config = _whole_numbers(_with_defaults(config, schema))
@@ -81,6 +81,26 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def _without_changes_of_nothing(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without what a variant would change of an entry that is not there: it is laid over several configs.
+
+    Such an entry does not say what it is, which the others do: it names no function, or an experiment no datasets.
+    """
+    if "variant" not in config:
+        return config
+    said = {section: SECTIONS[section].key for section in SECTIONS} | {"experiments": "datasets"}
+
+    def is_there(section: str, entry: Any) -> bool:
+        return not isinstance(entry, dict) or said[section] in entry
+
+    return {
+        section: {name: entry for name, entry in entries.items() if is_there(section, entry)}
+        if section in said and isinstance(entries, dict)
+        else entries
+        for section, entries in config.items()
+    }
 
 
 def is_ones_own(key: object) -> bool:

@@ -7,8 +7,9 @@ in :mod:`resilience.datasets`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from resilience.artifacts import Arrays
 from resilience.seeding import generator_of
 
 SPLITS = ("train", "validation", "test")
+#: The key of the names of the classes in the header of a file.
+CLASS_NAMES = "class_names"
 
 
 class DataError(ValueError):
@@ -38,10 +41,11 @@ class Images:
 
 @dataclass(frozen=True)
 class Source:
-    """What a source delivers: images to learn from and images to test on."""
+    """What a source delivers: images to learn from and images to test on, and what the classes are called, if it knows."""
 
     train: Images
     test: Images
+    class_names: tuple[str, ...] | None = None
 
 
 def with_test_split(images: Images, test_share: float, name: str) -> Source:
@@ -92,13 +96,65 @@ def split(source: Source, validation: float, train_points: int | None, name: str
     Raises
     ------
     DataError
-        If nothing would be left of a class to learn from, or it has fewer points than were asked for.
+        If images are not grey or RGB [N, C, H, W], all of one size; or if nothing would be left of a class to learn from, or
+        it has fewer points than were asked for.
     """
+    _refuse_unfit_images(source, name)
     remainder, held_out = _split_by_class(source.train.y, validation, name, "validation")
     if train_points is not None:
         remainder = remainder[balanced_points(source.train.y[remainder], train_points, name, "train")]
     parts = {"train": source.train[remainder], "validation": source.train[held_out], "test": source.test}
     return {f"{part}.{key}": getattr(images, key) for part, images in parts.items() for key in ("x", "y")}
+
+
+def _refuse_unfit_images(source: Source, name: str) -> None:
+    """Refuse images that are no batch of grey or RGB images of one size."""
+    place = f"datasets.{name}.source"
+    for part, images in (("train", source.train), ("test", source.test)):
+        if images.x.ndim != 4:
+            raise DataError(f"{place}: the {part} images have shape {images.x.shape}; expected [N, C, H, W]")
+        if (channels := images.x.shape[1]) not in (1, 3):
+            raise DataError(
+                f"{place}: the {part} images have {channels} channels; expected 1, grey, or 3, red, green and blue, without "
+                "transparency and further bands"
+            )
+    if source.train.x.shape[1:] != source.test.x.shape[1:]:
+        (_, *train), (_, *test) = source.train.x.shape, source.test.x.shape
+        raise DataError(f"{place}: the test images are {test}, the train images {train} (C, H, W); all must be of one size")
+
+
+def class_names_of(
+    labels: np.ndarray, given: Sequence[str] | None, known: Sequence[str] | None, name: str
+) -> list[str] | None:
+    """What the classes are called: as a config says, or else as the source does; None where neither does.
+
+    Parameters
+    ----------
+    labels
+        Of all training images, [N].
+    given, known
+        The names by the config and by the source, one for each class 0, 1, 2 …
+    name
+        Name of the dataset.
+
+    Raises
+    ------
+    DataError
+        If there are more or fewer names than classes.
+    """
+    names = given if given is not None else known
+    if names is None:
+        return None
+    if len(names) != (classes := len(np.unique(labels))):
+        raise DataError(
+            f"datasets.{name}.class_names: {len(names)} names for {classes} classes; give each class one, not {names}"
+        )
+    return list(names)
+
+
+def about_classes(names: list[str] | None) -> dict[str, Any]:
+    """What the header of a file says of the classes: nothing where they have no names."""
+    return {CLASS_NAMES: names} if names else {}
 
 
 def derive(source: Arrays, relevance: Arrays, change: Callable[..., np.ndarray], name: str) -> Arrays:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from resilience import pages
+from resilience.measures.channels import Channels, of_pixels
 from resilience.measures.predictions import softmax_robustness
 from resilience.measures.top_pixels import PIXELS
 
@@ -44,20 +45,31 @@ class Model:
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Values of k in percent, ascending, and which pixels; see :data:`resilience.measures.top_pixels.PIXELS`."""
+    """Values of k in percent, ascending, which pixels, and what a pixel is.
+
+    See :data:`resilience.measures.top_pixels.PIXELS` and :mod:`resilience.measures.channels`.
+    """
 
     top_k: Sequence[float]
-    pixels: str
+    pixels: str = "absolute"
+    channels: Channels = "sum"
 
     @classmethod
-    def of(cls, measures: Mapping[str, Mapping[str, Any]], pixels: str) -> Overlaps:
+    def of(cls, measures: Mapping[str, Mapping[str, Any]], pixels: str, channels: Channels = "sum") -> Overlaps:
         """The overlaps among some measures that count pixels in one way."""
         alike = (
             entry["top_k"]
             for entry in measures.values()
-            if entry["measure"] == "overlap" and entry.get("pixels", "absolute") == pixels
+            if entry["measure"] == "overlap"
+            and (entry.get("pixels", "absolute"), entry.get("channels", "sum")) == (pixels, channels)
         )
-        return cls(sorted(set(alike)), pixels)
+        return cls(sorted(set(alike)), pixels, channels)
+
+    def tops(self, relevance: np.ndarray) -> np.ndarray:
+        """To how many of the top k each pixel of heat maps [N, C, H, W] belongs, uint8 [N, 1, H, W] or [N, C, H, W]."""
+        counted = of_pixels(relevance, self.channels)
+        belongs = np.stack([PIXELS[self.pixels](counted, percent) for percent in self.top_k])
+        return belongs.sum(0, dtype=np.uint8)
 
 
 class Pack:
@@ -98,8 +110,8 @@ def render(
     templates
         The texts of the Jinja templates ``explore.html.j2``, ``explore.js`` and ``page.html.j2``.
     about
-        What the page says of itself: ``dataset``, ``network``, ``attack``, ``trainings``, the names of its ``layers``, and
-        ``first``, the ``explanation`` and ``k`` to begin with.
+        What the page says of itself: ``dataset``, ``network``, ``attack``, ``trainings``, the names of its ``layers``,
+        ``first``, the ``explanation`` and ``k`` to begin with, and ``class_names`` where the classes have some.
     points
         ``x`` [N, C, H, W] in [0, 1], ``y`` and ``index`` [N] of all test points.
     models
@@ -124,11 +136,13 @@ def render(
     content = {
         "shape": points["x"].shape[1:],
         "topK": list(overlaps.top_k),
+        "counted": points["x"].shape[1] if overlaps.channels == "each" else 1,
         "seeds": seeds,
         "points": [
             {"index": int(index), "label": int(label)}
             for index, label in zip(points["index"][chosen], points["y"][chosen], strict=True)
         ],
+        "classNames": about.get("class_names"),
         "images": images,
         "reference": reference,
         "models": others,
@@ -164,10 +178,9 @@ def view_of_seed(seen: Seen, chosen: np.ndarray, overlaps: Overlaps, pack: Pack)
 def heat_maps(pair: tuple[np.ndarray, np.ndarray], overlaps: Overlaps) -> dict[str, Any]:
     """Heat maps [N, C, H, W] before and after an attack, in 8 bits, and which pixels are their top k.
 
-    ``maps`` [N, H, W] are the sums over channels, in steps of a 63rd of the largest one of either map. ``tops``
-    [N, C, H, W] say of each pixel, channel by channel, to how many of the top k of the float maps it belongs; a pixel that
-    belongs to those of one k belongs to those of every larger one. Counting them gives
-    :func:`resilience.measures.maps.overlap`.
+    ``maps`` [N, H, W] are the sums over channels, in steps of a 63rd of the largest one of either map. ``tops`` say of each
+    pixel, one of the sum or one of each channel, to how many of the top k of the float maps it belongs; a pixel that belongs
+    to those of one k belongs to those of every larger one. Counting them gives :func:`resilience.measures.maps.overlap`.
     """
     totals = [part.sum(1) for part in pair]
     largest = np.maximum(*(np.abs(total).max((1, 2)) for total in totals))
@@ -175,10 +188,8 @@ def heat_maps(pair: tuple[np.ndarray, np.ndarray], overlaps: Overlaps) -> dict[s
     return {
         "maps": [np.rint(STEPS * (total / scale)).astype(np.int8) for total in totals],
         "largest": [float(f"{value:.3g}") for value in largest],
-        "relevant": (pair[0].reshape(len(pair[0]), -1) != 0).sum(1).tolist(),
-        "tops": [
-            sum(PIXELS[overlaps.pixels](part, percent).astype(np.uint8) for percent in overlaps.top_k) for part in pair
-        ],
+        "relevant": (of_pixels(pair[0], overlaps.channels) != 0).sum((1, 2, 3)).tolist(),
+        "tops": [overlaps.tops(part) for part in pair],
     }
 
 

@@ -73,6 +73,11 @@ class Grid:
             return {key: self.config["claims"][key] for key in ("explanation", "measure")}
         return {"explanation": min(cell.explanation for cell in self.cells), "measure": min(self.measures("maps"))}
 
+    @property
+    def titles(self) -> dict[str, str]:
+        """What figures and pages call the datasets that they do not call by their name."""
+        return {name: dataset["title"] for name, dataset in self.config["datasets"].items() if "title" in dataset}
+
     def network(self, name: str) -> dict[str, Any]:
         """What a network is, whichever of its layers are explained."""
         return {key: value for key, value in self.config["networks"][name].items() if key != "layers"}

@@ -37,6 +37,7 @@ def grid_of(config: dict[str, Any]) -> Grid:
         _check_start(grid, training)
     for dataset in config["datasets"]:
         _check_balance(grid, dataset)
+        _check_class_names(grid, dataset)
         if by := grid.explainer(dataset):
             _check_explainer(grid, dataset, by)
         if divided := grid.function("datasets", dataset).traits.get("divides"):
@@ -228,6 +229,13 @@ def _check_balance(grid: Grid, dataset: str) -> None:
             raise GridError(
                 f"datasets.{dataset}.{key}: {settings[key]} cannot be balanced over {classes} classes; use a multiple"
             )
+
+
+def _check_class_names(grid: Grid, dataset: str) -> None:
+    names = grid.config["datasets"][dataset].get("class_names")
+    classes = grid.function("datasets", grid.root(dataset)).traits.get("classes")
+    if names and classes and len(names) != classes:
+        raise GridError(f"datasets.{dataset}.class_names: {len(names)} names for {classes} classes; give each class one")
 
 
 def _check_size(grid: Grid, dataset: str, network: str) -> None:

@@ -30,6 +30,7 @@ def render(
     rules: Mapping[str, str],
     arrows: Sequence[tuple[str, str]],
     settings: str,
+    titles: Mapping[str, str] | None = None,
 ) -> str:
     """The page as HTML that needs no other file.
 
@@ -53,6 +54,8 @@ def render(
         Pairs of a rule and one that reads what it makes.
     settings
         The config as text.
+    titles
+        What readers are told of datasets, where that is not their name.
     """
     pictures = [{**figure, "data": base64.b64encode(Path(figure["path"]).read_bytes()).decode()} for figure in figures]
     return pages.fill(
@@ -60,8 +63,8 @@ def render(
         "report.html.j2",
         judged=claims is not None,
         claims=[] if claims is None else summarise(claims),
-        rows=[] if claims is None else claims.to_dict("records"),
-        outcomes=[{**row, "beside_noise": beside_noise(row)} for row in outcomes.to_dict("records")],
+        rows=[] if claims is None else [_told(row, titles) for row in claims.to_dict("records")],
+        outcomes=[{**_told(row, titles), "beside_noise": beside_noise(row)} for row in outcomes.to_dict("records")],
         figures=pictures,
         fits=fits,
         warnings=gather({model: fit["warnings"] for model, fit in fits.items()}),
@@ -70,6 +73,11 @@ def render(
         flow=flow.draw(arrows),
         settings=settings,
     )
+
+
+def _told(row: dict[Any, Any], titles: Mapping[str, str] | None) -> dict[Any, Any]:
+    """A row of a table with the dataset called as readers know it."""
+    return {**row, "dataset": (titles or {}).get(row["dataset"], row["dataset"])}
 
 
 def beside_noise(outcome: Mapping[str, Any]) -> str:

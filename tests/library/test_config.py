@@ -75,6 +75,10 @@ def merged(*names: str) -> dict:
         ("published", "small"),
         ("papers/carbone2021", "small"),
         ("papers/carbone2021_published", "small"),
+        ("cifar10",),
+        ("cifar10", "small"),
+        ("papers/carbone2021_cifar10_published",),
+        ("papers/carbone2021_cifar10_published", "small"),
     ],
     ids=" ".join,
 )
@@ -84,22 +88,54 @@ def test_every_config_that_comes_along_is_accepted(names):
 
 def test_no_config_that_comes_along_is_left_out():
     assert {path.stem for path in (ROOT / "config").glob("*.yaml")} == {
-        *("config", "mnist5k", "attacks", "explanations", "tutorial", "paper", "published", "small", "reproduction")
+        *("config", "mnist5k", "attacks", "explanations", "tutorial", "paper", "published", "small", "reproduction"),
+        *("cifar10", "reproduction_cifar10"),
     }
-    assert {path.stem for path in (ROOT / "config/papers").glob("*.yaml")} == {"carbone2021", "carbone2021_published"}
+    assert {path.stem for path in (ROOT / "config/papers").glob("*.yaml")} == {
+        *("carbone2021", "carbone2021_published", "carbone2021_cifar10", "carbone2021_cifar10_published")
+    }
 
 
 def test_the_names_of_before_stand_for_the_configs_of_the_papers():
     assert merged("paper") == merged("papers/carbone2021")
     assert merged("published") == merged("papers/carbone2021_published")
+    assert merged("cifar10") == merged("papers/carbone2021_cifar10")
 
 
-def test_paper_and_published_differ_in_definitions_alone():
-    paper, published = merged("paper"), merged("published")
+@pytest.mark.parametrize("name", ["carbone2021", "carbone2021_cifar10"])
+def test_paper_and_published_differ_in_definitions_alone(name):
+    paper, published = merged(f"papers/{name}"), merged(f"papers/{name}_published")
     for section in ("seeds", "datasets", "networks", "experiments", "cancellation", "claims", "figures"):
-        assert paper[section] == published[section], section
+        assert paper.get(section) == published.get(section), section
     for section in ("trainings", "attacks", "explanations", "measures"):
         assert list(paper[section]) == list(published[section])
+
+
+def test_what_a_variant_changes_of_an_entry_that_is_not_there_is_passed_over():
+    small = check(merged("cifar10", "small"), SCHEMA)
+    assert set(small["datasets"]) == {"cifar10"}
+    assert set(small["experiments"]) == set(merged("cifar10")["experiments"])
+    assert set(small["trainings"]) == set(merged("cifar10")["trainings"])
+    assert (small["networks"]["resnet20"]["width"], small["datasets"]["cifar10"]["source"]) == (8, "image_folder")
+    assert "recompressed" in small["datasets"]["cifar10"]["title"]
+    more = changed("trainings/more", {"epochs": 3})
+    assert problems(more)[0].startswith("trainings.more: the key 'method' is missing")
+    assert check(more | {"variant": "other"}, SCHEMA)["trainings"].keys() == DEFAULT["trainings"].keys()
+    whole = changed("trainings/more", {"method": "deterministic", "epochs": 3})
+    assert "more" in check(whole | {"variant": "other"}, SCHEMA)["trainings"]
+
+
+def test_a_variant_that_breaks_an_entry_is_refused_all_the_same():
+    config = merged("cifar10", "small")
+    config["trainings"]["cifar_det"]["epochz"] = 3
+    assert problems(config) == ["trainings.cifar_det: the key 'epochz' is unknown; did you mean epochs?"]
+
+
+@pytest.mark.parametrize("names", [["zero", "one"], ["number"] * 10, ["a"], "abc", [""] * 2])
+def test_names_that_do_not_match_the_classes_are_refused(names):
+    assert all(
+        said.startswith("datasets.digits.class_names") for said in problems(changed("datasets/digits/class_names", names))
+    )
 
 
 def test_small_results_lie_elsewhere():

@@ -79,3 +79,38 @@ def test_a_split_that_leaves_nothing_to_learn_from_is_refused(sizes, share):
 def test_as_few_half_moons_as_the_config_allows_can_be_split(points, share):
     parts = data.split(half_moons(points=points, test_share=share), 0.1, None, "name")
     assert all(set(parts[f"{part}.y"]) == {0, 1} for part in ("train", "validation", "test"))
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        ((6, 4, 8, 8), (6, 4, 8, 8), r"the train images have 4 channels; expected 1, grey, or 3, red, green and blue"),
+        ((6, 3, 8, 8), (6, 2, 8, 8), r"the test images have 2 channels"),
+        ((6, 8, 8), (6, 8, 8), r"the train images have shape \(6, 8, 8\); expected \[N, C, H, W\]"),
+        (
+            (6, 3, 8, 8),
+            (6, 3, 9, 8),
+            r"the test images are \[3, 9, 8\], the train images \[3, 8, 8\] .*; all must be of one size",
+        ),
+        ((6, 3, 8, 8), (6, 1, 8, 8), r"the test images are \[1, 8, 8\], the train images \[3, 8, 8\]"),
+    ],
+)
+def test_images_of_the_wrong_size_or_number_of_channels_are_refused_by_key(train, test, said):
+    labels = np.arange(6) % 2
+    source = Source(*(Images(np.zeros(shape, np.float32), labels) for shape in (train, test)))
+    with pytest.raises(DataError, match=rf"^datasets\.own\.source: {said}"):
+        data.split(source, 0.1, None, "own")
+
+
+def test_classes_have_the_names_of_the_config_or_else_those_of_the_source():
+    labels = np.array([0, 1, 2] * 4)
+    assert data.class_names_of(labels, None, None, "own") is None
+    assert data.class_names_of(labels, None, ("ape", "bee", "cat"), "own") == ["ape", "bee", "cat"]
+    assert data.class_names_of(labels, ["a", "b", "c"], ("ape", "bee", "cat"), "own") == ["a", "b", "c"]
+    assert (data.about_classes(None), data.about_classes(["a", "b"])) == ({}, {"class_names": ["a", "b"]})
+
+
+@pytest.mark.parametrize("names", [["ape", "bee"], ["ape", "bee", "cat", "dog"]])
+def test_names_that_do_not_match_the_classes_are_refused(names):
+    with pytest.raises(DataError, match=rf"^datasets\.own\.class_names: {len(names)} names for 3 classes; give each"):
+        data.class_names_of(np.array([0, 1, 2] * 4), names, None, "own")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 from resilience.data import DataError
 from resilience.datasets import bundled, published
+from resilience.datasets.image_folder import image_folder
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -113,6 +115,87 @@ def test_the_published_files_are_read_wherever_they_lie(tmp_path, below, packed)
     assert source.test.x[1, 0, 2, 3] == (28 * 28 + 2 * 28 + 3) % 241
     assert source.train.x.dtype == np.uint8
     assert (list(source.train.y), list(source.test.y)) == ([7, 0, 1], [4, 9])
+
+
+def test_fashion_mnist_and_cifar10_know_what_their_classes_are_called():
+    assert len(published.CLOTHES) == len(published.ANIMALS_AND_VEHICLES) == 10
+    assert not [name for name in published.ANIMALS_AND_VEHICLES if name != name.lower()]
+
+
+def test_a_folder_without_cifar10_is_refused(tmp_path):
+    said = (
+        r"cifar-10-batches-py/data_batch_1: is missing; CIFAR10 has data_batch_1, .*, batches.meta, unpacked, in that folder"
+    )
+    with pytest.raises(DataError, match=said):
+        published.cifar10(folder=str(tmp_path), download=False)
+
+
+#: A batch of CIFAR-10 in little as its authors pickled it: rows of all red, all green and all blue values, and labels.
+CIFAR = {
+    **{f"data_batch_{number}": [number, 9 - number] for number in range(1, 6)},
+    "test_batch": [3],
+}
+
+
+def write_cifar(folder: Path) -> dict[str, bytes]:
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for file, labels in CIFAR.items():
+        rows = np.stack([np.arange(3 * 32 * 32) % 251 + label for label in labels]).astype(np.uint8)
+        written[file] = pickle.dumps({"data": rows, "labels": labels})
+    written["batches.meta"] = pickle.dumps({"label_names": list(published.ANIMALS_AND_VEHICLES)})
+    for file, content in written.items():
+        (folder / file).write_bytes(content)
+    return written
+
+
+@pytest.fixture
+def little_cifar(tmp_path, monkeypatch) -> Path:
+    """CIFAR-10 in little in a folder; its digests stand in the place of the published ones, for torchvision, too."""
+    from torchvision import datasets
+
+    digests = {file: hashlib.md5(content).hexdigest() for file, content in write_cifar(tmp_path / "photographs").items()}
+    monkeypatch.setitem(published.DIGESTS, "CIFAR10", digests)
+    parts = [list(pair) for pair in digests.items()]
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", parts[:5])
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", parts[5:6])
+    meta = datasets.CIFAR10.meta | {"md5": digests["batches.meta"]}
+    monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
+    return tmp_path / "photographs"
+
+
+@pytest.mark.parametrize("below", ["", "cifar-10-batches-py"])
+def test_cifar10_is_read_wherever_it_lies(little_cifar, tmp_path, below):
+    if below:
+        little_cifar.rename(little_cifar := tmp_path / below)
+        little_cifar = tmp_path
+    source = published.cifar10(folder=str(little_cifar), download=False)
+    assert (source.train.x.shape, source.test.x.shape) == ((10, 3, 32, 32), (1, 3, 32, 32))
+    assert (list(source.train.y), list(source.test.y)) == ([1, 8, 2, 7, 3, 6, 4, 5, 5, 4], [3])
+    assert source.train.x[1, 2, 3, 4] == (2 * 1024 + 3 * 32 + 4) % 251 + 8
+    assert source.train.x.dtype == np.uint8
+    assert source.class_names[3] == "cat"
+
+
+def test_a_photograph_that_was_changed_is_refused_before_it_is_unpickled(little_cifar, monkeypatch):
+    def unpickled(*arguments, **options):
+        raise AssertionError
+
+    monkeypatch.setattr("pickle.load", unpickled)
+    (little_cifar / "data_batch_4").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(DataError, match=r"data_batch_4: is not the published file; its MD5 is .*; put the published files"):
+        published.cifar10(folder=str(little_cifar))
+
+
+def test_the_recompressed_subset_of_cifar10_is_read_as_it_lies():
+    folder = SHARED / "cifar10-jpeg"
+    if not folder.exists():
+        pytest.skip(f"{folder} is not there: real photographs are tested on machines that have them")
+    source = image_folder(folder=str(folder), size=32, channels=3)
+    assert source.class_names == published.ANIMALS_AND_VEHICLES
+    assert (source.train.x.shape, source.test.x.shape) == ((10_000, 3, 32, 32), (2_000, 3, 32, 32))
+    assert (np.bincount(source.train.y) == 1000).all()
+    assert np.ptp(source.test.x.astype(int), axis=1).mean() > 10  # in colour
 
 
 LABELS = LITTLE["t10k-labels-idx1-ubyte"]

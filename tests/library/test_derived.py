@@ -63,7 +63,7 @@ def test_occlusion_replaces_the_most_relevant_pixels_or_all_others(keep):
     mean = x.mean((0, 2, 3))
     for image, before, of_image in zip(found, x, relevance, strict=True):
         ranked = sorted(
-            ((row, column) for row in range(8) for column in range(8)), key=lambda p: -abs(of_image[:, *p]).sum()
+            ((row, column) for row in range(8) for column in range(8)), key=lambda p: -abs(of_image[:, *p].sum())
         )
         for place in ranked:
             gone = (place in ranked[:16]) == (keep == "rest")

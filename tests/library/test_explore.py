@@ -62,9 +62,9 @@ def example(
     ]
 
 
-def page(points, models, chosen=None, pixels="absolute", about=ABOUT) -> str:
+def page(points, models, chosen=None, pixels="absolute", about=ABOUT, channels="sum") -> str:
     chosen = explore.spread(len(points["y"]), chosen)
-    return explore.render(templates("explore"), about, points, models, chosen, explore.Overlaps(TOP_K, pixels))
+    return explore.render(templates("explore"), about, points, models, chosen, explore.Overlaps(TOP_K, pixels, channels))
 
 
 def data(html: str) -> dict:
@@ -82,21 +82,27 @@ def unpacked(html: str, begin: int, dtype: type, *shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pixels", PIXELS)
-@pytest.mark.parametrize("shape", [(20, 1, 8, 8), (6, 3, 5, 7)], ids=["grey", "colour"])
-def test_the_share_that_survives_is_exactly_that_of_the_table_under_every_seed(shape, pixels):
+@pytest.mark.parametrize(
+    ("shape", "channels", "counted"),
+    [((20, 1, 8, 8), "sum", 1), ((6, 3, 5, 7), "sum", 1), ((6, 3, 5, 7), "each", 3)],
+    ids=["grey", "colour", "channels"],
+)
+def test_the_share_that_survives_is_exactly_that_of_the_table_under_every_seed(shape, channels, counted, pixels):
     points, models = example(shape)
-    html = page(points, models, pixels=pixels)
+    html = page(points, models, pixels=pixels, channels=channels)
     held, compared = data(html), 0
+    assert held["counted"] == counted
     for of_page, of_model in zip([held["reference"], *held["models"]], models, strict=True):
         for of_seed, expected in zip(of_page["seeds"], of_model.seeds, strict=True):
             assert of_seed["seed"] == expected.seed
             for (explanation, layer), (clean, attacked) in expected.maps.items():
                 tops = of_seed["maps"][explanation][str(layer)]["tops"]
-                belongs = [unpacked(html, begin, np.uint8, *shape) for begin in tops]
+                belongs = [unpacked(html, begin, np.uint8, shape[0], counted, *shape[2:]) for begin in tops]
                 for place, percent in enumerate(TOP_K):
                     before, after = (part >= len(TOP_K) - place for part in belongs)
                     shared = (before & after).sum((1, 2, 3)) / before.sum((1, 2, 3))
-                    assert np.array_equal(shared, overlap(clean, attacked, top_k=percent, pixels=pixels))
+                    expected_share = overlap(clean, attacked, top_k=percent, pixels=pixels, channels=channels)
+                    assert np.array_equal(shared, expected_share)
                     compared += 1
     assert compared == 2 * 3 * 2 * (2 + 1 + 2)
 
@@ -251,6 +257,8 @@ def test_overlaps_are_those_that_count_the_same_pixels():
         "top10": {"measure": "overlap", "top_k": 10, "pixels": "absolute"},
         "ends": {"measure": "overlap", "top_k": 20, "pixels": "extreme_halves"},
         "tau": {"measure": "kendall_tau"},
+        "channels": {"measure": "overlap", "top_k": 15, "channels": "each"},
     }
+    assert explore.Overlaps.of(measures, "absolute", "each") == explore.Overlaps([15], "absolute", "each")
     assert explore.Overlaps.of(measures, "absolute") == explore.Overlaps([10, 30], "absolute")
     assert explore.Overlaps.of(measures, "extreme_halves") == explore.Overlaps([20], "extreme_halves")

@@ -6,16 +6,23 @@ import itertools
 import math
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage, stats
 from scipy.spatial import distance
 
+from resilience.catalog import functions
 from resilience.measures import maps, top_pixels
+from resilience.measures.channels import of_pixels
+
+#: What a measure of two maps asks for.
+BOTH = ("clean", "attacked")
 
 #: Few different values, so that there are ties, and constant and blank maps.
 TIED = arrays.arrays(np.float32, (3, 2, 4, 5), elements=st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0]))
@@ -75,7 +82,7 @@ def test_overlap_equals_a_count(clean, attacked, top_k):
         tops = [top(flat(part), count) for part in (before, after)]
         assert all(len(pixels) == count for pixels in tops)
         expected.append(len(tops[0] & tops[1]) / count)
-    assert np.allclose(maps.overlap(clean, attacked, top_k=top_k), expected, rtol=0, atol=1e-15)
+    assert np.allclose(maps.overlap(clean, attacked, top_k=top_k, channels="each"), expected, rtol=0, atol=1e-15)
 
 
 @settings(max_examples=50, deadline=None)
@@ -89,7 +96,7 @@ def test_extreme_halves_are_as_many_of_either_end(clean, attacked, top_k):
             order = sorted(range(PIXELS), key=lambda i, part=part: (part[i], i))
             ends.append({*order[:count], *order[-count:]})
         expected.append(len(ends[0] & ends[1]) / (2 * count))
-    found = maps.overlap(clean, attacked, top_k=top_k, pixels="extreme_halves")
+    found = maps.overlap(clean, attacked, top_k=top_k, pixels="extreme_halves", channels="each")
     assert np.allclose(found, expected, rtol=0, atol=1e-15)
 
 
@@ -116,7 +123,7 @@ def test_locality_sensitive_overlap_equals_a_count_in_windows(clean, attacked, t
         counted, around = (of_attacked, of_clean) if share == "recall" else (of_clean, of_attacked)
         near = [any(c == d and max(abs(i - k), abs(j - m)) <= window for d, k, m in around) for c, i, j in sorted(counted)]
         expected.append(sum(near) / count)
-    found = maps.locality_sensitive_overlap(clean, attacked, top_k=top_k, window=window, share=share)
+    found = maps.locality_sensitive_overlap(clean, attacked, top_k=top_k, window=window, share=share, channels="each")
     assert np.allclose(found, expected, rtol=0, atol=1e-15)
 
 
@@ -155,7 +162,7 @@ def test_kendall_counts_pairs(clean, attacked, values):
             only_a, only_b = only_a + (a[i] == a[j] and b[i] != b[j]), only_b + (a[i] != a[j] and b[i] == b[j])
         pairs = (same + opposite + only_a) * (same + opposite + only_b)
         expected.append((same - opposite) / math.sqrt(pairs) if pairs else math.nan)
-    found = maps.kendall_tau(clean, attacked, values=values)
+    found = maps.kendall_tau(clean, attacked, values=values, channels="each")
     assert np.allclose(found, expected, rtol=0, atol=1e-12, equal_nan=True)
 
 
@@ -171,18 +178,18 @@ def test_spearman_is_the_correlation_of_counted_ranks(clean, attacked, values):
         a, b = ranks(before), ranks(after)
         a, b = a - a.mean(), b - b.mean()
         expected.append(a @ b / math.sqrt((a @ a) * (b @ b)) if a.any() and b.any() else math.nan)
-    found = maps.spearman(clean, attacked, values=values)
+    found = maps.spearman(clean, attacked, values=values, channels="each")
     assert np.allclose(found, expected, rtol=0, atol=1e-12, equal_nan=True)
 
 
 def test_spearman_is_scipys():
     clean, attacked = random_maps(5)
     expected = [stats.spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(clean, attacked, strict=True)]
-    assert np.allclose(maps.spearman(clean, attacked), expected)
+    assert np.allclose(maps.spearman(clean, attacked, channels="each"), expected)
 
 
 def test_ranks_ignore_what_keeps_the_order():
-    clean, attacked = random_maps(5)
+    clean, attacked = random_maps(5, (1, 6, 7))
     for measure in (maps.spearman, maps.kendall_tau):
         assert np.allclose(measure(clean, attacked), measure(clean**3, np.exp(attacked)))
         assert np.allclose(measure(clean, -clean), -1)
@@ -194,7 +201,7 @@ def test_ranks_ignore_what_keeps_the_order():
 def test_cosine_is_scipys():
     clean, attacked = random_maps(5)
     expected = [1 - distance.cosine(a.ravel(), b.ravel()) for a, b in zip(clean, attacked, strict=True)]
-    assert np.allclose(maps.cosine(clean, attacked), expected)
+    assert np.allclose(maps.cosine(clean, attacked, channels="each"), expected)
 
 
 def test_cosine_of_tiny_and_of_huge_maps():
@@ -211,8 +218,12 @@ def test_distances_are_numpys(scale):
         a, b = a.ravel(), b.ravel()
         if scale == "sum":
             a, b = a / sum(abs(value) for value in a), b / sum(abs(value) for value in b)
-        assert maps.l1_distance(clean, attacked, scale=scale)[row] == pytest.approx(np.linalg.norm(a - b, 1))
-        assert maps.l2_distance(clean, attacked, scale=scale)[row] == pytest.approx(np.linalg.norm(a - b, 2))
+        assert maps.l1_distance(clean, attacked, scale=scale, channels="each")[row] == pytest.approx(
+            np.linalg.norm(a - b, 1)
+        )
+        assert maps.l2_distance(clean, attacked, scale=scale, channels="each")[row] == pytest.approx(
+            np.linalg.norm(a - b, 2)
+        )
 
 
 def test_opposite_maps_are_as_far_apart_as_can_be():
@@ -262,7 +273,7 @@ def test_ssim_is_its_formula():
 def test_ssim_of_channels_is_the_mean_of_theirs_divided_by_one_maximum():
     clean, attacked = random_maps(3, (1, 6, 6))
     both = [np.concatenate([part, part[:, :, ::-1]], 1) for part in (clean, attacked)]
-    assert np.allclose(maps.ssim(*both), maps.ssim(clean, attacked))
+    assert np.allclose(maps.ssim(*both, channels="each"), maps.ssim(clean, attacked))
 
 
 def test_ssim_of_nearly_equal_of_unlike_and_of_opposite_maps():
@@ -277,7 +288,7 @@ def test_centre_of_mass_is_scipys():
     clean, attacked = random_maps(5)
     for row, pair in enumerate(zip(clean, attacked, strict=True)):
         first, second = (ndimage.center_of_mass(np.abs(part).sum(0)) for part in pair)
-        assert maps.centre_of_mass_shift(clean, attacked)[row] == pytest.approx(math.dist(first, second))
+        assert maps.centre_of_mass_shift(clean, attacked, channels="each")[row] == pytest.approx(math.dist(first, second))
 
 
 def test_a_pixel_that_moves_moves_the_centre_as_far():
@@ -289,6 +300,54 @@ def test_a_pixel_that_moves_moves_the_centre_as_far():
 def test_relevant_is_the_share_of_pixels_that_are_not_zero():
     clean = np.array([[[[4.0, -3.0], [2.0, 0.0]]], [[[0.0, 0.0], [0.0, -0.0]]], [[[1e-300, 1.0], [1.0, 1.0]]]])
     assert list(maps.relevant(clean)) == [0.75, 0.0, 1.0]
+
+
+# ---------------------------------------------------------------- colour
+
+BY_CHANNELS = {
+    "overlap": partial(maps.overlap, top_k=20),
+    "locality_sensitive_overlap": partial(maps.locality_sensitive_overlap, top_k=10),
+    "kendall_tau": maps.kendall_tau,
+    "spearman": partial(maps.spearman, values="absolute"),
+    "cosine": maps.cosine,
+    "l1_distance": maps.l1_distance,
+    "l2_distance": partial(maps.l2_distance, scale="none"),
+    "ssim": maps.ssim,
+    "centre_of_mass_shift": maps.centre_of_mass_shift,
+}
+
+
+def test_every_measure_of_two_maps_says_what_a_pixel_is():
+    assert set(BY_CHANNELS) == {name for name, known in functions("measures").items() if known.inputs == BOTH}
+
+
+@pytest.mark.parametrize("name", BY_CHANNELS)
+def test_a_pixel_of_a_colour_image_has_the_sum_over_its_channels(name):
+    clean, attacked = (part.astype(np.float32) for part in random_maps(4, (3, 6, 7)))
+    measure = BY_CHANNELS[name]
+    summed = [(part[:, 0] + part[:, 1] + part[:, 2])[:, None] for part in (clean, attacked)]
+    assert np.allclose(measure(clean, attacked), measure(*summed, channels="each"))
+    assert not np.allclose(measure(clean, attacked), measure(clean, attacked, channels="each"))
+
+
+@pytest.mark.parametrize("name", BY_CHANNELS)
+def test_of_grey_images_nothing_is_summed(name):
+    clean, attacked = (part.astype(np.float32) for part in random_maps(4, (1, 6, 7)))
+    assert np.array_equal(*(BY_CHANNELS[name](clean, attacked, channels=channels) for channels in ("sum", "each")))
+
+
+def test_channels_that_cancel_make_no_relevance():
+    relevance = np.zeros((1, 3, 2, 2))
+    relevance[0, :, 0, 0], relevance[0, :, 1, 1] = (2.0, -1.0, -1.0), (1.0, 0.0, 0.5)
+    assert (maps.relevant(relevance)[0], maps.relevant(relevance, channels="each")[0]) == (1 / 4, 5 / 12)
+    assert np.array_equal(top_pixels.top_pixels(of_pixels(relevance), 25)[0, 0], [[False, False], [False, True]])
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["arrays", "tensors"])
+def test_what_a_pixel_is_has_its_shape(kind):
+    relevance = kind(random_maps(2, (3, 4, 5))[0])
+    assert (of_pixels(relevance).shape, of_pixels(relevance, "each").shape) == ((2, 1, 4, 5), (2, 3, 4, 5))
+    assert of_pixels(grey := relevance[:, :1]) is grey
 
 
 # ---------------------------------------------------------------- all of them

@@ -70,7 +70,7 @@ def test_deletion_and_insertion_are_areas_of_curves(steps, counts):
 def test_pixels_may_be_ranked_by_size():
     network, counts = small_posterior(), list(range(PIXELS + 1))
     found = sanity.deletion(network, X, RELEVANCE, EXPLAINED, generator(), steps=PIXELS, values="absolute")
-    assert np.allclose(found, slow_area(network, X, torch.zeros_like(X), RELEVANCE.abs().sum(1), counts))
+    assert np.allclose(found, slow_area(network, X, torch.zeros_like(X), RELEVANCE.sum(1).abs(), counts))
 
 
 @pytest.mark.parametrize("baseline", ["mean", "blur", 0.25])
@@ -107,8 +107,8 @@ def test_tied_pixels_come_behind_those_with_more_and_before_those_with_less():
     assert (places[:, 2] == 3).all()
     assert 60 < int((places[:, 0] == 1).sum()) < 140
     by_size = sanity._places_in_order(relevance, "absolute", generator())
-    assert (by_size[:, 0] == 0).all()
-    assert (by_size[:, 3] == 3).all()
+    assert sorted(set(by_size[:, 1:3].flatten().tolist())) == [0, 1]
+    assert sorted(set(by_size[:, [0, 3]].flatten().tolist())) == [2, 3]
 
 
 def test_neither_chunks_nor_threads_change_anything(monkeypatch):
@@ -236,7 +236,7 @@ def test_similarity_is_spearmans_of_sizes_averaged_over_random_networks():
     )
     expected = [
         [
-            stats.spearmanr(abs(one).ravel(), abs(other).ravel()).statistic
+            stats.spearmanr(abs(one.sum(0)).ravel(), abs(other.sum(0)).ravel()).statistic
             for one, other in zip(relevance, explained, strict=True)
         ]
         for explained in seen

@@ -205,6 +205,7 @@ def test_pictures_are_read_by_class(pictures):
     assert source.train.x.shape == (6, 3, 6, 6)
     assert list(source.train.y) == [0, 0, 0, 1, 1, 1]
     assert list(source.test.y) == [0, 0, 1]
+    assert source.class_names == ("ape", "zebra")
     assert np.array_equal(source.train.x[4, :, 0, 0], [200, 0, 1])
     assert (source.test.x[1] == 200).all()
     grey = image_folder(folder=str(pictures), size=6)

@@ -18,6 +18,10 @@ PUBLISHED = ROOT / "workflow/published_values.csv"
 CONFIGS = {
     name: yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")) for name in ("paper", "published")
 }
+OF_CIFAR10 = {
+    name: yaml.safe_load((ROOT / f"config/papers/{name}.yaml").read_text(encoding="utf-8"))
+    for name in ("carbone2021_cifar10", "carbone2021_cifar10_published")
+}
 
 
 @pytest.fixture
@@ -53,8 +57,26 @@ def row(statistic: str, value: float, reference: str = "det") -> pd.DataFrame:
     ).assign(accuracy=0.01, note="")
 
 
+@pytest.mark.parametrize("name", OF_CIFAR10)
+def test_every_published_number_of_cifar10_is_a_comparison_that_its_configs_make(published, name):
+    here = published[published["dataset"] == "cifar10"]
+    assert dict(here["figure"].value_counts()) == {"Fig. 3": 6, "Fig. 10": 6, "Fig. 11": 6}
+    config = OF_CIFAR10[name]
+    assert set(here["network"]) == set(config["networks"])
+    assert set(here["layer"]) == {"output"}
+    for number in here.to_dict("records"):
+        for training in (number["training"], number["reference"]):
+            assert any(
+                training in block["trainings"]
+                and number["attack"] in block["attacks"]
+                and number["explanation"] in block["explanations"]
+                and (number["draws"] == 1 or number["draws"] in block["draws"])
+                for block in config["experiments"].values()
+            ), number
+
+
 def test_every_published_number_is_a_comparison_that_both_configs_make_or_is_on_colour_images(published):
-    assert len(published) == 62
+    assert len(published) == 74
     assert not published.duplicated([name for name in published if name not in ("value", "accuracy", "note")]).any()
     for config in CONFIGS.values():
         for number in published[published["dataset"] != "cifar10"].to_dict("records"):

@@ -12,6 +12,7 @@ from resilience.attacks import saliency
 from resilience.datasets import bundled
 from resilience.explanations import lrp
 from resilience.graphs import graphs_of
+from resilience.measures.channels import of_pixels
 from resilience.measures.top_pixels import top_pixels
 from resilience.posterior import point, predict
 from resilience.reading import LayerError
@@ -109,6 +110,42 @@ def test_a_map_that_shrinks_is_no_less_inside():
     share = saliency.share_inside(relevance, top)
     torch.testing.assert_close(saliency.share_inside(relevance / 7, top), share)
     assert bool((share < saliency.share_inside(relevance * (1 + top), top)).all())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_of_grey_images_nothing_is_summed(name):
+    posterior, x = victim(1, count=4)
+    assert torch.equal(*(attack(name, posterior, x, steps=3, channels=channels) for channels in ("sum", "each")))
+
+
+def test_a_pixel_of_a_colour_image_is_attacked_as_one():
+    """Each attack lowers what it is about further than the other does: the share of whole pixels, or of channels."""
+    layers = [torch.nn.Conv2d(3, 8, 3), torch.nn.LeakyReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5)]
+    posterior, x = point(double_network(layers, 0)), torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    x = x.double()
+    clean = saliency.explanation(posterior, x, 0.1)
+    left = {}
+    for attacked_by in ("sum", "each"):
+        found = saliency.explanation(posterior, attack("saliency_top_k", posterior, x, channels=attacked_by), 0.1)
+        for judged_by in ("sum", "each"):
+            top = torch.from_numpy(top_pixels(of_pixels(clean, judged_by).numpy(), 20)).to(x)
+            left[attacked_by, judged_by] = float(saliency.share_inside(of_pixels(found, judged_by), top).mean())
+    assert left["sum", "sum"] < left["each", "sum"]
+    assert left["each", "each"] < left["sum", "each"]
+
+
+def test_a_region_holds_whole_pixels(monkeypatch):
+    seen = []
+
+    def watch(relevance, region):
+        seen.append((relevance.shape, region.shape, int(region[0].sum())))
+        return (relevance.abs() * region).flatten(1).sum(1)
+
+    monkeypatch.setattr(saliency, "share_inside", watch)
+    posterior = point(double_network([torch.nn.Flatten(), torch.nn.Linear(3 * 64, 4)], 0))
+    x = torch.full((2, 3, 8, 8), 0.5, dtype=torch.float64)
+    attack("saliency_region", posterior, x, steps=1, region=25)
+    assert set(seen) == {((2, 1, 8, 8), (2, 1, 8, 8), 16)}
 
 
 def test_restarts_never_lose_what_was_found():

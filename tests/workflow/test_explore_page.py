@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from resilience.explore import spread
-from tests.library.test_explore import example, page
+from tests.library.test_explore import ABOUT, example, page
 from tests.workflow.chromium import Browser
 from tests.workflow.conftest import Project
 
@@ -271,6 +271,23 @@ def test_a_page_that_cannot_be_read_says_why(chromium, tmp_path):
     )
     chromium.open(tmp_path / "old.html")
     assert chromium.find("#missing").text == "This browser is too old for this page, which needs one of 2023 or later."
+
+
+def test_classes_are_called_by_their_names_and_the_change_is_shown_in_colour(chromium, tmp_path):
+    points, models = example((6, 3, 5, 7))
+    names = ["ape", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay"]
+    clean = points["x"].astype(np.float32)
+    [seen] = [of for of in models[0].seeds if of.seed == 3]
+    seen.attacked[:] = clean
+    seen.attacked[0, 1] -= 0.1 * clean[0, 1]
+    (tmp_path / "page.html").write_text(page(points, models, about=ABOUT | {"class_names": names}), encoding="utf-8")
+    chromium.open(tmp_path / "page.html", "#point=100&seed=3")
+    predicted = int(seen.probabilities[0][0].argmax())
+    assert said(chromium, "reference")["image"].startswith(f"predicted {names[predicted]} (")
+    assert chromium.find("#which").text == "no. 100, class ape"
+    script = "return [...document.querySelector('#reference .change canvas').getContext('2d').getImageData(1, 1, 1, 1).data]"
+    red, green, blue, _ = chromium.run(script)
+    assert red == blue == 128 > green
 
 
 def test_colour_images_are_shown_and_names_are_no_code(chromium, tmp_path):

@@ -3,7 +3,9 @@
 
 const {content, layers, first, steps} = JSON.parse(document.getElementById("content-data").textContent);
 const [channels, height, width] = content.shape;
-const pixels = height * width, entries = channels * pixels;
+// What counts as a pixel: one, or one of each channel; then there are as many entries of top pixels.
+const pixels = height * width, {counted} = content, entries = counted * pixels;
+const called = label => content.classNames?.[label] ?? label;
 const control = name => document.getElementById(name);
 const point = control("point");
 
@@ -26,16 +28,16 @@ async function unpack() {
   arrays = new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// Of one point: an image [C, H, W], relevance [H, W] between -1 and 1, and to how many of the top k a pixel belongs [C, H, W].
+// Of one point: an image [C, H, W], relevance [H, W] between -1 and 1, and to how many of the top k a pixel belongs.
 const part = (begin, index, size) => arrays.subarray(begin + index * size, begin + (index + 1) * size);
-const image = (begin, index) => part(begin, index, entries);
+const image = (begin, index) => part(begin, index, channels * pixels);
 const relevance = (begin, index) => Array.from(part(begin, index, pixels), value => (value << 24 >> 24) / steps);
 const isTop = k => {
   const others = content.topK.length - 1 - content.topK.findIndex(value => String(value) === k);
   return count => count > others;
 };
 const inAnyChannel = (top, pixel) => {
-  for (let channel = 0; channel < channels; channel++) if (top[channel * pixels + pixel]) return true;
+  for (let channel = 0; channel < counted; channel++) if (top[channel * pixels + pixel]) return true;
   return false;
 };
 
@@ -93,6 +95,13 @@ const shade = values => pixel => channels === 3
   ? `rgb(${[0, 1, 2].map(channel => values[channel * pixels + pixel])})`
   : `rgb(${Array(3).fill(255 - values[pixel])})`;
 
+// What an attack changed, in the largest change of any channel: none is the middle, of grey as of every colour.
+function changed(before, after) {
+  const change = Array.from(after, (value, entry) => value - before[entry]);
+  const most = change.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
+  return {most: most / 255, values: change.map(value => Math.round(128 + 100 * value / (most || 1)))};
+}
+
 function fill(section, kind, title, note, colour, top) {
   const figure = section.querySelector(`.${kind}`);
   paint(figure.querySelector("canvas"), colour, top);
@@ -108,7 +117,7 @@ function show(name, model, view) {
   const maps = seen.maps[view.explanation][view.layer], found = overlap(maps.tops, index, k);
   const label = content.points[index].label, heading = `${named(model)}, seed ${seen.seed}`;
   const predicted = seen.predictions.map(part =>
-    `predicted ${part.class[index]} (${(100 * part.probability[index]).toFixed(0)} %), ${part.class[index] === label ? "right" : "wrong"}`);
+    `predicted ${called(part.class[index])} (${(100 * part.probability[index]).toFixed(0)} %), ${part.class[index] === label ? "right" : "wrong"}`);
   section.style.setProperty("--colour", model.colour);
   section.querySelector("h2").textContent = heading;
   const survives = `Overlap of top pixels ${three(found.robustness)}, on average ${three(mean(robustness(maps, k)))}; softmax robustness ${three(seen.softmaxRobustness[index])}.`;
@@ -117,8 +126,10 @@ function show(name, model, view) {
   section.querySelector(".prediction").textContent = survives + blank;
   const [before, after] = maps.maps.map(begin => relevance(begin, index));
   const scale = `scale \u00b1${signed(maps.largest[index])}`;
-  fill(section, "image", `${heading}: the image`, predicted[0], shade(image(content.images, index)));
-  fill(section, "attacked", `${heading}: the attacked image`, predicted[1], shade(image(seen.attacked, index)));
+  const [clean, attacked] = [image(content.images, index), image(seen.attacked, index)], change = changed(clean, attacked);
+  fill(section, "image", `${heading}: the image`, predicted[0], shade(clean));
+  fill(section, "attacked", `${heading}: the attacked image`, predicted[1], shade(attacked));
+  fill(section, "change", `${heading}: what the attack changed`, `scale \u00b1${three(change.most)}`, shade(change.values));
   fill(section, "before", `${heading}: relevance before the attack`, scale, pixel => diverging(before[pixel]), found.before);
   fill(section, "after", `${heading}: relevance after the attack`, scale, pixel => diverging(after[pixel]), found.after);
   fill(section, "overlap", `${heading}: the top pixels of both`, `${found.shared} of ${found.top} survive`, pixel =>
@@ -171,7 +182,7 @@ function scatter(models, values, view) {
   figure.querySelector(".axes").replaceChildren(...axes(models.map(named), view.k));
   marks.replaceChildren(...places.map(([cx, cy], index) => drawn("circle", {
     role: "option", id: `mark-${index}`, "aria-selected": index === view.index, cx, cy, r: 4,
-    "aria-label": `Test image ${content.points[index].index}, class ${content.points[index].label}: ${models.map((model, number) => `${named(model)} ${three(values[number][view.seed][index])}`).join(", ")}`,
+    "aria-label": `Test image ${content.points[index].index}, class ${called(content.points[index].label)}: ${models.map((model, number) => `${named(model)} ${three(values[number][view.seed][index])}`).join(", ")}`,
   })));
   marks.setAttribute("aria-activedescendant", `mark-${view.index}`);
   const elsewhere = content.seeds.map((_, number) => number).filter(number => number !== view.seed)
@@ -245,8 +256,8 @@ function update() {
   values = models.map(model => model.seeds.map(seen => robustness(seen.maps[explanation][layer], k)));
   order = ORDERS[control("order").value](values, seed);
   point.value = order.indexOf(chosen) + 1;
-  const of = content.points[chosen], where = `${point.value} of ${point.max}: test image ${of.index}, class ${of.label}`;
-  control("which").textContent = `no. ${of.index}, class ${of.label}`;
+  const of = content.points[chosen], where = `${point.value} of ${point.max}: test image ${of.index}, class ${called(of.label)}`;
+  control("which").textContent = `no. ${of.index}, class ${called(of.label)}`;
   point.setAttribute("aria-valuetext", where);
   const said = [show("reference", models[0], view), show("model", models[1], view)];
   scatter(models, values, view);

@@ -18,5 +18,6 @@ name = snakemake.wildcards.dataset
 
 source = catalog.bound("datasets", settings)()
 arrays = data.split(source, settings["validation"], settings.get("train_points"), name)
-artifacts.write_tensors(snakemake.output[0], arrays, {"dataset": name}, history)
+names = data.class_names_of(source.train.y, settings.get("class_names"), source.class_names, name)
+artifacts.write_tensors(snakemake.output[0], arrays, {"dataset": name, **data.about_classes(names)}, history)
 progress.finish()

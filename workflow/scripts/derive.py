@@ -19,5 +19,7 @@ name = snakemake.wildcards.dataset
 source = artifacts.read_tensors(snakemake.input.source)
 relevance = artifacts.read_tensors(snakemake.input.relevance) if snakemake.input.relevance else {}
 arrays = data.derive(source, relevance, catalog.bound("datasets", settings), name)
-artifacts.write_tensors(snakemake.output[0], arrays, {"dataset": name}, history)
+known = artifacts.read_about(snakemake.input.source).get(data.CLASS_NAMES)
+names = data.class_names_of(arrays["train.y"], settings.get("class_names"), known, name)
+artifacts.write_tensors(snakemake.output[0], arrays, {"dataset": name, **data.about_classes(names)}, history)
 progress.finish()

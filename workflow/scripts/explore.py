@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from resilience import artifacts, documents, explore, jobs, progress
+from resilience import artifacts, data, documents, explore, jobs, progress
 from resilience.figures.panels import Panel, Style
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def seen(training: str, draws: int) -> Iterator[explore.Seen]:
 
 # A page shows the overlaps that count pixels alike, as the first of them does.
 first = settings["measures"].get(settings["first"]["measure"]) or next(iter(settings["measures"].values()))
-overlaps = explore.Overlaps.of(settings["measures"], first["pixels"])
+overlaps = explore.Overlaps.of(settings["measures"], first["pixels"], first["channels"])
 style = Style(settings["methods"])
 models = [
     explore.Model(style.name(training), style.colour(training), draws, seen(training, draws))
@@ -56,7 +56,8 @@ panel = Panel(entry["dataset"], entry["network"], entry["attack"], trainings, se
 page = explore.render(
     settings["templates"],
     {
-        "dataset": entry["dataset"],
+        "dataset": settings["title"] or entry["dataset"],
+        "class_names": artifacts.read_about(snakemake.input.points).get(data.CLASS_NAMES),
         "network": entry["network"],
         "attack": panel.attack_name,
         "trainings": " and ".join(map(style.name, trainings)),

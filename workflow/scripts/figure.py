@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from resilience import artifacts, catalog, jobs, progress, tables
+from resilience import artifacts, catalog, data, jobs, progress, tables
 from resilience.figures import drawing
 from resilience.figures.panels import Maps, Panel, Style
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def read_pictures(paths: list[str], panels: list[Panel], measures: tables.Measures) -> list[Maps]:
     """Images and heat maps of each panel, before and after the attack."""
     clean: dict[Any, Any] = {}
+    class_names: dict[Any, list[str] | None] = {}
     attacked: dict[Any, Any] = {}
     maps: dict[Any, Any] = {}
     draws: dict[Any, int] = {}
@@ -33,7 +34,7 @@ def read_pictures(paths: list[str], panels: list[Panel], measures: tables.Measur
             key = (about["dataset"], about["network"], about["attack"], about["training"])
             attacked[key], draws[key], seed = arrays["x"], int(about["draws"]), int(about["seed"])
         else:
-            clean[about["dataset"]] = arrays["x"]
+            clean[about["dataset"]], class_names[about["dataset"]] = arrays["x"], about.get(data.CLASS_NAMES)
     found = []
     for panel in panels:
         here = (panel.dataset, panel.network)
@@ -49,6 +50,7 @@ def read_pictures(paths: list[str], panels: list[Panel], measures: tables.Measur
                     if (*here, name, "clean", layer) in maps
                 },
                 measures,
+                class_names[panel.dataset],
             )
         )
     return found
@@ -64,12 +66,13 @@ panels = [
         layers=settings["layers"][panel["network"]],
         epsilon=settings["epsilons"][panel["attack"]],
         noise=settings["noise"][panel["attack"]],
+        called=settings["titles"].get(panel["dataset"]),
     )
     for panel in entry.get("panels", [])
 ]
 readers = {
     "panels": lambda: panels,
-    "style": lambda: Style(settings["methods"], entry.get("colours", {})),
+    "style": lambda: Style(settings["methods"], entry.get("colours", {}), settings["titles"]),
     "measured": lambda: tables.gather(map(artifacts.read_table, snakemake.input.measured), settings["measures"]),
     "cancellation": lambda: pd.concat(map(artifacts.read_table, snakemake.input.cancellation), ignore_index=True),
     "summary": lambda: artifacts.read_table(snakemake.input.summary[0]),

@@ -21,7 +21,7 @@ index = data.balanced_points(test["test.y"], settings["count"], settings["chosen
 artifacts.write_tensors(
     snakemake.output[0],
     {"x": data.unit_interval(test["test.x"][index]), "y": test["test.y"][index], "index": index},
-    {"dataset": name},
+    {"dataset": name, **data.about_classes(artifacts.read_about(snakemake.input[0]).get(data.CLASS_NAMES))},
     history,
 )
 progress.finish()

@@ -42,6 +42,7 @@ page = report.render(
     settings["flow"]["rules"],
     settings["flow"]["arrows"],
     yaml.safe_dump(settings["config"], sort_keys=False, allow_unicode=True),
+    settings["titles"],
 )
 documents.write_document(snakemake.output[0], page.encode(), history)
 progress.finish()

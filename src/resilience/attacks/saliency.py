@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.graphs import Graph, chunk_of, graphs_of
 from resilience.lrp_composites import SUM_STABILISER
+from resilience.measures.channels import of_pixels
 from resilience.measures.top_pixels import top_pixels
 from resilience.networks import image_shape
 from resilience.operations import Affine, Elementwise, Operation, Product, Rectifier, Sum
@@ -66,6 +68,7 @@ def saliency_top_k(
     step_size: Fraction | None = None,
     restarts: Count = 1,
     top_k: Percent = 20,
+    channels: Literal["sum", "each"] = "sum",
     sharpness: Positive = 30.0,
     stabiliser: Positive = 0.1,
 ) -> Tensor:
@@ -87,6 +90,8 @@ def saliency_top_k(
         How often the search starts, each time elsewhere in the ball.
     top_k
         The percentage of most relevant pixels.
+    channels
+        What a pixel of a colour image is: ``sum``, one with the relevance Σ_channels R; ``each``, every channel by itself.
     sharpness
         β of the softplus that rounds kinks: log(1 + exp(β z)) / β.
     stabiliser
@@ -99,8 +104,8 @@ def saliency_top_k(
     """
 
     def objective(clean: Tensor, _part: slice) -> Dissimilarity:
-        top = torch.from_numpy(top_pixels(clean.cpu().numpy(), top_k)).to(clean)
-        return lambda relevance: -share_inside(relevance, top)
+        top = torch.from_numpy(top_pixels(of_pixels(clean, channels).cpu().numpy(), top_k)).to(clean)
+        return lambda relevance: -share_inside(of_pixels(relevance, channels), top)
 
     search = Search(epsilon, steps, step_size, restarts, sharpness, stabiliser)
     return _attack(posterior, x, generator, objective, search)
@@ -117,6 +122,7 @@ def saliency_region(
     step_size: Fraction | None = None,
     restarts: Count = 1,
     region: Percent = 20,
+    channels: Literal["sum", "each"] = "sum",
     sharpness: Positive = 30.0,
     stabiliser: Positive = 0.1,
 ) -> Tensor:
@@ -124,16 +130,17 @@ def saliency_region(
 
     Parameters
     ----------
-    posterior, x, generator, epsilon, steps, step_size, restarts, sharpness, stabiliser
+    posterior, x, generator, epsilon, steps, step_size, restarts, channels, sharpness, stabiliser
         See :func:`saliency_top_k`.
     region
         Percentage of the pixels in A, drawn at random for each image.
     """
-    order = torch.rand(x.shape, generator=generator).flatten(1).argsort(1).argsort(1).view(x.shape)
+    shape = of_pixels(x, channels).shape
+    order = torch.rand(shape, generator=generator).flatten(1).argsort(1).argsort(1).view(shape)
     inside = (order < region / 100 * order[0].numel()).to(x)
 
     def objective(_clean: Tensor, part: slice) -> Dissimilarity:
-        return lambda relevance: share_inside(relevance, inside[part])
+        return lambda relevance: share_inside(of_pixels(relevance, channels), inside[part])
 
     search = Search(epsilon, steps, step_size, restarts, sharpness, stabiliser)
     return _attack(posterior, x, generator, objective, search)
@@ -150,6 +157,7 @@ def saliency_target(
     step_size: Fraction | None = None,
     restarts: Count = 1,
     prediction_weight: NonNegative = 1.0,
+    channels: Literal["sum", "each"] = "sum",
     sharpness: Positive = 30.0,
     stabiliser: Positive = 0.1,
 ) -> Tensor:
@@ -157,7 +165,7 @@ def saliency_target(
 
     Parameters
     ----------
-    posterior, x, generator, epsilon, steps, step_size, restarts, sharpness, stabiliser
+    posterior, x, generator, epsilon, steps, step_size, restarts, channels, sharpness, stabiliser
         See :func:`saliency_top_k`.
     prediction_weight
         γ, on the change of the mean prediction.
@@ -165,16 +173,16 @@ def saliency_target(
     other = another_image(len(x), generator)
 
     def objective(_clean: Tensor, part: slice) -> Dissimilarity:
-        target = explanation(posterior, x[other[part]], stabiliser)
+        target = of_pixels(explanation(posterior, x[other[part]], stabiliser), channels)
         scale = target.flatten(1).square().sum(1).clamp(min=1e-12)
-        return lambda relevance: -(relevance - target).flatten(1).square().sum(1) / scale
+        return lambda relevance: -(of_pixels(relevance, channels) - target).flatten(1).square().sum(1) / scale
 
     search = Search(epsilon, steps, step_size, restarts, sharpness, stabiliser, prediction_weight)
     return _attack(posterior, x, generator, objective, search)
 
 
 def share_inside(relevance: Tensor, region: Tensor) -> Tensor:
-    """Σ_{i ∈ A} |R_i| / Σ_i |R_i| of heat maps [N, C, H, W], with A as ones in a tensor of their shape: [N], from 0 to 1."""
+    """Σ_{i ∈ A} |R_i| / Σ_i |R_i| of pixels [N, …], with A as ones in a tensor of their shape: [N], from 0 to 1."""
     sizes = relevance.abs()
     return (sizes * region).flatten(1).sum(1) / sizes.flatten(1).sum(1).clamp(min=1e-12)
 

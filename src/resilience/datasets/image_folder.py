@@ -26,7 +26,7 @@ def image_folder(*, folder: OwnFolder, size: Side, channels: Literal[1, 3] = 1) 
     Parameters
     ----------
     folder
-        Holds ``train`` and ``test``. The classes are the names of the folders in these, sorted; there are at least two, the
+        Holds ``train`` and ``test``. The classes are called as the folders in these, sorted; there are at least two, the
         same in both parts, with two training pictures and one test picture or more. Names that start with a dot do not
         count. Each is turned upright as its EXIF tag says, and transparency shows white; of several frames the first
         counts, and colour profiles do not.
@@ -54,7 +54,7 @@ def image_folder(*, folder: OwnFolder, size: Side, channels: Literal[1, 3] = 1) 
             raise DataError(
                 f"{root / 'train' / name}: has a single picture; expected at least two, to train and to validate"
             )
-    return Source(*(_pictures(part, size, channels) for part in (train, test)))
+    return Source(_pictures(train, size, channels), _pictures(test, size, channels), tuple(train))
 
 
 def _classes(root: Path, part: Path) -> dict[str, list[Path]]:

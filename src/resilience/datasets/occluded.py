@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from resilience.catalog import entry
+from resilience.measures.channels import of_pixels
 from resilience.parameters import DatasetName, Explainer, Part
 
 
@@ -28,7 +29,7 @@ def occluded(
 ) -> np.ndarray:
     """Images whose most relevant pixels are replaced by the training images' mean, or kept alone (Hooker et al. 2019).
 
-    A pixel's importance is the sum of |R| over channels; ties are broken at random.
+    A pixel's importance is |Σ_channels R|; ties are broken at random.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def occluded(
     keep
         ``rest``: the most important pixels are replaced (ROAR). ``top``: all others are (KAR).
     """
-    importance = np.abs(relevance).sum(1).reshape(len(x), -1)
+    importance = np.abs(of_pixels(relevance)).reshape(len(x), -1)
     order = np.lexsort((generator.random(importance.shape), -importance), axis=1)
     count = max(1, round(share * importance.shape[1]))
     top = np.zeros(importance.shape, dtype=bool)

@@ -51,7 +51,7 @@ def answer(panels: list[Panel], style: Style, claims: pd.DataFrame) -> Figure:
         place.tick_params(axis="y", length=0)
         place.spines["left"].set_visible(False)
         separator = ", " if len(panels) <= 3 else "\n"
-        place.set_title(f"{panel.dataset}{separator}{panel.network}\n{panel.attack_name}")
+        place.set_title(drawing.wrapped(f"{panel.data}{separator}{panel.network}\n{panel.attack_name}", len(panels)))
         if len(here):
             place.set_xlabel(f"{int(here['points'].iloc[0])} points × {int(here['seeds'].iloc[0])} seeds")
         else:

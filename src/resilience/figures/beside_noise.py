@@ -49,7 +49,7 @@ def beside_noise(
         place.set_yticks(range(len(trainings)), [style.name(name) for name in reversed(trainings)])
         place.set_ylim(-0.6, len(trainings) - 0.4)
         separator = ", " if len(panels) <= 3 else "\n"
-        place.set_title(f"{panel.dataset}{separator}{panel.network}\n{panel.attack_name}")
+        place.set_title(drawing.wrapped(f"{panel.data}{separator}{panel.network}\n{panel.attack_name}", len(panels)))
         of_reference = panel.of(table, panel.reference)
         place.set_xlabel(f"{of_reference['index'].nunique()} points × {of_reference['seed'].nunique()} seeds")
     figure.supxlabel(

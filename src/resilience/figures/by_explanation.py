@@ -56,7 +56,7 @@ def by_explanation(
         for index, training in enumerate(panel.trainings[1:]):
             boxes += _boxes(axes[row, index], measured, panel, training, layer, measure, style)
             if row == 0 or panel is not rows[row - 1][0]:
-                setting = f"{panel.setting}\n" if len(panels) > 1 else ""
+                setting = f"{drawing.wrapped(panel.setting, columns)}\n" if len(panels) > 1 else ""
                 minus = " − " if columns <= 3 else "\n− "
                 names = f"{style.short(training)}{minus}{style.name(panel.reference).lower()}"
                 axes[row, index].set_title(setting + names)
@@ -68,7 +68,8 @@ def by_explanation(
     here = measured.predictions[measured.predictions["dataset"] == panels[0].dataset]
     count = f"{here['index'].nunique()} points × {here['seed'].nunique()} seeds"
     figure.supylabel(f"Difference in the {measured.title(measure)}; dotted: chance", fontsize=8)
-    figure.suptitle(f"{'; '.join(dict.fromkeys(panel.title for panel in panels))} — {count}", fontsize=8.5)
+    shown = "; ".join(dict.fromkeys(panel.title for panel in panels))
+    figure.suptitle(drawing.wrapped(f"{shown} — {count}"), fontsize=8.5)
     return figure
 
 

@@ -38,9 +38,8 @@ def cancellation(style: Style, cancellation: pd.DataFrame) -> Figure:
     for (left, right), ((dataset, network), table) in zip(axes, places, strict=True):
         _ratios(left, table, style)
         _shares(right, table, style)
-        left.set_title(
-            f"{dataset}, {network}: {table['index'].nunique()} points × {table['seed'].nunique()} seeds", loc="left"
-        )
+        name, points, seeds = style.titles.get(dataset, dataset), table["index"].nunique(), table["seed"].nunique()
+        left.set_title(f"{name}, {network}: {points} points × {seeds} seeds", loc="left")
     for place in axes[-1]:
         place.set_xlabel("number of draws")
     return figure

@@ -56,7 +56,7 @@ def differences(
             title = panel.layer_name(layer)
             if share := _ties(of_panel, measured.chance(measure)):
                 title += f" (ties: only {100 * share:.0f} % relevant)"
-            place.set_title(f"{panel.title}\n{title}" if row == 0 else title)
+            place.set_title(f"{drawing.wrapped(panel.title, len(panels))}\n{title}" if row == 0 else title)
         points, seeds = of_panel["index"].nunique(), of_panel["seed"].nunique()
         axes[-1, index].set_xlabel(f"{points} points × {seeds} seeds")
     names = " or ".join(dict.fromkeys(style.name(panel.reference).lower() for panel in panels))

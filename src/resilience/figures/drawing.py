@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import io
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from resilience.history import History
 
 #: Width of a page of the paper in inches.
 PAGE = 7.2
+#: About as many letters of a title fit into an inch.
+LETTERS = 14.5
 INK = "#222222"
 QUIET = "#8a8a8a"
 
@@ -59,6 +62,12 @@ def canvas(rows: int, columns: int, width: float, height: float, **options: Any)
     return figure, axes
 
 
+def wrapped(text: str, columns: int = 1) -> str:
+    """Lines of a title, broken where they would be wider than one of so many columns of the page."""
+    width = int(LETTERS * PAGE / columns)
+    return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, width, break_long_words=False))
+
+
 def save(figure: Figure, paths: Iterable[str | Path], history: History | None = None) -> None:
     """Write a figure under each path, with its history; the suffix says the format. No file holds a date."""
     for path in map(Path, paths):
@@ -85,6 +94,11 @@ def show_map(
     drawn = axes.imshow(shown, cmap="RdBu_r", norm=norm, interpolation="nearest")
     frame(axes, title)
     return drawn
+
+
+def largest(*maps: np.ndarray) -> float:
+    """The largest relevance of a pixel, of either sign, in heat maps [C, H, W]: the sum over channels, as it is drawn."""
+    return max(float(np.abs(relevance.sum(0)).max()) for relevance in maps)
 
 
 def frame(axes: Axes, title: str = "") -> None:

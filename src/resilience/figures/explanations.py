@@ -62,5 +62,5 @@ def explanations(
         place.set_title(f"{measure.replace('_', ' ')}\n{'clean' if clean else panel.attack_name}")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=7.5)
-    figure.suptitle(f"{panel.dataset}, {panel.network}, output", fontsize=8.5)
+    figure.suptitle(drawing.wrapped(f"{panel.data}, {panel.network}, output"), fontsize=8.5)
     return figure

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from resilience.catalog import entry
 from resilience.figures import drawing
 from resilience.figures.panels import Maps, Panel, Style
+from resilience.grid import OUTPUT
 from resilience.parameters import ExplanationName, OverlapName
 from resilience.tables import Measured
 
@@ -45,21 +46,25 @@ def layers(
     figure, axes = drawing.canvas(2, 1 + len(panel.layers), drawing.PAGE, 3.9)
     for index, (title, predicted) in enumerate((("Image x", "prediction"), ("Attacked x̃", "prediction_attacked"))):
         image = of_panel.images[training][index][point]
-        drawing.show_image(axes[index, 0], image, f"{title}\nclassified as {row[predicted]}")
+        drawing.show_image(axes[index, 0], image, f"{title}\nclassified as {of_panel.class_name(row[predicted])}")
     for place, layer in enumerate(panel.layers, start=1):
         pair = [part[point] for part in of_panel.layers[training, layer]]
         here = _points(measured.of(explanation, layer), panel, of_panel, training).iloc[point]
         survived = here[measure]
-        ties = ",\nblank pixels counted" if here["relevant"] < of_panel.top_k(measure) / 100 else ""
+        relevant = (of_panel.pixels(pair[0], measure) != 0).mean()
+        ties = ",\nblank pixels counted" if relevant < of_panel.top_k(measure) / 100 else ""
         for index, relevance in enumerate(pair):
             chosen = of_panel.top(relevance, measure)
-            title = panel.layer_name(layer).capitalize() if index == 0 else ""
-            drawn = drawing.show_map(axes[index, place], relevance, float(np.abs(relevance).max()), chosen, title)
+            name = panel.layer_name(layer)
+            # The name that a network has for a layer stays as it is.
+            title = "" if index else name if name.startswith(str(layer)) and layer != OUTPUT else name.capitalize()
+            drawn = drawing.show_map(axes[index, place], relevance, drawing.largest(relevance), chosen, title)
         axes[1, place].set_xlabel(f"{100 * survived:.0f} % survive{ties}")
     bar = figure.colorbar(drawn, ax=axes[:, -1], shrink=0.6, ticks=[drawn.norm.vmin, 0, drawn.norm.vmax])
     bar.ax.set_yticklabels(["negative", "0", "positive"])
     bar.set_label("relevance, scaled per map")
-    figure.suptitle(f"{style.name(training)} network: {panel.title}, {explanation}, {measured.title(measure)}", fontsize=8.5)
+    title = f"{style.name(training)} network: {panel.title}, {explanation}, {measured.title(measure)}"
+    figure.suptitle(drawing.wrapped(title), fontsize=8.5)
     return figure
 
 
@@ -86,9 +91,9 @@ def overlap(
     tops = [of_panel.top(relevance, measure) for relevance in pair]
     figure, axes = drawing.canvas(1, 3, drawing.PAGE, 2.75)
     for place, relevance, top, title in zip(axes[0], pair, tops, ("R(x)", "R(x̃)"), strict=False):
-        drawing.show_map(place, relevance, float(np.abs(relevance).max()), title=f"Relevance {title}")
+        drawing.show_map(place, relevance, drawing.largest(relevance), title=f"Relevance {title}")
         _outline(place, np.asarray(top.any(0)))
-        place.set_xlabel(f"outlined: the top {top.sum()} of {top.size}")
+        place.set_xlabel(f"outlined: the top {top.sum()} of {top.size}{' channels' if len(top) > 1 else ''}")
     both, only_before, only_after = tops[0] & tops[1], tops[0] & ~tops[1], tops[1] & ~tops[0]
     shades = {"both": (both, "#0072b2"), "only before": (only_before, "#e69f00"), "only after": (only_after, "#cc79a7")}
     picture = np.ones((*both.shape[1:], 3))
@@ -100,7 +105,7 @@ def overlap(
     axes[0, 2].set_xlabel(f"{counts}\noverlap = {both.sum()} / {tops[0].sum()} = {both.sum() / tops[0].sum():.2f}")
     handles = [Rectangle((0, 0), 1, 1, color=colour) for _, colour in shades.values()]
     axes[0, 2].legend(handles, shades, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=7)
-    figure.suptitle(f"{style.name(training)} network: {panel.title}, {explanation}", fontsize=8.5)
+    figure.suptitle(drawing.wrapped(f"{style.name(training)} network: {panel.title}, {explanation}"), fontsize=8.5)
     return figure
 
 
@@ -139,7 +144,7 @@ def failed_attack(
     for row, (training, table) in enumerate(zip(trainings, tables, strict=True)):
         clean, attacked = of_panel.images[training]
         pair = [part[point] for part in of_panel.layers[training, layer]]
-        largest = max(float(np.abs(relevance).max()) for relevance in pair)
+        largest = drawing.largest(*pair)
         draws = of_panel.draws[training]
         drawing.show_image(axes[row, 0], clean[point], "x" if row == 0 else "")
         drawing.show_image(axes[row, 1], attacked[point], "x̃" if row == 0 else "")
@@ -152,14 +157,15 @@ def failed_attack(
         axes[row, 3].set_xlabel(f"{100 * table[measure].iloc[point]:.0f} % survive")
         change = np.abs(attacked[point] - clean[point])
         axes[row, 1].set_xlabel(f"mean change {change.mean():.3f}")
-        figure.colorbar(drawn, ax=axes[row, 3], shrink=0.75, label="relevance", format="%.2f")
-    label = int(tables[0]["label"].iloc[point])
+        bar = figure.colorbar(drawn, ax=axes[row, 3], shrink=0.75, label="relevance", ticks=[-largest, 0, largest])
+        bar.ax.set_yticklabels([f"{value:.2g}".replace("-", "−") for value in (-largest, 0, largest)])
+    label = of_panel.class_name(int(tables[0]["label"].iloc[point]))
     fate = "rightly predicted by both before and after" if failed.any() else "although no attack failed on both"
-    figure.suptitle(
-        f"{panel.title}, {measured.title(measure)}: class {label}, {fate};\n"
-        f"the image with the {choice} difference of {len(candidates)} {'such' if failed.any() else 'test'} images",
-        fontsize=8.5,
+    title = (
+        f"{panel.title}, {measured.title(measure)}: class\N{NO-BREAK SPACE}{label}, {fate};\n"
+        f"the image with the {choice} difference of {len(candidates)} {'such' if failed.any() else 'test'} images"
     )
+    figure.suptitle(drawing.wrapped(title), fontsize=8.5)
     return figure
 
 

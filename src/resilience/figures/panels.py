@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resilience.grid import OUTPUT
+from resilience.measures.channels import of_pixels
 from resilience.measures.top_pixels import PIXELS
 from resilience.tables import Measures
 
@@ -23,7 +24,8 @@ Pair = tuple[np.ndarray, np.ndarray]
 class Panel:
     """One (dataset, network, attack) and its trainings; the others are compared with the first of them.
 
-    ``noise`` is the attack that is random noise of the same epsilon, if the config has one.
+    ``noise`` is the attack that is random noise of the same epsilon, if the config has one, ``called`` what a reader is told
+    of the dataset, if that is not its name.
     """
 
     dataset: str
@@ -33,6 +35,12 @@ class Panel:
     layers: list[str]
     epsilon: float | None
     noise: str | None = None
+    called: str | None = None
+
+    @property
+    def data(self) -> str:
+        """The dataset as a reader knows it."""
+        return self.called or self.dataset
 
     @property
     def reference(self) -> str:
@@ -52,20 +60,21 @@ class Panel:
         return replace(self, attack=self.noise or "").of(table, training)
 
     def layer_name(self, layer: str) -> str:
-        """A layer as an axis names it."""
+        """A layer as an axis names it: a number with what it is the number of, a name by itself."""
         if layer == OUTPUT:
             return OUTPUT
-        return f"layer {layer} (output)" if layer == self.layers[-1] else f"layer {layer}"
+        name = f"layer {layer}" if str(layer).isdigit() else layer
+        return f"{name} (output)" if layer == self.layers[-1] else name
 
     @property
     def setting(self) -> str:
         """Dataset, network and attack."""
-        return f"{self.dataset}, {self.network}, {self.attack}"
+        return f"{self.data}, {self.network}, {self.attack}"
 
     @property
     def title(self) -> str:
         """Dataset, network, attack and its strength."""
-        return f"{self.dataset}, {self.network}, {self.attack_name}"
+        return f"{self.data}, {self.network}, {self.attack_name}"
 
     @property
     def attack_name(self) -> str:
@@ -82,11 +91,20 @@ class Maps:
     images: dict[str, Pair]
     layers: dict[tuple[str, str], Pair]
     measures: Measures = field(default_factory=dict)
+    class_names: Sequence[str] | None = None
+
+    def class_name(self, label: int) -> str:
+        """What a class is called: its name, or else its number."""
+        return str(self.class_names[label] if self.class_names else label)
 
     def top(self, relevance: np.ndarray, measure: str) -> np.ndarray:
-        """Which pixels of one heat map [C, H, W] an overlap counts as the top ones."""
+        """Which pixels of one heat map [C, H, W] an overlap counts as the top ones, [1, H, W] or channel by channel."""
         pixels = self.measures[measure].get("pixels", "absolute")
-        return np.asarray(PIXELS[pixels](relevance[None], self.top_k(measure))[0])
+        return np.asarray(PIXELS[pixels](self.pixels(relevance, measure), self.top_k(measure))[0])
+
+    def pixels(self, relevance: np.ndarray, measure: str) -> np.ndarray:
+        """What an overlap takes for the pixels of one heat map [C, H, W], as a batch of one."""
+        return of_pixels(relevance[None], self.measures[measure].get("channels", "sum"))
 
     def top_k(self, measure: str) -> float:
         """How many of the pixels these are, in percent."""
@@ -118,10 +136,11 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Style:
-    """Colours and names of trainings, as their methods have them unless the config says otherwise."""
+    """Colours and names of trainings, as their methods have them unless the config says otherwise; titles of datasets."""
 
     methods: Mapping[str, str]
     chosen: Mapping[str, str] = field(default_factory=dict)
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def colour(self, training: str) -> str:
         """Colour of a training."""

@@ -70,7 +70,8 @@ def _numbers(axes: Axes, table: pd.DataFrame, runs: dict[str, str], longest: int
         against = f" − {row['reference']}" if isinstance(row["reference"], str) and row["reference"] else ""
         draws = f" ({row['draws']})" if row["draws"] > 1 else ""
         explanation = "" if row["explanation"] == "epsilon" else f", {row['explanation']}"
-        labels.append((height, f"{row['training']}{draws}{against}, layer {row['layer']}{explanation}"))
+        layer = f"layer {row['layer']}" if str(row["layer"]).isdigit() else row["layer"]
+        labels.append((height, f"{row['training']}{draws}{against}, {layer}{explanation}"))
         for step, (run, colour) in enumerate(zip(runs, RUN_COLOURS, strict=False)):
             if row[f"{run}_agreement"] != NOT_RUN:
                 level = height + 0.22 * (2 * step - 1)

@@ -46,14 +46,14 @@ def scatter(
                 place.plot([chance] * 2, [0, 1], color=drawing.QUIET, lw=0.9, ls=":", zorder=1)
             if layer == panel.layers[0]:
                 draws = int(table["draws"].iloc[0])
-                setting = f"{panel.setting}\n" if len(panels) > 1 else ""
+                setting = f"{drawing.wrapped(panel.setting, columns)}\n" if len(panels) > 1 else ""
                 names = f"{style.name(training)}{f', n = {draws}' if draws > 1 else ''}"
                 place.set_title(setting + names, color=style.colour(training))
         axes[row, 0].set_ylabel(f"{panel.layer_name(layer)}\nsoftmax robustness")
     table = panels[0].of(measured.of(explanation, panels[0].layers[-1]), panels[0].reference)
     count = f"{table['index'].nunique()} points × {table['seed'].nunique()} seeds"
     figure.supxlabel(f"{measured.title(measure).capitalize()}, {explanation}; dotted: chance", fontsize=8)
-    figure.suptitle(f"{'; '.join(panel.title for panel in panels)} — {count}", fontsize=8.5)
+    figure.suptitle(drawing.wrapped(f"{'; '.join(panel.title for panel in panels)} — {count}"), fontsize=8.5)
     return figure
 
 

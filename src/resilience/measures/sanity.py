@@ -16,6 +16,7 @@ from torch import Tensor
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.graphs import chunk_of, graphs_of
+from resilience.measures.channels import of_pixels
 from resilience.measures.forward import mean_probabilities
 from resilience.measures.maps import refuse_not_finite, spearman
 from resilience.networks import image_shape, learnable_layers
@@ -71,7 +72,7 @@ def deletion(
         ``blur``, Gaussian with a standard deviation of 5 pixels and 11 × 11 wide, as in RISE.
     values
         What ranks pixels: ``signed`` Σ_channels R, so that what speaks against the class goes last, or ``absolute``
-        Σ_channels |R|.
+        |Σ_channels R|.
 
     Returns
     -------
@@ -132,6 +133,7 @@ def randomisation(
     layers: Count | None = None,
     repeats: Count = 1,
     values: Literal["signed", "absolute"] = "absolute",
+    channels: Literal["sum", "each"] = "sum",
 ) -> np.ndarray:
     """Spearman's ρ with the map of the same network under random weights (Adebayo et al. 2018, Sec. 3).
 
@@ -155,6 +157,8 @@ def randomisation(
         Over how many sets of random weights the similarity is averaged.
     values
         What is ranked: ``absolute`` |R| or ``signed`` R; the paper shows both.
+    channels
+        What a pixel of a colour image is; see :func:`resilience.measures.maps.overlap`.
 
     Returns
     -------
@@ -174,7 +178,9 @@ def randomisation(
     chosen = known if layers is None else known[-layers:]
     original = relevance.cpu().numpy()
     similar = [
-        spearman(original, explain(_randomised(posterior, chosen, generator)).cpu().numpy(), values=values)
+        spearman(
+            original, explain(_randomised(posterior, chosen, generator)).cpu().numpy(), values=values, channels=channels
+        )
         for _ in range(repeats)
     ]
     return np.mean(similar, axis=0)
@@ -200,10 +206,10 @@ def _drawn_like(draws: Tensor, generator: torch.Generator) -> Tensor:
 def _places_in_order(relevance: Tensor, values: Values, generator: torch.Generator) -> Tensor:
     """How many pixels come before each, [N, H · W], when the most relevant is first and ties are in random order."""
     refuse_not_finite("clean", relevance.cpu().numpy())
-    sizes = relevance.double().abs() if values == "absolute" else relevance.double()
-    of_pixels = sizes.sum(1).flatten(1)
-    shuffled = torch.rand(of_pixels.shape, generator=generator, dtype=torch.float64).argsort(1).to(of_pixels.device)
-    order = shuffled.gather(1, of_pixels.gather(1, shuffled).argsort(dim=1, descending=True, stable=True))
+    signed = of_pixels(relevance.double()).flatten(1)
+    ranked = signed.abs() if values == "absolute" else signed
+    shuffled = torch.rand(ranked.shape, generator=generator, dtype=torch.float64).argsort(1).to(ranked.device)
+    order = shuffled.gather(1, ranked.gather(1, shuffled).argsort(dim=1, descending=True, stable=True))
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter(1, order, places)
 
