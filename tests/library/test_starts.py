@@ -47,9 +47,7 @@ def test_a_point_estimate_will_do(training):
 @pytest.mark.parametrize("training", [LAPLACE, LAST, SVI])
 @pytest.mark.parametrize("start", [SVI, {"method": "ensemble", "members": 2, "of": POINT}, LAPLACE | {"start": "map"}])
 def test_what_is_no_point_estimate_is_refused(training, start):
-    with pytest.raises(
-        ConfigError, match=r"trainings.mine.start: before is no point estimate; name a training of"
-    ):
+    with pytest.raises(ConfigError, match=r"trainings.mine.start: before is no point estimate; name a training of"):
         started(training, start)
 
 
