@@ -11,12 +11,13 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import computations, fullsize, growth, picture, startup
+from benchmarks import computations, deep, fullsize, growth, picture, startup
 from benchmarks.timing import Row
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "lrp": computations.lrp_rows,
     "attack": computations.attack_rows,
+    "deep": deep.rows,
     "training": computations.training_rows,
     "fullsize": fullsize.rows,
     "startup": startup.rows,

@@ -14,6 +14,7 @@ from benchmarks.timing import Row, compare, in_turn
 from resilience import catalog, computing, lrp_rules, networks
 from resilience.attacks.gradient import LossGradient
 from resilience.explanations import lrp
+from resilience.graphs import graphs_of
 from resilience.networks import Shape
 from resilience.posterior import Posterior
 from resilience.training import chains, prior
@@ -58,15 +59,15 @@ def lrp_rows(options: argparse.Namespace) -> list[Row]:
         posterior = posterior_of(architecture, options.width, options.draws)
         x, y = data_of(options.images)
         layers = networks.learnable_layers(posterior.network)
-        floor = floor_of(posterior.network, MNIST, options.images)
+        floor = floor_of(graphs_of(posterior, MNIST)[0], x)
         few = 4
 
-        def ours(rule: str, chosen: tuple[int, ...], posterior=posterior, x=x, y=y) -> Callable[[], object]:  # type: ignore[no-untyped-def]
+        def ours(rule: str, chosen: tuple[str, ...], posterior=posterior, x=x, y=y) -> Callable[[], object]:  # type: ignore[no-untyped-def]
             return lambda: lrp.heat_maps(posterior, x, y, RULES[rule], chosen)
 
         subjects: dict[str, Callable[[], object]] = {
             # The last layer is not passed on the way down: one class is explained, so one row of its weights is enough.
-            f"{architecture} floor": _repeat(floor.passes(spared=1), options.draws),
+            f"{architecture} floor": repeated(floor.passes(spared=1), options.draws),
             f"{architecture} epsilon": ours("epsilon", layers[-1:]),
             f"{architecture} epsilon, all layers": ours("epsilon", layers),
             f"{architecture} gamma": ours("gamma", layers[-1:]),
@@ -94,9 +95,9 @@ def attack_rows(options: argparse.Namespace) -> list[Row]:
         posterior = posterior_of(architecture, options.width, options.draws)
         x, y = data_of(options.images)
         gradient = LossGradient(posterior, MNIST, "likelihood")
-        floor = floor_of(posterior.network, MNIST, options.images)
+        floor = floor_of(graphs_of(posterior, MNIST)[0], x)
         subjects: dict[str, Callable[[], object]] = {
-            f"{architecture} gradient floor": _repeat(floor.passes(), options.draws),
+            f"{architecture} gradient floor": repeated(floor.passes(), options.draws),
             f"{architecture} gradient": lambda gradient=gradient, x=x, y=y: gradient(x, y),  # type: ignore[misc]
             f"{architecture} gradient, autograd": peers.gradient_by_autograd(posterior, x, y),
         }
@@ -123,7 +124,7 @@ def training_rows(options: argparse.Namespace) -> list[Row]:
 
     a = [x.flatten(1), *(torch.rand(points, options.width) for _ in range(2))]
     z = [torch.rand(points, options.width) for _ in range(2)] + [torch.rand(points, 10)]
-    weights = [layer.weight.detach() for layer in (network[1], network[3], network[5])]
+    weights = [layer.weight.detach() for layer in (dict(network.named_children())[name] for name in ("1", "3", "5"))]
 
     def products() -> None:
         for inputs, weight, outputs in zip(a, weights, z, strict=True):
@@ -156,9 +157,11 @@ def training_rows(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def _repeat(run: Callable[[], None], times: int) -> Callable[[], None]:
-    def repeated() -> None:
+def repeated(run: Callable[[], None], times: int) -> Callable[[], None]:
+    """The same, several times."""
+
+    def run_again() -> None:
         for _ in range(times):
             run()
 
-    return repeated
+    return run_again

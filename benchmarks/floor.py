@@ -10,22 +10,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.timing import in_turn
-from resilience import graphs
-from resilience.networks import Shape
+from resilience.graphs import Graph, trace
+from resilience.operations import Convolution, Linear
 
 LAST = torch.channels_last
+Way = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Floor:
     """The fastest products of a network for a number of images, as functions that do nothing else."""
 
-    up: list[Callable[[], object]]
-    down: list[Callable[[], object]]
+    up: list[Way]
+    down: list[Way]
 
     def passes(self, up: int = 1, down: int = 1, spared: int = 0) -> Callable[[], None]:
         """Some passes up and down; the last ``spared`` layers are not passed on the way down."""
@@ -38,25 +39,35 @@ class Floor:
         return run
 
 
-def floor_of(network: nn.Sequential, shape: Shape, images: int) -> Floor:
-    """The floor of a stack of linear layers and convolutions."""
-    shapes = stacks.input_shapes(network, shape)
-    up, down = [], []
-    with torch.no_grad():
-        for index, layer in enumerate(network):
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                a, z = (torch.randn(images, *shapes[i]) for i in (index, index + 1))
-                up.append(_fastest(list(_up(layer, a, z))))
-                down.append(_fastest(list(_down(layer, a, z))))
+@torch.no_grad()
+def floor_of(graph: Graph, x: Tensor) -> Floor:
+    """The floor of the linear layers and convolutions of a graph, for images [N, C, H, W].
+
+    Batch normalisation is folded into them. What is fastest is measured once for layers of the same size.
+    """
+    up: list[Way] = []
+    down: list[Way] = []
+    fastest: dict[object, tuple[int, int]] = {}
+    for step in trace(graph, x).steps:
+        layer = step.operation
+        if isinstance(layer, Linear | Convolution):
+            a, z = torch.randn(step.a.shape), torch.randn(step.z.shape)
+            size = (a.shape, z.shape, layer.weight.shape)
+            ways = (_up(layer, a), _down(layer, a, z))
+            if size not in fastest:
+                fastest[size] = (_fastest(list(_up(layer, a))), _fastest(list(_down(layer, a, z))))
+            for products, choices, chosen in zip((up, down), ways, fastest[size], strict=True):
+                products.append(list(choices)[chosen])
     return Floor(up, down)
 
 
-def _fastest(ways: list[Callable[[], object]]) -> Callable[[], object]:
-    seconds = in_turn({str(number): way for number, way in enumerate(ways)}, repeats=5, least_seconds=0.02)
-    return ways[min(range(len(ways)), key=lambda number: min(seconds[str(number)]))]
+def _fastest(ways: list[Way]) -> int:
+    """The number of the fastest way."""
+    seconds = in_turn({str(number): way for number, way in enumerate(ways)}, repeats=3, least_seconds=0.01)
+    return min(range(len(ways)), key=lambda number: min(seconds[str(number)]))
 
 
-def _in_chunks(way: Callable[[slice], object], images: int, size: int) -> Callable[[], object]:
+def _in_chunks(way: Callable[[slice], object], images: int, size: int) -> Way:
     parts = [slice(first, first + size) for first in range(0, images, size)]
 
     def run() -> None:
@@ -66,46 +77,50 @@ def _in_chunks(way: Callable[[slice], object], images: int, size: int) -> Callab
     return run
 
 
-def _up(layer: nn.Linear | nn.Conv2d, a: Tensor, z: Tensor) -> Iterator[Callable[[], object]]:
-    w = layer.weight.detach()
-    sizes = {size for size in (16, 64, len(a)) if size <= len(a)}
-    if isinstance(layer, nn.Linear):
-        for size in sizes:
+def _sizes(images: int) -> list[int]:
+    return sorted({size for size in (16, 64, images) if size <= images})
+
+
+def _up(layer: Linear | Convolution, a: Tensor) -> Iterator[Way]:
+    w = layer.weight
+    if isinstance(layer, Linear):
+        for size in _sizes(len(a)):
             yield _in_chunks(lambda part: functional.linear(a[part], w), len(a), size)
         return
-    last_a, last_w = a.contiguous(memory_format=LAST), w.contiguous(memory_format=LAST)
-    columns = _columns(layer, a)
-    flat = w.flatten(1).t().contiguous()
-    for size in sizes:
-        yield _in_chunks(lambda part: functional.conv2d(a[part], w, None, layer.stride, layer.padding), len(a), size)  # type: ignore[arg-type]
-        yield _in_chunks(
-            lambda part: functional.conv2d(last_a[part], last_w, None, layer.stride, layer.padding), len(a), size
-        )  # type: ignore[arg-type]
-        yield _in_chunks(lambda part: columns[part].flatten(0, 1) @ flat, len(a), size)
+    geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    first_w, last_a, last_w = w.contiguous(), a.contiguous(memory_format=LAST), w.contiguous(memory_format=LAST)
+    for size in _sizes(len(a)):
+        yield _in_chunks(lambda part: functional.conv2d(a[part], first_w, None, *geometry), len(a), size)
+        yield _in_chunks(lambda part: functional.conv2d(last_a[part], last_w, None, *geometry), len(a), size)
+        if layer.groups == 1:
+            columns, flat = _columns(layer, a), w.flatten(1).t().contiguous()
+            yield _in_chunks(lambda part, c=columns, f=flat: c[part].flatten(0, 1) @ f, len(a), size)  # type: ignore[misc]
 
 
-def _down(layer: nn.Linear | nn.Conv2d, a: Tensor, z: Tensor) -> Iterator[Callable[[], object]]:
-    w = layer.weight.detach()
-    sizes = {size for size in (16, 64, len(a)) if size <= len(a)}
-    if isinstance(layer, nn.Linear):
-        for size in sizes:
+def _down(layer: Linear | Convolution, a: Tensor, z: Tensor) -> Iterator[Way]:
+    w = layer.weight
+    if isinstance(layer, Linear):
+        for size in _sizes(len(a)):
             yield _in_chunks(lambda part: z[part] @ w, len(a), size)
         return
     back = torch.ops.aten.convolution_backward.default
-    flat = w.flatten(1).contiguous()
-    rows = z.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
-    shape = [list(layer.stride), list(layer.padding), list(layer.dilation)]  # type: ignore[arg-type]
+    geometry = [list(layer.stride), list(layer.padding), list(layer.dilation)]
 
     def through(part: slice, z: Tensor, a: Tensor, w: Tensor) -> object:
-        return back(z[part], a[part], w, None, *shape, False, [0, 0], layer.groups, [True, False, False])
+        return back(z[part], a[part], w, None, *geometry, False, [0, 0], layer.groups, [True, False, False])
 
-    pairs = [(z, a, w), tuple(value.contiguous(memory_format=LAST) for value in (z, a, w))]
-    for size in sizes:
+    pairs = [
+        tuple(value.contiguous(memory_format=order) for value in (z, a, w)) for order in (torch.contiguous_format, LAST)
+    ]
+    for size in _sizes(len(a)):
         for values in pairs:
             yield _in_chunks(lambda part, values=values: through(part, *values), len(a), size)  # type: ignore[misc]
-        yield _in_chunks(lambda part: rows[part].flatten(0, 1) @ flat, len(a), size)
+        if layer.groups == 1:
+            rows, flat = z.permute(0, 2, 3, 1).flatten(1, 2).contiguous(), w.flatten(1).contiguous()
+            yield _in_chunks(lambda part, r=rows, f=flat: r[part].flatten(0, 1) @ f, len(a), size)  # type: ignore[misc]
+            yield _in_chunks(lambda part, r=rows, f=flat: f.t() @ r[part].transpose(1, 2), len(a), size)  # type: ignore[misc]
 
 
-def _columns(layer: nn.Conv2d, a: Tensor) -> Tensor:
-    unfolded = functional.unfold(a, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
+def _columns(layer: Convolution, a: Tensor) -> Tensor:
+    unfolded = functional.unfold(a, layer.weight.shape[2:], layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
     return unfolded.transpose(1, 2).contiguous()

@@ -37,6 +37,40 @@ def zennit(posterior: Posterior, x: Tensor, y: Tensor) -> Callable[[], Tensor]:
     return run
 
 
+def zennit_with_canonizers(network: nn.Module, x: Tensor, y: Tensor) -> Callable[[], Tensor]:
+    """The epsilon rule of zennit for a network of torchvision, with the canonizer that zennit has for it.
+
+    It has none for DenseNet, whose batch normalisation passes relevance on unchanged, as here.
+    """
+    from zennit.attribution import Gradient
+    from zennit.composites import LayerMapComposite
+    from zennit.layer import Sum
+    from zennit.rules import Epsilon, Norm, Pass
+    from zennit.torchvision import ResNetCanonizer, VGGCanonizer
+    from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
+
+    network = copy.deepcopy(network)
+    canonizers = {"ResNet": [ResNetCanonizer()], "VGG": [VGGCanonizer()]}.get(type(network).__name__, [])
+    pooling = Norm(stabilizer=1e-6)
+    composite = LayerMapComposite(
+        [
+            (Activation, Pass()),
+            (BatchNorm, Pass()),
+            (Sum, pooling),
+            (AvgPool, pooling),
+            ((Linear, Convolution), Epsilon(EPSILON)),
+        ],
+        canonizers,
+    )
+    seed = nn.functional.one_hot(y, network(x[:1]).shape[1]).float()
+
+    def run() -> Tensor:
+        with Gradient(network, composite) as attributor:
+            return torch.cat([attributor(x[part].clone(), seed[part])[1] for part in _parts(x)])
+
+    return run
+
+
 def captum(posterior: Posterior, x: Tensor, y: Tensor) -> Callable[[], Tensor]:
     """LRP of captum with its epsilon rule, which starts from the logit: divided by it here."""
     from captum.attr import LRP
@@ -140,6 +174,20 @@ def gradient_by_autograd(posterior: Posterior, x: Tensor, y: Tensor) -> Callable
                 own = network(variable).softmax(1).gather(1, y[part, None])
                 total[part] -= torch.autograd.grad(own.sum(), variable)[0]
         return total
+
+    return run
+
+
+def class_gradient(network: nn.Module, x: Tensor, y: Tensor) -> Callable[[], Tensor]:
+    """Gradient of the loss of one network through autograd, a batch at a time."""
+
+    def run() -> Tensor:
+        found = []
+        for part in _parts(x):
+            variable = x[part].clone().requires_grad_()
+            loss = nn.functional.cross_entropy(network(variable), y[part], reduction="sum")
+            found.append(torch.autograd.grad(loss, variable)[0])
+        return torch.cat(found)
 
     return run
 

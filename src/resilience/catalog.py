@@ -37,7 +37,9 @@ def entry(**traits: Any) -> Callable[[F], F]:
     Known traits: ``layers`` of a network (names of those that are explained, the last one for its output), ``draws`` of a
     training (their number, or the parameter that holds it), ``at_most`` of a training (the parameter that bounds the number
     of draws), ``shared_by`` of a
-    training (the parameter with the number of chains that share these equally), ``role`` of a training (deterministic,
+    training (the parameter with the number of chains that share these equally), ``from_point`` of a training (whether what
+    it starts from is a point estimate), ``share`` of a training (whether its draws may share weights, so that it says itself
+    how many fit), ``role`` of a training (deterministic,
     adversarial, control or bayesian, or the parameter that holds it), ``derived`` of an attack (whether it is made from
     attacked inputs, not from a network), ``norm`` of an attack (that of its ball, if it is not ``linf``), ``noise`` of one
     (whether it is the control of others), ``of`` of a measure (what it looks at: maps, predictions, explanation or network),
@@ -45,9 +47,11 @@ def entry(**traits: Any) -> Callable[[F], F]:
     shorter side or the parameter that holds them), ``divides`` of a dataset (the parameter that must divide that side),
     ``least_side`` of a network (the fewest such pixels), ``has`` of a network and ``needs`` of an explanation or attack
     (``convolution``, or ``pooled_head``: global average pooling before one linear layer), ``at_least`` of an explanation
-    (which parameters must be no less than which), ``control`` of one (whether it says nothing of the network), ``panels``
-    and ``trainings`` of a figure (the most panels, and the fewest trainings in each, that it draws), ``inner_layers`` of a
-    figure (whether it draws these, too), ``noise`` of a figure (whether it shows the same networks under random noise, too).
+    or a rule (which parameters must be no less than which), ``one_more`` of a rule (which must be one more than which),
+    ``composite`` of one (whether it is made of the rules of several layers), ``control`` of an explanation (whether it says
+    nothing of the network), ``panels`` and ``trainings`` of a figure (the most panels, and the fewest trainings in each,
+    that it draws), ``inner_layers`` of a figure (whether it draws these, too), ``noise`` of a figure (whether it shows the
+    same networks under random noise, too).
     """
 
     def mark(function: F) -> F:
@@ -188,9 +192,22 @@ def completed(section: str, settings: dict[str, Any]) -> dict[str, Any]:
     for key, parameter in (function := named(section, settings)).parameters.items():
         if not parameter.required:
             found.setdefault(key, default(function, key))
-        if key in settings and (inner := parameter.schema.get("entry_of")):
-            found[key] = completed(inner, settings[key])
+        if key in settings:
+            found[key] = _completed_within(parameter.schema, settings[key])
     return found
+
+
+def _completed_within(schema: dict[str, Any], value: Any) -> Any:
+    """A value in which the entries that it is, or holds by name, have every default written out."""
+    if not isinstance(value, dict):
+        return value
+    if "entry_of" in schema:
+        return completed(schema["entry_of"], value)
+    if isinstance(items := schema.get("additionalProperties"), dict):
+        return {name: _completed_within(items, item) for name, item in value.items()}
+    for option in schema.get("anyOf", ()):
+        value = _completed_within(option, value)
+    return value
 
 
 def default(function: Function, parameter: str) -> Any:
@@ -202,9 +219,24 @@ def default(function: Function, parameter: str) -> Any:
 def inner_entries(section: str, settings: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Entries that an entry holds, as (section, entry), such as the attack of an adversarial training."""
     for key, parameter in named(section, settings).parameters.items():
-        if key in settings and (inner := parameter.schema.get("entry_of")):
-            yield inner, settings[key]
-            yield from inner_entries(inner, settings[key])
+        for _, schema, inner in entries_within((key,), parameter.schema, settings.get(key)):
+            yield schema["entry_of"], inner
+            yield from inner_entries(schema["entry_of"], inner)
+
+
+def entries_within(
+    path: tuple[str, ...], schema: dict[str, Any], value: Any
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]]:
+    """The entries that a value is, or holds by name: where each lies, what may lie there, and the entry."""
+    if not isinstance(value, dict):
+        return
+    if "entry_of" in schema:
+        yield path, schema, value
+    for option in schema.get("anyOf", ()):
+        yield from entries_within(path, option, value)
+    if isinstance(items := schema.get("additionalProperties"), dict):
+        for name, item in value.items():
+            yield from entries_within((*path, name), items, item)
 
 
 def paths(section: str, settings: dict[str, Any]) -> dict[str, str]:
@@ -330,7 +362,7 @@ def _refuse_what_says_nothing(found: Function, name: str) -> None:
     if "shared_by" in found.traits and "at_most" not in found.traits:
         raise FunctionError(f"{name} says what shares its draws, and not how many there are; write @entry(at_most=…)")
     layers = found.traits.get("layers", ())
-    if not isinstance(layers, tuple | list) or not layers or not all(isinstance(layer, int | str) for layer in layers):
+    if not isinstance(layers, tuple | list) or not all(isinstance(layer, int | str) for layer in layers):
         raise FunctionError(f"{name} says @entry(layers={layers!r}); expected names or numbers of layers, such as (1, 3)")
     for key in found.parameters:
         try:

@@ -16,6 +16,7 @@ from resilience.catalog import (
     claims_of,
     completed,
     default,
+    entries_within,
     function,
     functions,
     is_own,
@@ -183,8 +184,8 @@ def _references(named: Function, settings: dict[str, Any], path: tuple[str, ...]
             continue
         for place, schema, named_there in _named_within((*path, name), parameter.schema, value):
             yield from _name(str(named_there), schema, _place(place), config)
-        if target := parameter.schema.get("entry_of"):
-            yield from _inner_entry(target, value, (*path, name), config)
+        for place, schema, entry in entries_within((*path, name), parameter.schema, value):
+            yield from _inner_entry(schema, entry, place, config)
 
 
 def _named_within(
@@ -193,6 +194,9 @@ def _named_within(
     """Where a value, or what it holds, names an entry of another section."""
     if "name_in" in schema:
         yield path, schema, value
+    for option in schema.get("anyOf", ()):
+        if "name_in" in option:
+            yield path, option, value
     for key, inner in schema.get("properties", {}).items():
         if key in value:
             yield from _named_within((*path, key), inner, value[key])
@@ -220,11 +224,16 @@ def _name(value: str, schema: dict[str, Any], place: str, config: dict[str, Any]
         yield f"{place}: {_shown(value)} is no {wanted}; {nearest('', able)}"
 
 
-def _inner_entry(section: str, settings: dict[str, Any], path: tuple[str, ...], config: dict[str, Any]) -> Iterator[str]:
+def _inner_entry(
+    schema: dict[str, Any], settings: dict[str, Any], path: tuple[str, ...], config: dict[str, Any]
+) -> Iterator[str]:
     """As of any entry; but what reads a file of the user's own cannot stand here, since the job does not wait for it."""
+    section, key = schema["entry_of"], SECTIONS[schema["entry_of"]].key
     problems = list(_entry(section, settings, path, config, set()))
     yield from problems
-    key = SECTIONS[section].key
+    if not problems and (kind := schema.get("without")) in function(section, settings[key]).traits:
+        able = [name for name, known in functions(section).items() if kind not in known.traits]
+        yield f"{_place(path)}.{key}: {_shown(settings[key])} is itself a {kind}; {nearest('', able)}"
     if not problems and paths(section, settings):
         yield f"{_place(path)}.{key}: {settings[key]} reads a file, and can only be an entry of its own"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resilience.computing import in_chunks
-from resilience.graphs import chunk_of, graphs_of
+from resilience.graphs import chunk_of, graphs_of, knowing_what_they_share
 from resilience.networks import image_shape
 from resilience.posterior import Posterior, predict
 from resilience.progress import steps
@@ -102,11 +102,13 @@ def explain(
     with steps(len(graphs) * -(-len(x) // chunk), "explanations") as advance:
 
         def work(part: slice) -> None:
+            images = x[part]
+
             def of_draws() -> Iterator[Tensor]:
-                for draw, graph in enumerate(graphs):
+                for draw, graph in enumerate(knowing_what_they_share(graphs, images)):
                     generator = torch.Generator().manual_seed(seed_of(seed, draw, part.start))
                     maps = explanation(
-                        graph=graph, x=x[part], explained=classes[draw, part], layers=layers, generator=generator
+                        graph=graph, x=images, explained=classes[draw, part], layers=layers, generator=generator
                     )
                     yield maps if maps.dim() == x.dim() + 1 else maps[None]
                     advance()

@@ -28,8 +28,9 @@ MODULES = (
     *("torch", "torch.func", "torch._dynamo"),
     *("safetensors.numpy", "pandas", "pyro.infer", "pyro.optim", "tqdm", "snakemake.script"),
 )
-#: What takes long in the last jobs of a run: tables of comparisons, and figures.
-LATER = ("scipy.stats", "matplotlib.figure", "seaborn")
+#: What takes long in some jobs only: reading a network by ``torch.export``, whose first call imports these; in the last jobs
+#: of a run, tables of comparisons, and figures.
+LATER = ("torch.export._trace", "sympy.tensor.tensor", "scipy.stats", "matplotlib.figure", "seaborn")
 SECONDS_TO_START = 60.0
 #: What a fork sends before it runs a job; the job's status follows.
 TAKEN = b"+"

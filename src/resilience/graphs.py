@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from resilience.grid import OUTPUT
 from resilience.networks import Shape, Weights, logits
-from resilience.operations import Affine, Flatten, Operation, Rectifier, Smooth, Step
+from resilience.operations import Affine, Flatten, Operation, Rectifier, Scaling, Smooth, Step
 from resilience.posterior import Posterior
 from resilience.reading import LayerError, Reading, read
 
@@ -29,10 +29,11 @@ _read: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Reading]] = WeakKeyDic
 
 @dataclass(frozen=True)
 class Node:
-    """An operation, and the nodes whose outputs it takes."""
+    """An operation, the nodes whose outputs it takes, and the names of the modules that it is made of."""
 
     operation: Operation
     inputs: tuple[int, ...]
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,17 @@ class Graph:
     """The operations of a network with the weights of one draw, the images first, each behind all that it takes.
 
     ``layers`` says by the name of a layer which node's output stands for it: the activation behind it, if one follows.
+    ``known`` are steps of some images that need not be done again, see :func:`knowing_what_they_share`.
     """
 
     nodes: tuple[Node, ...]
     layers: Mapping[str, int]
+    known: Mapping[int, Step] = field(default_factory=dict, repr=False)
+
+    @property
+    def begin(self) -> int:
+        """The first node whose step is not known; 1 at least, since nothing is to be done for the images themselves."""
+        return next(place for place in range(1, len(self.nodes) + 1) if place not in self.known)
 
     def node_of(self, layer: str) -> int:
         """The node whose output stands for a layer; the last one for :data:`OUTPUT`.
@@ -96,7 +104,7 @@ def graph_of(reading: Reading, weights: Weights, like: tuple[Weights, Graph] | N
         if like and all(weights[name].data_ptr() == like[0][name].data_ptr() for name in part.names):
             nodes.append(like[1].nodes[place])
         else:
-            nodes.append(Node(part.make(weights), part.inputs))
+            nodes.append(Node(part.make(weights), part.inputs, part.modules))
     return Graph(tuple(nodes), reading.layers)
 
 
@@ -120,6 +128,22 @@ def graphs_of(posterior: Posterior, shape: Shape) -> list[Graph]:
             raise
     graph = graph_of(reading, first)
     return [graph, *(graph_of(reading, weights, (first, graph)) for weights in list(posterior)[1:])]
+
+
+def knowing_what_they_share(graphs: Sequence[Graph], x: Tensor) -> Sequence[Graph]:
+    """The graphs of several draws, with the steps of images [N, C, H, W] that are the same in all of them.
+
+    Draws that differ in their last layer alone then cost one pass up together, and its last layer each. What is known counts
+    for these images only: for the very tensor ``x``.
+    """
+    if len(graphs) == 1:
+        return graphs
+    first, *others = graphs
+    known: dict[int, Step] = {}
+    for place, node in enumerate(first.nodes):
+        if all(before in known for before in node.inputs) and all(graph.nodes[place] is node for graph in others):
+            known[place] = Step(node.operation, tuple(known[before].z for before in node.inputs) or (x,))
+    return [replace(graph, known=known) for graph in graphs]
 
 
 @torch.no_grad()
@@ -196,9 +220,14 @@ def _distance(found: Tensor, expected: Tensor) -> float:
 
 
 def chunk_of(network: nn.Module, shape: Shape) -> int:
-    """How many images to pass through a network at a time."""
-    widest = 4 * max(math.prod(part.shape) for part in reading_of(network, shape).parts)
-    return min(max(CHUNK_BYTES // widest, 1), LARGEST_CHUNK)
+    """How many images to pass through a network at a time.
+
+    As many as fit into the cache; but so many that the weights, which are read once for each chunk, are no more than the
+    values that are computed with them.
+    """
+    values = [math.prod(part.shape) for part in reading_of(network, shape).parts]
+    weights = sum(value.numel() for value in network.parameters())
+    return min(max(CHUNK_BYTES // (4 * max(values)), weights // sum(values), 1), LARGEST_CHUNK)
 
 
 @dataclass(frozen=True)
@@ -217,9 +246,10 @@ class Passed:
 def trace(graph: Graph, x: Tensor) -> Passed:
     """One pass up, of images [N, C, H, W]; the output of the last node is left until it is asked for."""
     steps: list[Step] = []
-    for node in graph.nodes:
-        inputs = tuple(steps[place].z for place in node.inputs) if node.inputs else (x,)
-        steps.append(Step(node.operation, inputs))
+    known = graph.known if graph.known and graph.known[0].a is x else {}
+    for place, node in enumerate(graph.nodes):
+        inputs = tuple(steps[before].z for before in node.inputs) or (x,)
+        steps.append(known[place] if place in known else Step(node.operation, inputs))
     return Passed(graph, steps)
 
 
@@ -234,12 +264,28 @@ def input_gradient(passed: Passed, gradient: Tensor, node: int | None = None) ->
 def gradient_at(passed: Passed, gradient: Tensor, at: int, node: int | None = None) -> Tensor:
     """The same with respect to the output of a node ``at`` on the way down."""
     top = len(passed.steps) - 1 if node is None else node
-    waiting = {top: gradient}
-    for place in range(top, at, -1):
+    return pass_down(passed, {top: gradient}, at + 1)[at]
+
+
+def pass_down(passed: Passed, gradients: Mapping[int, Tensor], to: int) -> dict[int, Tensor]:
+    """Gradients with respect to the outputs of some nodes, passed down through all nodes from ``to`` on.
+
+    Returns
+    -------
+    dict
+        Gradients with respect to the outputs of nodes before ``to``, from which all others follow.
+    """
+    waiting = dict(gradients)
+    for place in range(max(waiting), to - 1, -1):
         if place not in waiting:
             continue
-        parts = passed.steps[place].operation.down(waiting.pop(place), passed.steps[place])
+        operation = passed.steps[place].operation
+        parts = operation.down(waiting.pop(place), passed.steps[place])
         for before, part in zip(passed.graph.nodes[place].inputs, parts, strict=True):
-            if before >= at:
-                waiting[before] = waiting[before] + part if before in waiting else part
-    return waiting[at]
+            if before not in waiting:
+                waiting[before] = part
+            elif isinstance(operation, Affine | Scaling | Rectifier):
+                waiting[before] = part.add_(waiting[before])  # It has just been computed; nobody else has it.
+            else:
+                waiting[before] = waiting[before] + part
+    return waiting

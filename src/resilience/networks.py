@@ -96,7 +96,7 @@ def _refuse_what_does_not_fit(network: nn.Module, shape: tuple[int, ...], classe
     hooks = [layer.register_forward_pre_hook(watch(path, layer)) for path, layer in leaves]
     try:
         returned = network(torch.zeros(1, *shape))
-    except (AssertionError, RuntimeError, IndexError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, RuntimeError, IndexError, TypeError, ValueError) as error:
         problem = last[-1] if last else f"{name} gets an image of {images}, which it cannot take"
         raise NetworkError(f"{problem}: {error}") from error
     finally:
@@ -105,7 +105,8 @@ def _refuse_what_does_not_fit(network: nn.Module, shape: tuple[int, ...], classe
     if not isinstance(returned, Tensor):
         raise NetworkError(f"{name} returns a {type(returned).__name__}; a network returns one tensor of logits")
     if returned.shape != (1, classes):
-        raise NetworkError(f"{name} returns {list(returned.shape[1:])} for an image of {images}, not {classes} logits")
+        hint = "; put nn.Flatten() where a vector is needed" if returned.dim() > 2 else ""
+        raise NetworkError(f"{name} returns {list(returned.shape[1:])} for an image of {images}, not {classes} logits{hint}")
 
 
 def learnable_layers(network: nn.Module) -> tuple[str, ...]:

@@ -239,7 +239,7 @@ class Scaling(Elementwise):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Weight and bias are broadcast."""
-        return inputs[0] * self.weight + self.bias
+        return torch.addcmul(self.bias, inputs[0], self.weight)
 
     def down(self, gradient: Tensor, step: Step) -> tuple[Tensor, ...]:
         """Times the weight."""

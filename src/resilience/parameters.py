@@ -63,4 +63,6 @@ Explainer = Annotated[
 #: Holds an entry of another section: ``attack: {method: fgsm, epsilon: 0.1}`` in a training.
 AttackEntry = Annotated[dict[str, Any], {"entry_of": "attacks"}]
 RuleEntry = Annotated[dict[str, Any], {"entry_of": "rules"}]
+#: The rule of some layers in a composite, which can be no composite.
+LayerRuleEntry = Annotated[dict[str, Any], {"entry_of": "rules", "without": "composite"}]
 TrainingEntry = Annotated[dict[str, Any], {"entry_of": "trainings"}]

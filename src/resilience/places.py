@@ -20,6 +20,7 @@ SILENT = {
     "resilience.progress": "hands on what it counts, and writes to the log",
     "resilience.running": "keeps two runs apart, and ends a job that must not go on",
     "resilience.fork_server": "starts the process that a script runs in",
+    "resilience.readable": "refuses networks that cannot be explained, and computes nothing",
     "resilience.training.cost": "measures gradients and throws them away, and writes to the log",
 }
 #: What finds code by names that are computed, or among all that there is.

@@ -46,6 +46,10 @@ Make = Callable[[Weights], Operation]
 LARGEST_BATCH = 2**20
 
 
+#: Up to so many outputs, the weights of a linear layer behind a flattening are put into the order of the images.
+FEW_OUTPUTS = 64
+
+
 class LayerError(TypeError):
     """A layer that no gradient and no relevance can pass. The message names it."""
 
@@ -289,6 +293,8 @@ def _reading(calls: list[Call], network: nn.Module) -> Reading:
             else:
                 of_call[number] = len(parts)
                 parts.append(_part(call, [parts[place] for place in before], before))
+                if parts[-1].kind is Concatenation:
+                    parts[-1] = _onto_an_earlier(parts)
         except LayerError as problem:
             raise LayerError(f"{_named(call.module, network)} {problem}") from problem
     if of_call[output] != len(parts) - 1:
@@ -298,6 +304,17 @@ def _reading(calls: list[Call], network: nn.Module) -> Reading:
     return Reading(_in_one_order(parts), _layers(parts, network))
 
 
+def _onto_an_earlier(parts: list[Part]) -> Part:
+    """A concatenation that begins with the inputs of an earlier one takes that instead, as in a dense block."""
+    last = parts[-1]
+    for place, part in reversed(list(enumerate(parts[:-1]))):
+        length = len(part.inputs)
+        same = part.kind is Concatenation and part.make({}) == last.make({}) and part.inputs == last.inputs[:length]
+        if same and length > 1:
+            return replace(last, inputs=(place, *last.inputs[length:]))
+    return last
+
+
 def _named(module: str, network: nn.Module) -> str:
     """A layer as a sentence names it."""
     return f"layer {module} ({type(network.get_submodule(module)).__name__})" if module else type(network).__name__
@@ -305,7 +322,7 @@ def _named(module: str, network: nn.Module) -> str:
 
 def _refuse_unknown(calls: list[Call], network: nn.Module) -> None:
     """Name an operation that no rule covers; attention first, since what is around it is unknown because of it."""
-    unknown = [call for call in calls if call.operation not in {*TRANSLATIONS, *IDENTITIES, "output"}]
+    unknown = [call for call in calls if not _translation(call.operation) and call.operation not in (*IDENTITIES, "output")]
     for call in sorted(unknown, key=lambda call: call.operation not in ATTENTION):
         raise LayerError(
             f"{_named(call.module, network)} computes {call.operation}, which no gradient and no relevance can pass here"
@@ -313,7 +330,9 @@ def _refuse_unknown(calls: list[Call], network: nn.Module) -> None:
 
 
 def _part(call: Call, before: list[Part], inputs: list[int]) -> Part:
-    kind, make = TRANSLATIONS[call.operation](call, before)
+    translate = _translation(call.operation)
+    assert translate is not None
+    kind, make = translate(call, before)
     names = tuple(argument.name for argument in call.arguments if isinstance(argument, Name))
     return Part(kind, make, tuple(inputs), names, (call.module,) if call.module else (), call.shape)
 
@@ -562,6 +581,16 @@ IDENTITIES = (
     "lift_fresh_copy",
 )
 FOLDED_INTO = (Linear, Convolution)
+#: Activations that are no straight lines; the gates among them may multiply what is gated.
+SMOOTH = (
+    *GATES,
+    *("tanh", "silu", "elu", "celu", "selu", "softplus", "hardswish", "hardtanh", "relu6", "mish"),
+)
+REARRANGEMENTS = (
+    *("view", "reshape", "unflatten", "permute", "transpose", "squeeze", "unsqueeze", "slice", "select", "flip", "roll"),
+    *SEVERAL,
+)
+PADDINGS = ("pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d")
 TRANSLATIONS: dict[str, Callable[[Call, list[Part]], Translation]] = {
     "images": _images_again,
     "linear": _linear,
@@ -570,20 +599,12 @@ TRANSLATIONS: dict[str, Callable[[Call, list[Part]], Translation]] = {
     "layer_norm": _layer_norm,
     "relu": _relu,
     "leaky_relu": _leaky_relu,
-    **dict.fromkeys(
-        (*GATES, "tanh", "silu", "elu", "celu", "selu", "softplus", "hardswish", "hardtanh", "relu6", "mish"), _smooth
-    ),
     "gelu": _gelu,
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "mean": _mean,
     "flatten": _flatten,
-    **dict.fromkeys(
-        ("view", "reshape", "unflatten", "permute", "transpose", "squeeze", "unsqueeze", "slice", "select", *SEVERAL),
-        _rearranged,
-    ),
-    **dict.fromkeys(("pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d"), _pad),
     "cat": _cat,
     "add": _add,
     "sub": _add,
@@ -592,20 +613,32 @@ TRANSLATIONS: dict[str, Callable[[Call, list[Part]], Translation]] = {
 }
 
 
+def _translation(operation: str) -> Callable[[Call, list[Part]], Translation] | None:
+    """What reads calls of an operation; None if no gradient and no relevance can pass it."""
+    for names, translate in ((SMOOTH, _smooth), (REARRANGEMENTS, _rearranged), (PADDINGS, _pad)):
+        if operation in names:
+            return translate
+    return TRANSLATIONS.get(operation)
+
+
 # What lies behind one another.
 
 
 def _in_one_order(parts: list[Part]) -> list[Part]:
-    """Images are flattened channels last wherever linear layers alone read that, whose weights then get the same order."""
+    """Images are flattened channels last wherever linear layers alone read that, whose weights then get the same order.
+
+    Where these have many outputs, the product takes so long that reordering the images costs nothing, and the weights a lot.
+    """
     found = list(parts)
     for place, part in enumerate(parts):
         if part.kind is not Flatten or len(parts[part.inputs[0]].shape) != 3:
             continue
         shape, linear = parts[part.inputs[0]].shape, _linear_readers(parts, place)
-        if not linear:
+        if not linear or any(parts[index].shape[-1] > FEW_OUTPUTS for index in linear):
             found[place] = replace(part, make=lambda _: Flatten(channels_last=False))
-        for index in linear if math.prod(shape[1:]) > 1 else ():
-            found[index] = _reordered(parts[index], shape)
+        elif math.prod(shape[1:]) > 1:
+            for index in linear:
+                found[index] = _reordered(parts[index], shape)
     return found
 
 

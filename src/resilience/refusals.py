@@ -80,14 +80,19 @@ def _check_needs(grid: Grid, network: str, section: str, name: str) -> None:
 
 
 def _check_bounds(grid: Grid, explanation: str) -> None:
-    """A parameter that another one bounds from below, such as a window that a stride must not jump over."""
-    settings, function = grid.config["explanations"][explanation], grid.function("explanations", explanation)
-    for larger, smaller in function.traits.get("at_least", {}).items():
-        values = [value_in("explanations", settings, key) for key in (larger, smaller)]
-        if values[0] < values[1]:
-            raise GridError(
-                f"explanations.{explanation}.{smaller}: {values[1]} is more than {larger}, {values[0]}; take at most that"
-            )
+    """A parameter that another one bounds, such as a window that a stride must not jump over, here or in a rule."""
+    settings = grid.config["explanations"][explanation]
+    for section, entry in [("explanations", settings), *inner_entries("explanations", settings)]:
+        function = named(section, entry)
+        place = f"explanations.{explanation}" if entry is settings else f"explanations.{explanation}: {function.name}"
+        for larger, smaller in function.traits.get("at_least", {}).items():
+            values = [value_in(section, entry, key) for key in (larger, smaller)]
+            if values[0] < values[1]:
+                raise GridError(f"{place}.{smaller}: {values[1]} is more than {larger}, {values[0]}; take at most that")
+        for larger, smaller in function.traits.get("one_more", {}).items():
+            values = [value_in(section, entry, key) for key in (larger, smaller)]
+            if not math.isclose(values[0], values[1] + 1):
+                raise GridError(f"{place}.{larger}: {values[0]} is not one more than {smaller}, {values[1]}; make it so")
 
 
 def _check_measures(grid: Grid) -> None:
@@ -182,11 +187,14 @@ def _check_start(grid: Grid, training: str) -> None:
 
 def _check_number_of_starts(grid: Grid, training: str, start: str) -> None:
     """Each chain starts from another draw of the training that it starts from, which must so have a last one."""
-    place, chains = f"trainings.{training}.start", grid.function("trainings", training).traits.get("shared_by")
-    if chains is None:
+    traits = grid.function("trainings", training).traits
+    place, chains = f"trainings.{training}.start", traits.get("shared_by")
+    there = stored_draws(grid.config["trainings"][start])
+    if traits.get("from_point") and there != 1:
+        raise GridError(f"{place}: {start} is no point estimate; name a training of one network")
+    if chains is None or traits.get("from_point"):
         return
     needed = number_in(grid.function("trainings", training), grid.config["trainings"][training], chains)
-    there = stored_draws(grid.config["trainings"][start])
     if there is None:
         raise GridError(f"{place}: {start} is a distribution without a last draw; name a point estimate or an ensemble")
     if there < needed:

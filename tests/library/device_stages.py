@@ -40,7 +40,7 @@ NETWORKS = {
     "conv": {"architecture": "conv", "width": 5},
     "pooled": {"architecture": "pooled", "width": 4},
 }
-LAYERS = {"fc2": (1, 3, 5), "conv": (0, 3, 7), "pooled": (0, 3, 7)}
+LAYERS = {"fc2": ("1", "3", "5"), "conv": ("0", "3", "7"), "pooled": ("0", "3", "7")}
 #: The last one is only for what needs it.
 EVERYTHING_ON = ("fc2", "conv")
 SHAPE, CLASSES, DRAWS = (1, 6, 6), 3, 3

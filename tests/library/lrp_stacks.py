@@ -81,5 +81,11 @@ PUBLISHED = {
 }
 
 
+def end_of(network: nn.Sequential, layer: str) -> int:
+    """How many layers there are up to one of them and the activation that follows it."""
+    index = int(layer) + 1
+    return index + (index < len(network) and isinstance(network[index], nn.ReLU | nn.LeakyReLU))
+
+
 def images(shape: tuple[int, ...], seed: int, count: int = 4) -> torch.Tensor:
     return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -148,7 +148,7 @@ def ending_in(*layers):
 )
 def test_cam_is_refused_where_the_maps_are_not_pooled_globally_for_one_linear_layer(model):
     built, x = model
-    with pytest.raises(LayerError, match=r"AvgPool2d of whole maps, .*by grad_cam"):
+    with pytest.raises(LayerError, match=r"average pooling of whole maps .*by grad_cam"):
         relevance("cam", built, x, torch.zeros(len(x), dtype=torch.int64))
 
 

@@ -19,6 +19,7 @@ ABOUT = {
     "of_clean_class": ["fixed"],
     "matched_size": ["matched"],
     "noise": ["random"],
+    "outputs": {"fc2": "3", "conv": "7"},
 }
 #: The last is a control, which no claim is about.
 EXPLANATIONS = ("epsilon", "gamma", "fixed", "gradient", "random")
@@ -45,9 +46,9 @@ def planted() -> Iterator[dict[str, Any]]:
                     "reference_role": reference_role,
                     "reference_draws": reference_draws,
                 }
-                yield pair | {"measure": "softmax_robustness", "explanation": "", "layer": 3, "subset": "all"}
+                yield pair | {"measure": "softmax_robustness", "explanation": "", "layer": "3", "subset": "all"}
                 for explanation in EXPLANATIONS:
-                    for layer in (1, 3):
+                    for layer in ("1", "3"):
                         here = pair | {"explanation": explanation, "layer": layer}
                         for measure in ("top20", "top10"):
                             yield here | {"measure": measure, "subset": "all"}
@@ -60,7 +61,7 @@ def planted() -> Iterator[dict[str, Any]]:
             "attack": "clean",
             "measure": "cancellation",
             "explanation": "",
-            "layer": 3,
+            "layer": "3",
             "subset": "all",
             "training": training,
             "role": role,
@@ -87,13 +88,13 @@ MAIN = {
     "reference": "det",
     "measure": "top20",
     "explanation": "epsilon",
-    "layer": 3,
+    "layer": "3",
     "subset": "all",
 }
 #: What each claim of the paper is about.
 CLAIMS: dict[str, dict[str, Any]] = {
     "more_robust": MAIN,
-    "inner_layers": MAIN | {"layer": 1},
+    "inner_layers": MAIN | {"layer": "1"},
     "all_rules": MAIN | {"explanation": "gamma"},
     "failed_attacks": MAIN | {"subset": "unbroken"},
     "fixed_class": MAIN | {"explanation": "fixed"},
@@ -127,12 +128,12 @@ def test_a_claim_gives_exactly_the_comparisons_that_it_is_about(claim, table):
 
 
 def test_the_last_layer_is_that_of_each_network(table):
-    wider = table.assign(network="conv", layer=table["layer"].map({1: 3, 3: 7}))
+    wider = table.assign(network="conv", layer=table["layer"].map({"1": "3", "3": "7"}))
     compared = Compared(pd.concat([table, wider], ignore_index=True), **ABOUT)
     found = compared.explanations(compared.attacked(), "deterministic")
-    assert dict(zip(found["network"], found["layer"], strict=True)) == {"fc2": 3, "conv": 7}
+    assert dict(zip(found["network"], found["layer"], strict=True)) == {"fc2": "3", "conv": "7"}
     inner = compared.explanations(compared.attacked(), "deterministic", layers="inner")
-    assert dict(zip(inner["network"], inner["layer"], strict=True)) == {"fc2": 1, "conv": 3}
+    assert dict(zip(inner["network"], inner["layer"], strict=True)) == {"fc2": "1", "conv": "3"}
 
 
 def test_the_main_explanation_is_no_other_rule_and_of_no_fixed_class(table):

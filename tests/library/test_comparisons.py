@@ -93,13 +93,13 @@ def robustness_tables(advantage: float, seeds: int = 5, points: int = 60) -> Mea
             }
             parts.append(pd.DataFrame(point | prediction))
             for explanation in ("epsilon", "gamma"):
-                for layer in (1, 3):
+                for layer in ("1", "3"):
                     noise = generator.normal(0, 0.05, points)
                     of_map = {
                         "explanation": explanation,
                         "layer": layer,
                         # In the first layer fewer pixels have relevance than the top 20 % need.
-                        "relevant": 0.1 if layer == 1 else 0.5,
+                        "relevant": 0.1 if layer == "1" else 0.5,
                         "top20": base + gain + noise + (0.3 * softmax if training == "hmc" else 0),
                     }
                     parts.append(pd.DataFrame(point | of_map))
@@ -128,12 +128,12 @@ def without(measured: Measured, **values: object) -> Measured:
 
 def compare(measured: Measured, cancellation: pd.DataFrame | None = None) -> pd.DataFrame:
     """All comparisons by the overlap of the top pixels."""
-    return comparisons.compare(measured, ROLES, {"fc2": (1, 3)}, ["top20"], 0.95, cancellation)
+    return comparisons.compare(measured, ROLES, {"fc2": ("1", "3")}, ["top20"], 0.95, cancellation)
 
 
 def judge(compared: pd.DataFrame, **about: object) -> pd.DataFrame:
     """All claims of the paper, about the epsilon rule and the overlap of the top pixels."""
-    known = Compared(compared, "epsilon", "top20", **({"by_rules": {"epsilon", "gamma"}} | about))
+    known = Compared(compared, "epsilon", "top20", **({"by_rules": {"epsilon", "gamma"}, "outputs": {"fc2": "3"}} | about))
     claims = {name: catalog.statement(name) for name in catalog.claims_of(["carbone2021"])}
     return verdicts.judge(claims, lambda name: catalog.load("statements", name)(known), 0.95)
 
@@ -154,10 +154,10 @@ def only(table, **values):
 
 
 def test_differences_are_paired_and_equal_the_plain_ones(compared):
-    maps = robustness_tables(0.1).of("epsilon", 3)
+    maps = robustness_tables(0.1).of("epsilon", "3")
     setting = {
         "explanation": "epsilon",
-        "layer": 3,
+        "layer": "3",
         "training": "hmc",
         "draws": 50,
         "reference": "det",
@@ -210,13 +210,13 @@ def test_explanations_that_one_model_lacks_are_not_compared():
 
 def test_points_at_which_a_measure_has_no_value_do_not_count_and_leave_no_correlation():
     measured = robustness_tables(0.1)
-    nowhere = (measured.maps["training"] == "hmc") & (measured.maps["index"] < 5) & (measured.maps["layer"] == 3)
+    nowhere = (measured.maps["training"] == "hmc") & (measured.maps["index"] < 5) & (measured.maps["layer"] == "3")
     measured.maps.loc[nowhere & (measured.maps["explanation"] == "epsilon"), "top20"] = np.nan
     found = compare(measured)
-    here = {"training": "hmc", "draws": 50, "reference": "det", "explanation": "epsilon", "layer": 3}
+    here = {"training": "hmc", "draws": 50, "reference": "det", "explanation": "epsilon", "layer": "3"}
     row = only(found, measure="top20", subset="all", **here)
     pair = [
-        measured.of("epsilon", 3).query(f"training == '{name}' and draws == {n}") for name, n in (("hmc", 50), ("det", 1))
+        measured.of("epsilon", "3").query(f"training == '{name}' and draws == {n}") for name, n in (("hmc", 50), ("det", 1))
     ]
     hmc, det = (part.set_index(["seed", "index"])["top20"] for part in pair)
     assert row["estimate"] == pytest.approx((hmc - det).mean())
@@ -231,8 +231,8 @@ def test_points_at_which_a_measure_has_no_value_do_not_count_and_leave_no_correl
 def test_each_measure_is_compared_by_its_name():
     measured = robustness_tables(0.1)
     measured = Measured(measured.maps.assign(top10=0.5 * measured.maps["top20"]), measured.predictions, measured.measures)
-    found = comparisons.compare(measured, ROLES, {"fc2": (1, 3)}, ["top20", "top10"], 0.95)
-    here = {"training": "hmc", "draws": 50, "reference": "det", "explanation": "epsilon", "layer": 3, "subset": "all"}
+    found = comparisons.compare(measured, ROLES, {"fc2": ("1", "3")}, ["top20", "top10"], 0.95)
+    here = {"training": "hmc", "draws": 50, "reference": "det", "explanation": "epsilon", "layer": "3", "subset": "all"}
     wide, narrow = (only(found, measure=measure, **here) for measure in ("top20", "top10"))
     assert narrow["estimate"] == pytest.approx(0.5 * wide["estimate"])
     correlated = [f"correlation with {measure}" for measure in ("top10", "top20")]
@@ -286,7 +286,7 @@ def test_claims_follow_the_numbers(compared):
         "under_noise",
     }
     assert set(table[table["claim"] == "more_robust"]["draws"]) == {50}
-    assert set(table[table["claim"] == "inner_layers"]["layer"]) == {1}
+    assert set(table[table["claim"] == "inner_layers"]["layer"]) == {"1"}
     assert set(table[table["claim"] == "all_rules"]["explanation"]) == {"gamma"}
 
 

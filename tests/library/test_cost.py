@@ -117,7 +117,7 @@ def test_memory_of_maps_grows_with_images_only_by_what_goes_in_and_out():
     for number in (8, 64):
         x, y = images(number)
         with Cost() as cost:
-            lrp.heat_maps(model, x, y, lrp_rules.epsilon(), (0, 3, 7))
+            lrp.heat_maps(model, x, y, lrp_rules.epsilon(), ("0", "3", "7"))
         peaks[number] = cost.peak
     of_one_image = 64 * 8 * (1 + 3 + 3)
     assert peaks[64] - peaks[8] <= 56 * of_one_image

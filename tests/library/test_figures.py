@@ -24,7 +24,7 @@ from resilience.measures.top_pixels import number_of_top_pixels
 from resilience.tables import Measured
 from tests.library.test_comparisons import MEASURES, assign, compare, judge, robustness_tables, together, without
 
-PANEL = Panel("digits", "fc2", "pgd", ["det", "adv", "map", "hmc"], [1, 3], 0.1)
+PANEL = Panel("digits", "fc2", "pgd", ["det", "adv", "map", "hmc"], ["1", "3"], 0.1)
 STYLE = Style({"det": "deterministic", "adv": "adversarial", "map": "maximum_a_posteriori", "hmc": "hmc"})
 
 
@@ -57,7 +57,7 @@ def test_differences_show_the_mean_of_each_difference(tables):
     labels = [tick.get_text() for tick in place.get_yticklabels()]
     assert labels == ["HMC, n = 50", "HMC, n = 10", "MAP", "Adversarially trained"]
     dots = [line.get_xdata()[0] for line in place.get_lines() if line.get_marker() == "o"]
-    maps, keys = tables.of("epsilon", 3), ["seed", "index"]
+    maps, keys = tables.of("epsilon", "3"), ["seed", "index"]
     det = maps[maps.training == "det"].set_index(keys)["top20"]
     for (training, draws), dot in zip([("hmc", 50), ("hmc", 10), ("map", 1), ("adv", 1)], dots, strict=True):
         model = maps[(maps.training == training) & (maps.draws == draws)].set_index(keys)["top20"]
@@ -101,7 +101,7 @@ def test_an_attack_stands_beside_noise_of_its_strength(tables):
     for line in figure.axes[0].lines:
         if line.get_marker() in marks:
             marks[line.get_marker()][round(float(line.get_ydata()[0]))] = float(line.get_xdata()[0])
-    maps = tables.of("epsilon", 3)
+    maps = tables.of("epsilon", "3")
     hmc = maps[(maps["training"] == "hmc") & (maps["draws"] == 50)]
     assert marks["o"][0] == pytest.approx(hmc["top20"].mean())
     assert marks["x"][0] == pytest.approx(hmc["top20"].mean() + 0.1)
@@ -111,7 +111,7 @@ def test_an_attack_stands_beside_noise_of_its_strength(tables):
 def test_boxes_are_the_quartiles_and_stars_the_corrected_tests(tables):
     figure = by_explanation.by_explanation([PANEL], STYLE, tables, measure="top20")
     place = figure.axes[5]
-    maps, keys = tables.of("gamma", 3), ["seed", "index"]
+    maps, keys = tables.of("gamma", "3"), ["seed", "index"]
     hmc = maps[(maps.training == "hmc") & (maps.draws == 50)].set_index(keys)["top20"]
     difference = hmc - maps[maps.training == "det"].set_index(keys)["top20"]
     box = place.patches[1].get_path().vertices[:, 1]
@@ -149,7 +149,7 @@ def test_scatter_shows_every_point_and_its_correlation(tables):
     place = figure.axes[7]
     (cloud,) = [line for line in place.get_lines() if line.get_marker() == "."]
     assert len(cloud.get_xdata()) == 3 * 60
-    maps = tables.of("epsilon", 3)
+    maps = tables.of("epsilon", "3")
     table = maps[(maps.training == "hmc") & (maps.draws == 50)]
     expected = np.mean(
         [stats.spearmanr(part["top20"], part["softmax_robustness"]).statistic for _, part in table.groupby("seed")]
@@ -182,16 +182,16 @@ def test_answer_fills_findings_and_leaves_the_rest_hollow(tables):
 def pictures(tables):
     generator = np.random.default_rng(0)
     pair = tuple(generator.uniform(0, 1, (2, 60, 1, 4, 4)).astype(np.float32))
-    maps = {(name, layer): tuple(generator.normal(size=(2, 60, 1, 4, 4))) for name in ("det", "hmc") for layer in (1, 3)}
+    maps = {(name, layer): tuple(generator.normal(size=(2, 60, 1, 4, 4))) for name in ("det", "hmc") for layer in ("1", "3")}
     return Maps(0, {"det": 1, "hmc": 50}, {"det": pair, "hmc": pair}, maps, MEASURES)
 
 
 def test_overlap_counts_what_it_shows(tables, pictures):
     figure = heat_maps.overlap([PANEL], STYLE, tables, [pictures], measure="top20")
-    maps = tables.of("epsilon", 3)
+    maps = tables.of("epsilon", "3")
     table = maps[(maps.training == "det") & (maps.seed == 0)].reset_index(drop=True)
     point = int(table.sort_values(["top20", "index"], kind="stable").index[30])
-    clean, attacked = (part[point : point + 1] for part in pictures.layers["det", 3])
+    clean, attacked = (part[point : point + 1] for part in pictures.layers["det", "3"])
     expected = overlap(clean, attacked, top_k=20)[0]
     assert f"= {expected:.2f}" in figure.axes[2].get_xlabel()
     outlined = [patch for patch in figure.axes[0].patches if not patch.get_fill()]
@@ -199,14 +199,14 @@ def test_overlap_counts_what_it_shows(tables, pictures):
 
 
 def test_failed_attack_is_one_that_failed_on_both(tables, pictures):
-    panel = Panel("digits", "fc2", "pgd", ["det", "hmc"], [1, 3], 0.1)
+    panel = Panel("digits", "fc2", "pgd", ["det", "hmc"], ["1", "3"], 0.1)
     for choice in ("median", "largest"):
         figure = heat_maps.failed_attack([panel], STYLE, tables, [pictures], measure="top20", choice=choice)
         assert f"{choice} difference of 20 such images" in figure.get_suptitle()
 
 
 def test_where_no_attack_failed_the_title_says_so(tables, pictures):
-    panel = Panel("digits", "fc2", "pgd", ["det", "hmc"], [1, 3], 0.1)
+    panel = Panel("digits", "fc2", "pgd", ["det", "hmc"], ["1", "3"], 0.1)
     broken = Measured(tables.maps, tables.predictions.assign(prediction_attacked=2), MEASURES)
     title = heat_maps.failed_attack([panel], STYLE, broken, [pictures], measure="top20").get_suptitle()
     assert "although no attack failed on both" in title
@@ -237,7 +237,7 @@ def test_layers_show_the_attack_that_succeeded(tables, pictures):
     assert "Image x\nclassified as 1" in titles
     assert "Attacked x̃\nclassified as 0" in titles
     of_layers = []
-    for layer in (1, 3):
+    for layer in ("1", "3"):
         maps = tables.of("epsilon", layer)
         found = maps[(maps.training == "det") & (maps.seed == 0) & (maps.prediction_attacked == 0)]
         of_layers.append(found.set_index("index")["top20"])

@@ -125,8 +125,8 @@ def test_an_explanation_has_maps_of_the_layers_that_it_asks_for(grid, tmp_path, 
     (tmp_path / "own.py").write_text(source, encoding="utf-8")
     explanations = grid.config["explanations"] | {"own": {"method": "own.py:plain", "explained": "label", "over": "mean"}}
     found = Grid(grid.config | {"explanations": explanations})
-    assert found.explained_layers("conv", "epsilon") == (0, 3, 7)
-    assert found.explained_layers("conv", "own") == (7,)
+    assert found.explained_layers("conv", "epsilon") == ("0", "3", "7")
+    assert found.explained_layers("conv", "own") == ("7",)
 
 
 def test_a_figure_of_claims_needs_the_section(grid):

@@ -15,8 +15,9 @@ from resilience import graphs, lrp_rules, networks
 from resilience.explain import explained_classes
 from resilience.explanations import lrp
 from resilience.posterior import Posterior, point
+from resilience.reading import LayerError, read
 from tests.conftest import double_network, noisy_posterior
-from tests.library.lrp_stacks import PUBLISHED, RULES, STABILISER, STACKS, conv_stack, images, linear_stack
+from tests.library.lrp_stacks import PUBLISHED, RULES, STABILISER, STACKS, conv_stack, end_of, images, linear_stack
 
 # ---------------------------------------------------------------- the slow version
 
@@ -82,7 +83,7 @@ def slow_maps(
     network: nn.Sequential,
     x: torch.Tensor,
     explained: torch.Tensor,
-    layers: tuple[int, ...],
+    layers: tuple[str, ...],
     rule: str,
     unit: str,
     start: str,
@@ -90,7 +91,7 @@ def slow_maps(
     found = {}
     with torch.no_grad():
         for layer in layers:
-            end = len(network) if layer == networks.learnable_layers(network)[-1] else networks.end_of(network, layer)
+            end = len(network) if layer == networks.learnable_layers(network)[-1] else end_of(network, layer)
             maps = []
             for image, label in zip(x, explained, strict=True):
                 activation = network[:end](image[None])
@@ -188,7 +189,7 @@ def test_every_rule_equals_zennit(stack, rule, bias, seed):
     rules = [(Activation, Pass()), ((Linear, Convolution), ZENNIT[rule]), (AvgPool, ZENNIT_POOLING[rule])]
     composite = LayerMapComposite(rules)
     for layer in layers:
-        truncated = network[: networks.end_of(network, layer)]
+        truncated = network[: end_of(network, layer)]
         flat = truncated(x).flatten(1)
         chosen = explained if len(truncated) == len(network) else flat.argmax(1)
         begin = torch.zeros_like(flat).scatter(1, chosen[:, None], 1.0).view(truncated(x).shape)
@@ -204,7 +205,7 @@ def test_gamma_equals_zennits_own_where_it_is_the_textbooks():
     x = x[network(x).amax(1) > 0]
     assert len(x) > 5
     explained = network(x).argmax(1)
-    fast = lrp.heat_maps(point(network), x, explained, lrp_rules.gamma(gamma=0.3, stabiliser=STABILISER), (1,))[1]
+    fast = lrp.heat_maps(point(network), x, explained, lrp_rules.gamma(gamma=0.3, stabiliser=STABILISER), ("1",))["1"]
     composite = LayerMapComposite([(Linear, Gamma(gamma=0.3, stabilizer=STABILISER))])
     with Gradient(network, composite) as attributor:
         _, peer = attributor(x.clone(), nn.functional.one_hot(explained, 6).double())
@@ -227,7 +228,7 @@ def test_the_published_alpha_beta_stabilises_only_where_nothing_contributes():
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3, bias=False)).eval()
     network[1].weight.data *= torch.tensor([[1e-7], [1.0], [0.0]])
     x, explained = images((1, 3, 4), 0, 3).float(), torch.arange(3)
-    found = lrp.heat_maps(point(network), x, explained, lrp_rules.alpha1beta0_without_bias(), (1,))[1]
+    found = lrp.heat_maps(point(network), x, explained, lrp_rules.alpha1beta0_without_bias(), ("1",))["1"]
     parts = (x.flatten(1) * network[1].weight.detach()[explained]).clamp(min=0)
     z = parts.sum(1, keepdim=True)
     torch.testing.assert_close(found.flatten(1), parts / (z + 1e-6 * (z == 0)), rtol=1e-6, atol=0)
@@ -244,9 +245,9 @@ def test_where_nothing_contributes_large_relevance_cannot_overflow():
     x = torch.zeros(1, 1, 3, 3)
     x[..., 2, 2] = 1.0
     rule, target = lrp_rules.alpha1beta0_without_bias(), torch.tensor([0])
-    maps = lrp.heat_maps(point(network), x, target, rule, (0, 3), "all", "value")
-    assert bool(torch.isfinite(maps[0]).all())
-    torch.testing.assert_close(maps[3], x * 4e9, rtol=1e-6, atol=0)
+    maps = lrp.heat_maps(point(network), x, target, rule, ("0", "3"), "all", "value")
+    assert bool(torch.isfinite(maps["0"]).all())
+    torch.testing.assert_close(maps["3"], x * 4e9, rtol=1e-6, atol=0)
 
 
 def test_alpha1beta0_gives_no_negative_relevance():
@@ -260,10 +261,14 @@ def test_map_of_a_posterior_is_the_mean_of_the_maps_of_its_draws(rule):
     network, x = double_network(conv_stack(True), 0), images((1, 8, 8), 0)
     posterior = noisy_posterior(network, draws=5)
     explained = torch.arange(len(x)) % 3
-    together = lrp.heat_maps(posterior, x, explained, RULES[rule], (0, 3, 7))
+    together = lrp.heat_maps(posterior, x, explained, RULES[rule], ("0", "3", "7"))
     alone = [
         lrp.heat_maps(
-            Posterior(network, {name: value[None] for name, value in draw.items()}), x, explained, RULES[rule], (0, 3, 7)
+            Posterior(network, {name: value[None] for name, value in draw.items()}),
+            x,
+            explained,
+            RULES[rule],
+            ("0", "3", "7"),
         )
         for draw in posterior
     ]
@@ -277,11 +282,11 @@ def test_chunks_and_threads_change_nothing(monkeypatch):
     network, x = double_network(conv_stack(True), 0), images((1, 8, 8), 0, count=23)
     posterior = noisy_posterior(network, draws=3)
     explained = torch.zeros(len(x), dtype=torch.int64)
-    whole = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], (0, 3, 7))
+    whole = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], ("0", "3", "7"))
     monkeypatch.setattr(graphs, "LARGEST_CHUNK", 5)
-    alone = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], (0, 3, 7))
+    alone = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], ("0", "3", "7"))
     monkeypatch.setattr(computing, "_workers", 3)
-    threaded = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], (0, 3, 7))
+    threaded = lrp.heat_maps(posterior, x, explained, RULES["epsilon"], ("0", "3", "7"))
     for layer in whole:
         torch.testing.assert_close(alone[layer], whole[layer], rtol=0, atol=1e-13)
         assert torch.equal(alone[layer], threaded[layer])
@@ -309,21 +314,37 @@ def test_explained_classes():
 @pytest.mark.parametrize(
     ("layers", "name"),
     [
-        ([nn.Flatten(), nn.Linear(4, 2), nn.Tanh()], "layer 2 is Tanh"),
-        ([nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)], "layer 1 is BatchNorm2d"),
-        ([nn.AvgPool2d(2, ceil_mode=True)], "layer 0: AvgPool2d"),
-        ([nn.Conv2d(1, 1, 1, padding_mode="circular")], "layer 0: the padding of Conv2d"),
-        ([nn.Flatten(2)], "layer 0: Flatten"),
+        ([nn.Flatten(), nn.Linear(4, 2), nn.Softmax(1)], r"layer 2 \(Softmax\) computes softmax"),
+        ([nn.Conv2d(1, 2, 1), nn.GroupNorm(1, 2)], r"layer 1 \(GroupNorm\) computes group_norm"),
+        ([nn.AvgPool2d(2, ceil_mode=True)], r"layer 0 \(AvgPool2d\) pools by windows of different sizes"),
+        ([nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)], r"layer 1 \(BatchNorm2d\) normalises by the"),
+        ([nn.Conv2d(1, 1, 1), nn.Flatten(2)], r"returns \[1, 4\], no vector of logits"),
     ],
 )
 def test_unknown_layers_are_refused_by_name(layers, name):
-    with pytest.raises(graphs.LayerError, match=name):
-        stacks.refuse_unknown_layers(nn.Sequential(*layers))
+    with pytest.raises(LayerError, match=name):
+        read(nn.Sequential(*layers).eval(), (1, 2, 2))
 
 
-def test_networks_that_are_no_stack_are_refused():
-    with pytest.raises(graphs.LayerError, match="not Bilinear"):
-        stacks.refuse_unknown_layers(nn.Bilinear(1, 1, 1))
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attend = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        tokens = x.flatten(2).transpose(1, 2)
+        return self.head(self.attend(tokens, tokens, tokens, need_weights=False)[0].mean(1))
+
+
+def test_attention_is_refused_by_name():
+    with pytest.raises(LayerError, match=r"layer attend \(MultiheadAttention\) computes scaled_dot_product_attention"):
+        read(Attention().eval(), (4, 3, 3))
+
+
+def test_networks_that_cannot_be_traced_are_refused():
+    with pytest.raises(LayerError, match="Bilinear cannot be traced for a batch of images"):
+        read(nn.Bilinear(1, 1, 1), (1, 1, 1))
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -8,13 +8,14 @@ from torch import nn
 
 from resilience import catalog, networks
 from resilience.networks import NetworkError
+from resilience.reading import read
 
 
 @pytest.mark.parametrize("name", catalog.functions("networks"))
 @pytest.mark.parametrize(("shape", "classes"), [((1, 28, 28), 10), ((1, 8, 8), 10), ((3, 32, 32), 4)])
 def test_catalogue_knows_the_learnable_layers(name, shape, classes):
     network = networks.build({"architecture": name, "width": 16}, shape, classes)
-    assert networks.learnable_layers(network) == catalog.functions("networks")[name].traits["layers"]
+    assert networks.learnable_layers(network) == tuple(map(str, catalog.functions("networks")[name].traits["layers"]))
     assert network(torch.zeros(2, *shape)).shape == (2, classes)
 
 
@@ -35,7 +36,9 @@ def test_default_width_is_the_papers():
 
 def test_explanations_of_a_layer_start_after_its_activation():
     network = networks.build({"architecture": "conv", "width": 16}, (1, 28, 28), 10)
-    assert [networks.end_of(network, layer) for layer in (0, 3, 7)] == [2, 5, 8]
+    layers = read(network, (1, 28, 28)).layers
+    # The images come first, and layer 0 is followed by its activation.
+    assert [layers[layer] for layer in ("0", "3", "7")] == [2, 5, 8]
 
 
 def test_conv_refuses_images_that_are_too_small():
@@ -55,8 +58,8 @@ TWICE = nn.Linear(4, 4)
 @pytest.mark.parametrize(
     ("layers", "sentence"),
     [
-        ([nn.Linear(4, 2)], r"layer 0, Linear\(.*\), gets \[1, 4, 4\] from an image of 1 × 4 × 4, .* put nn.Flatten"),
-        ([nn.Linear(4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)], "layer 0, .* put nn.Flatten"),
+        ([nn.Linear(4, 2)], r"returns \[1, 4, 2\] for an image of 1 × 4 × 4, not 2 logits; put nn.Flatten"),
+        ([nn.Linear(5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)], "layer 0, .* put nn.Flatten"),
         (
             [nn.Flatten(), nn.Linear(15, 2)],
             r"layer 1, Linear\(in_features=15.*gets \[16\] from an image of 1 × 4 × 4",
@@ -66,8 +69,8 @@ TWICE = nn.Linear(4, 4)
         ([nn.Flatten(), nn.Linear(16, 4), TWICE, nn.ReLU(), TWICE, nn.Linear(4, 2)], "layers 2 and 4 share weights"),
         ([nn.Flatten(), nn.Linear(16, 3)], r"returns \[3\] for an image of 1 × 4 × 4, not 2 logits"),
         ([nn.Conv2d(1, 2, 1)], r"returns \[2, 4, 4\] for an image of 1 × 4 × 4, not 2 logits"),
-        ([nn.Flatten(0), nn.Linear(16, 2)], "layer 1, .* put nn.Flatten"),
-        ([nn.MaxPool2d(2, return_indices=True), nn.Flatten(), nn.Linear(4, 2)], "layer 0, MaxPool2d.* returns a tuple"),
+        ([nn.Flatten(0), nn.Linear(16, 2)], r"returns \[\] for an image"),
+        ([nn.MaxPool2d(2, return_indices=True), nn.Flatten(), nn.Linear(4, 2)], "layer 1, Flatten.*which it cannot take"),
         ([nn.Flatten(), nn.Bilinear(16, 16, 2)], "layer 1, Bilinear.*which it cannot take"),
         ([nn.AvgPool2d((4, 2)), nn.Flatten()], "has no layer with weights"),
     ],

@@ -138,7 +138,7 @@ def test_draws_of_any_name_are_shared_by_chains_of_any_name(own):
 def test_layers_that_are_no_indices_are_refused(own):
     own.write_text(OWN.replace("(1, 3)", "3"), encoding="utf-8")
     (problem,) = problems(changed("networks/fc2", NETWORK))
-    assert "own.py:small says @entry(layers=3); expected indices of layers, such as (1, 3)" in problem
+    assert "own.py:small says @entry(layers=3); expected names or numbers of layers, such as (1, 3)" in problem
 
 
 def test_a_figure_that_wants_what_no_figure_gets_is_refused(own):
@@ -150,9 +150,9 @@ def test_a_figure_that_wants_what_no_figure_gets_is_refused(own):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("(1, 3)", "(0, 2)", r"has weights in layers \(1, 3\), but says @entry\(layers=\(0, 2\)\)"),
-        ("nn.Sequential(nn.Flatten(), nn.Linear(16, width), nn.ReLU(), nn.Linear(width, classes))", "nn.Linear(16, 2)",
-         "returns a Linear; a network is an nn.Sequential of layers"),
+        ("(1, 3)", "(1, 9)", r"says @entry\(layers=\(1, 9\)\), and has no layer 9; those with weights are 1, 3"),
+        ("nn.Sequential(nn.Flatten(), nn.Linear(16, width), nn.ReLU(), nn.Linear(width, classes))", "abs",
+         "returns a builtin_function_or_method; a network is an nn.Module"),
     ],
 )  # fmt: skip
 def test_a_network_is_what_it_says(old, new, sentence, own):

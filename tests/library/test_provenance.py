@@ -174,8 +174,8 @@ EDITS = {
         "return total / max(draws, 1)",
         EXPLAIN,
     ),
-    "the stack": (
-        "resilience/stacks.py",
+    "what layers compute": (
+        "resilience/operations.py",
         "return s @ weight",
         "return torch.matmul(s, weight)",
         {"attack fgsm", "attack pgd", "train adv", "measure network"} | EXPLAIN,

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from resilience import graphs, lrp_rules, networks
+from resilience import graphs, lrp_rules, networks, reading
 from resilience.attacks import saliency
 from resilience.attacks.gradient import LossGradient
 from resilience.explanations import lrp
 from resilience.posterior import point, predict
+from resilience.reading import LayerError
 from tests.conftest import double_network
 from tests.library.lrp_stacks import RULES, images
 from tests.library.test_lrp import slow_maps
@@ -117,10 +118,16 @@ class Doubled(nn.Linear):
         return 2 * super().forward(x)
 
 
-def test_a_stack_that_computes_something_else_is_refused_by_the_layer(monkeypatch):
-    network = double_network([nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), Doubled(4, 3)], 0)
-    monkeypatch.setattr(stacks, "refuse_unknown_layers", lambda network: None)
-    with pytest.raises(graphs.LayerError, match=r"layer 3, Doubled\(.*\), is computed wrongly here"):
+class Halved(nn.Linear):
+    """Computes something else in its own forward than in what a trace sees of it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) / (1 if torch.compiler.is_exporting() else 2)
+
+
+def test_a_layer_that_computes_something_else_is_refused_by_name():
+    network = double_network([nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), Halved(4, 3)], 0)
+    with pytest.raises(LayerError, match=r"layer 3, Halved\(.*\), is computed wrongly here"):
         graphs.graphs_of(point(network), (1, 3, 3))
 
 
@@ -131,48 +138,43 @@ class Turned(nn.Sequential):
         return super().forward(x).flip(1)
 
 
+def test_layers_of_ones_own_are_read_as_they_compute():
+    """Also what a network does with its layers, and layers with names."""
+    layers = OrderedDict(flat=nn.Flatten(), hidden=Doubled(9, 4), kink=nn.ReLU(), last=nn.Linear(4, 3))
+    network, x = Turned(layers).double().eval(), images((1, 3, 3), 0, 2)
+    (graph,) = graphs.graphs_of(point(network), (1, 3, 3))
+    torch.testing.assert_close(graphs.trace(graph, x).output, network(x), rtol=0, atol=1e-12)
+    assert graph.node_of("hidden") == graph.node_of("kink") == graph.node_of("last") - 1
+
+
 def test_a_network_that_does_more_than_its_layers_is_refused():
-    layers = [nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 3)]
-    with pytest.raises(graphs.LayerError, match="Turned has a forward of its own"):
-        graphs.graphs_of(point(Turned(*double_network(layers, 0))), (1, 3, 3))
-    network = double_network(layers, 0)
+    network = double_network([nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 3)], 0)
     network.register_forward_hook(lambda module, inputs, output: output.flip(1))
-    with pytest.raises(graphs.LayerError, match="something else than its layers"):
+    with pytest.raises(LayerError, match="something else than its layers"):
         graphs.graphs_of(point(network), (1, 3, 3))
 
 
-def test_layers_with_names_are_refused():
-    """Weights are found by the number of their layer."""
-    network = nn.Sequential(OrderedDict(flat=nn.Flatten(), last=nn.Linear(9, 3))).double()
-    with pytest.raises(graphs.LayerError, match=r"numbered, not named; nothing finds last\.bias, last\.weight"):
-        graphs.graphs_of(point(network), (1, 3, 3))
-    with pytest.raises(KeyError):
-        saliency.explanation(point(network), images((1, 3, 3), 0, 2), 0.1)
+def test_linear_layers_of_the_last_axis():
+    network = double_network([nn.Linear(3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(6, 3)], 0)
+    x = images((1, 3, 3), 0, 2)
+    (graph,) = graphs.graphs_of(point(network), (1, 3, 3))
+    torch.testing.assert_close(graphs.trace(graph, x).output, network(x), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("layers", "sentence"),
-    [
-        ([nn.Linear(3, 2), nn.Flatten(), nn.Linear(6, 3)], r"layer 0 is Linear and gets \[1, 3, 3\]"),
-        ([nn.Conv2d(1, 3, 2)], r"returns \[3, 2, 2\], no vector of logits"),
-    ],
-)
-def test_shapes_that_no_rule_covers_are_refused(layers, sentence):
-    with pytest.raises(graphs.LayerError, match=sentence):
-        graphs.graphs_of(point(double_network(layers, 0)), (1, 3, 3))
+def test_an_output_that_is_no_vector_is_refused():
+    with pytest.raises(LayerError, match=r"returns \[3, 2, 2\], no vector of logits"):
+        graphs.graphs_of(point(double_network([nn.Conv2d(1, 3, 2)], 0)), (1, 3, 3))
 
 
 def test_results_that_are_no_numbers_are_a_difference(monkeypatch):
     network = double_network([nn.Flatten(), nn.Linear(9, 3)], 0)
-    stack_of = stacks.stack_of
-
-    def broken(*arguments):
-        flat, last = stack_of(*arguments)
-        return [flat, replace(last, bias=last.bias * torch.nan)]
-
-    monkeypatch.setattr(stacks, "stack_of", broken)
-    with pytest.raises(graphs.LayerError, match=r"layer 1, Linear.* nan off"):
-        graphs.graphs_of(point(network), (1, 3, 3))
+    broken = reading.read(network, (1, 3, 3))
+    make = broken.parts[-1].make
+    broken.parts[-1] = replace(
+        broken.parts[-1], make=lambda weights: replace(make(weights), bias=make(weights).bias * torch.nan)
+    )
+    with pytest.raises(LayerError, match=r"layer 1, Linear.* nan off"):
+        graphs.refuse_difference(network, dict(network.state_dict()), broken, (1, 3, 3))
 
 
 def test_windows_may_be_tuples_of_one():
@@ -190,8 +192,8 @@ def test_summands_that_cancel_are_no_difference():
     network[0].weight.data = torch.randn(16, 1, 3, 3, generator=generator) / 1000
     network[0].bias.data.fill_(300)
     network[3].weight.data = (weight - weight.mean(2, keepdim=True)).flatten(1)
-    shapes = stacks.input_shapes(network, (1, 28, 28))
-    assert stacks._difference(network, dict(network.state_dict()), shapes)
+    read = reading.read(network, (1, 28, 28))
+    assert graphs._difference(network, dict(network.state_dict()), read, (1, 28, 28))
     graphs.graphs_of(point(network), (1, 28, 28))
 
 

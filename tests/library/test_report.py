@@ -119,7 +119,7 @@ def test_an_attack_that_leaves_more_than_noise_does_is_marked_in_words():
 def test_the_page_counts_rows_that_keep_more_than_under_noise(by, counted, table, tmp_path):
     measured = predicted(robustness_tables(0.1), mean_change=0.0625, zero_gradient=0.0)
     noisy = assign(measured, attack="noise")
-    output = (noisy.maps["explanation"] == "epsilon") & (noisy.maps["layer"] == 3)
+    output = (noisy.maps["explanation"] == "epsilon") & (noisy.maps["layer"] == "3")
     noisy.maps.loc[output, "top20"] -= by
     attacked = outcomes_of(together(measured, noisy), pgd="noise", noise="noise")
     reader, settings = Reader(), measured.predictions.groupby(["training", "draws"]).ngroups

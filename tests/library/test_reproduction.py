@@ -26,7 +26,7 @@ OF_CIFAR10 = {
 
 @pytest.fixture
 def published() -> pd.DataFrame:
-    return pd.read_csv(PUBLISHED, keep_default_na=False)
+    return pd.read_csv(PUBLISHED, keep_default_na=False, dtype={"layer": "str"})
 
 
 def tables(shift: float, seeds: int = 3, points: int = 40) -> Measured:
@@ -44,7 +44,7 @@ def tables(shift: float, seeds: int = 3, points: int = 40) -> Measured:
                 "draws": draws,
                 "seed": seed,
             }
-            of_maps = {"explanation": "epsilon", "layer": 0, "top20": values}
+            of_maps = {"explanation": "epsilon", "layer": "0", "top20": values}
             of_predictions = {"softmax_robustness": values**2, "label": 1, "prediction": 1}
             parts += [pd.DataFrame({**place, "index": np.arange(points), **each}) for each in (of_maps, of_predictions)]
     return gather(parts, {"top20": {"measure": "overlap", "top_k": 20}})
@@ -53,7 +53,7 @@ def tables(shift: float, seeds: int = 3, points: int = 40) -> Measured:
 def row(statistic: str, value: float, reference: str = "det") -> pd.DataFrame:
     about = {"figure": "Fig. 0", "dataset": "mnist", "network": "conv", "attack": "fgsm", "training": "svi", "draws": 100}
     return pd.DataFrame(
-        [{**about, "reference": reference, "explanation": "epsilon", "layer": 0, "statistic": statistic, "value": value}]
+        [{**about, "reference": reference, "explanation": "epsilon", "layer": "0", "statistic": statistic, "value": value}]
     ).assign(accuracy=0.01, note="")
 
 

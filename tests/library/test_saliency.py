@@ -11,6 +11,7 @@ from resilience import catalog, data, lrp_rules, networks
 from resilience.attacks import saliency
 from resilience.datasets import bundled
 from resilience.explanations import lrp
+from resilience.graphs import graphs_of
 from resilience.measures.channels import of_pixels
 from resilience.measures.top_pixels import top_pixels
 from resilience.posterior import point, predict
@@ -71,7 +72,8 @@ def test_gradient_draw_by_draw_is_that_of_the_whole(draws):
     attacked = (x + 0.02).clamp(0, 1)
     found = saliency._gradient(posterior, attacked, prediction, dissimilarity, search)
     variable = attacked.clone().requires_grad_()
-    parts = [saliency.relevance_of(posterior.network, draw, variable, prediction.argmax(1), 0.1, 5.0) for draw in posterior]
+    drawn = graphs_of(posterior, tuple(x.shape[1:]))
+    parts = [saliency.relevance_of(graph, variable, prediction.argmax(1), 0.1, 5.0) for graph in drawn]
     # The penalty is on the prediction of the network itself, but its slope is passed through the rounded one.
     pull = 2 * 0.7 * (predict(posterior, attacked) - prediction)
     mean = torch.stack([relevance for relevance, _ in parts]).mean(0)
@@ -158,6 +160,6 @@ def test_restarts_never_lose_what_was_found():
 
 
 def test_other_layers_are_refused_by_name():
-    network = double_network([torch.nn.Flatten(), torch.nn.Linear(64, 4), torch.nn.Tanh()], 0)
-    with pytest.raises(LayerError, match="layer 2 is Tanh"):
+    network = double_network([torch.nn.Flatten(), torch.nn.Linear(64, 4), torch.nn.Softmax(1)], 0)
+    with pytest.raises(LayerError, match=r"layer 2 \(Softmax\) computes softmax"):
         attack("saliency_top_k", point(network), images((1, 8, 8), 0))

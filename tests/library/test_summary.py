@@ -24,7 +24,7 @@ def clean():
     """A table of explanations and one of networks, at the clean inputs."""
     generator = np.random.default_rng(0)
     point = {**PLACE, "attack": "clean", "seed": np.repeat([0, 1], 10), "index": np.tile(np.arange(10), 2)}
-    of_explanations = {"explanation": "epsilon", "layer": 3, "deletion": generator.normal(size=20)}
+    of_explanations = {"explanation": "epsilon", "layer": "3", "deletion": generator.normal(size=20)}
     return [pd.DataFrame(point | of_explanations), pd.DataFrame(point | {"norm": generator.normal(size=20)})]
 
 
@@ -41,14 +41,15 @@ def test_every_measure_of_every_explanation_has_a_row(measured, clean):
 
 def test_means_and_intervals_count_points_and_seeds(measured):
     found = summary.summarise([measured.predictions, measured.maps], ["top20"], 0.9)
-    row = only(found, **PLACE, explanation="gamma", layer=1, measure="top20")
-    table = measured.of("gamma", 1)
+    row = only(found, **PLACE, explanation="gamma", layer="1", measure="top20")
+    table = measured.of("gamma", "1")
     values = table[(table.training == "hmc") & (table.draws == 50)].pivot(index="seed", columns="index", values="top20")
     assert row["mean"] == pytest.approx(values.to_numpy().mean())
     expected = interval(mean(values.to_numpy()), 0.9)
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
     assert (row["seeds"], row["points"]) == (3, 20)
-    wide = only(summary.summarise([measured.maps], ["top20"], 0.99), **PLACE, explanation="gamma", layer=1, measure="top20")
+    wider = summary.summarise([measured.maps], ["top20"], 0.99)
+    wide = only(wider, **PLACE, explanation="gamma", layer="1", measure="top20")
     assert wide["low"] < row["low"] < row["mean"] < row["high"] < wide["high"]
 
 
@@ -58,7 +59,7 @@ def test_points_without_a_value_do_not_count(measured):
     lacking.loc[lacking["index"] == 7, "top20"] = np.nan
     here = lacking[(lacking.training == "hmc") & (lacking.draws == 50)]
     here = here[(here.explanation == "epsilon") & (here.layer == 3)]
-    row = only(summary.summarise([lacking], ["top20"]), **PLACE, explanation="epsilon", layer=3, measure="top20")
+    row = only(summary.summarise([lacking], ["top20"]), **PLACE, explanation="epsilon", layer="3", measure="top20")
     assert row["mean"] == pytest.approx(here["top20"].mean())
     assert (row["seeds"], row["points"]) == (3, 19)
 

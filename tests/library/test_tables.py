@@ -20,7 +20,7 @@ INDEX = np.array([7, 9])
 
 
 def test_table_of_maps_has_a_row_for_each_point_and_a_column_for_each_measure():
-    table = tables.table_of_maps(INDEX, RELEVANCE, RELEVANCE[:, :, ::-1], MEASURES, {"training": "det", "layer": 5})
+    table = tables.table_of_maps(INDEX, RELEVANCE, RELEVANCE[:, :, ::-1], MEASURES, {"training": "det", "layer": "5"})
     assert list(table) == ["training", "layer", "index", "relevant", "top25", "top50", "angle"]
     assert list(table["index"]) == [7, 9]
     assert list(table["training"]) == ["det", "det"]
@@ -105,31 +105,31 @@ def test_gathered_tables_stand_beside_each_other_in_any_order():
     parts = [part for table in (measured.maps, measured.predictions) for _, part in table.groupby(["training", "seed"])]
     found = tables.gather(reversed(parts), measured.measures)
     assert (len(found.maps), len(found.predictions)) == (len(measured.maps), len(measured.predictions))
-    table = found.of("gamma", 3)
+    table = found.of("gamma", "3")
     assert len(table) == len(measured.predictions)
     for row in table.sample(10, random_state=0).to_dict("records"):
         of_maps, of_predictions = found.maps, found.predictions
         for name in tables.POINT:
             of_maps, of_predictions = (part[part[name] == row[name]] for part in (of_maps, of_predictions))
-        ((_, of_map),) = of_maps[(of_maps["explanation"] == "gamma") & (of_maps["layer"] == 3)].iterrows()
+        ((_, of_map),) = of_maps[(of_maps["explanation"] == "gamma") & (of_maps["layer"] == "3")].iterrows()
         assert row["top20"] == of_map["top20"]
         assert [row["softmax_robustness"]] == list(of_predictions["softmax_robustness"])
 
 
 def test_an_explanation_that_nobody_made_has_no_rows_but_all_columns():
     measured = robustness_tables(0.1, seeds=1, points=5)
-    empty = measured.of("gradient", 3)
+    empty = measured.of("gradient", "3")
     assert len(empty) == 0
-    assert set(measured.of("epsilon", 3)) == set(empty)
-    assert (measured.explanations(3), measured.explanations(2)) == (["epsilon", "gamma"], [])
+    assert set(measured.of("epsilon", "3")) == set(empty)
+    assert (measured.explanations("3"), measured.explanations("2")) == (["epsilon", "gamma"], [])
 
 
 def test_a_measure_that_another_explanation_alone_has_is_no_column():
     measured = robustness_tables(0.1, seeds=1, points=5)
     other = measured.maps[measured.maps["explanation"] == "gamma"].rename(columns={"top20": "top10"})
     found = tables.gather([measured.maps[measured.maps["explanation"] == "epsilon"], other, measured.predictions])
-    assert "top10" not in found.of("epsilon", 3)
-    assert "top20" not in found.of("gamma", 3)
+    assert "top10" not in found.of("epsilon", "3")
+    assert "top20" not in found.of("gamma", "3")
 
 
 def test_chance_is_known_of_overlaps_alone():

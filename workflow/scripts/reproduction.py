@@ -18,6 +18,6 @@ progress.start(snakemake.log[0])
 settings = jobs.settings_of(snakemake)
 history = jobs.history_of(snakemake)
 measured = {run: gather(map(artifacts.read_table, snakemake.input[f"{run}_run"])) for run in ("paper", "published")}
-published = pd.read_csv(snakemake.input.published, keep_default_na=False)
+published = pd.read_csv(snakemake.input.published, keep_default_na=False, dtype={"layer": "str"})
 artifacts.write_table(snakemake.output[0], reproduction.compare(published, measured, settings["measure"]), history)
 progress.finish()

@@ -38,7 +38,8 @@ task = Task.of(settings["network"], learning, seed, start, device)
 # Not an output: Snakemake deletes those of a job that failed, and this is what the next attempt goes on from.
 kept = Path(snakemake.output.weights).with_name("checkpoint")
 task = replace(task, checkpoints=kept, recipe=snakemake.params.recipe)
-sizes.refuse_draws(task.network(), catalog.stored_draws(settings["training"]) or OF_A_DISTRIBUTION)
+if not catalog.named("trainings", settings["training"]).traits.get("share"):
+    sizes.refuse_draws(task.network(), catalog.stored_draws(settings["training"]) or OF_A_DISTRIBUTION)
 fit = catalog.bound("trainings", settings["training"])(task=task)
 
 weights = snakemake.output.weights

@@ -12,7 +12,8 @@ from resilience.catalog import entry
 from resilience.networks import NetworkError, Shape
 from resilience.parameters import Fraction, Positive
 
-#: What begins the names of auxiliary heads, which only training uses: GoogLeNet's and Inception's.
+#: What begins the names of auxiliary heads, which only training uses: GoogLeNet's and Inception's. Weights of them that a
+#: file holds are passed over, see :mod:`resilience.training.imported`.
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
@@ -69,4 +70,6 @@ def torchvision(
         raise NetworkError(
             f"torchvision's {name} cannot be built for images of {shape[1]} × {shape[2]} pixels: {error}"
         ) from error
+    if options.get("aux_logits") is False:
+        network.left_out = AUXILIARY
     return normalised(network, shape[0], mean, deviation)

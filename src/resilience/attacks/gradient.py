@@ -18,7 +18,7 @@ from resilience.attacks.ball import Ball, FeasibleSet, NormBall, ball_step, refu
 from resilience.attacks.loop import DIRECTIONS, Best, Direction, advantage, search, sign, steepest, targets
 from resilience.catalog import entry
 from resilience.computing import in_chunks
-from resilience.graphs import chunk_of, graphs_of, input_gradient, trace
+from resilience.graphs import chunk_of, graphs_of, knowing_what_they_share, pass_down, trace
 from resilience.networks import Shape, image_shape
 from resilience.parameters import Count, Fraction, NonNegative, NonNegativeCount, Positive, Share
 from resilience.posterior import Posterior
@@ -271,18 +271,21 @@ class LossGradient:
         return total
 
     def _sum_over_draws(self, x: Tensor, y: Tensor) -> Tensor:
-        total = torch.zeros_like(x, memory_format=torch.channels_last)
+        """Draws are added up where what they share begins, and the sum is passed down from there."""
+        total: dict[int, Tensor] = {}
         largest = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
-        for graph in self._graphs:
+        for graph in knowing_what_they_share(self._graphs, x):
             passed = trace(graph, x)
             slope, log_weight = self._measure(passed.output, y)
-            gradient = input_gradient(passed, slope)
+            gradients = pass_down(passed, {len(graph.nodes) - 1: slope}, graph.begin)
             # The weights span hundreds of orders of magnitude, so they are kept relative to the largest one so far.
             present = torch.maximum(largest, log_weight)
-            total *= _per_image(torch.exp(largest - present))
-            total += gradient * _per_image(torch.exp(log_weight - present))
+            before, weight = torch.exp(largest - present), torch.exp(log_weight - present)
+            for node, gradient in gradients.items():
+                weighted = gradient * _per_image(weight, gradient)
+                total[node] = weighted.add_(total[node] * _per_image(before, gradient)) if node in total else weighted
             largest = present
-        return total
+        return pass_down(passed, total, 1)[0]
 
 
 def _likelihood(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -342,5 +345,5 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
 }
 
 
-def _per_image(factor: Tensor) -> Tensor:
-    return factor[:, None, None, None]
+def _per_image(factor: Tensor, like: Tensor) -> Tensor:
+    return factor.view(-1, *[1] * (like.dim() - 1))

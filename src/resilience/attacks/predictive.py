@@ -7,14 +7,14 @@ transformation there is, Athalye et al. 2018).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from resilience.attacks.ball import refuse_no_gradient
 from resilience.computing import in_chunks
-from resilience.graphs import Passed, chunk_of, graphs_of, input_gradient, trace
+from resilience.graphs import Graph, Passed, chunk_of, graphs_of, knowing_what_they_share, pass_down, trace
 from resilience.networks import image_shape
 from resilience.posterior import Posterior
 
@@ -32,7 +32,8 @@ class Predictive:
         found: dict[int, Tensor] = {}
 
         def work(part: slice) -> None:
-            found[part.start], _ = self._mean(x[part])
+            images = x[part]
+            found[part.start], _ = _mean(knowing_what_they_share(self._graphs, images), images)
 
         in_chunks(work, len(x), self._chunk)
         return torch.cat([found[first] for first in sorted(found)])
@@ -54,34 +55,42 @@ class Predictive:
         classes = torch.zeros(len(x), dtype=torch.long, device=x.device)
 
         def work(part: slice) -> None:
-            log_mean, passed_up = self._mean(x[part])
+            images = x[part]
+            graphs = knowing_what_they_share(self._graphs, images)
+            log_mean, passed_up = _mean(graphs, images)
             classes[part] = log_mean.argmax(1)
             with torch.enable_grad():
                 variable = log_mean.clone().requires_grad_()
                 value = of(variable, part)
                 (slope,) = torch.autograd.grad(value.sum(), variable)
             values[part] = value.detach()
-            for index, graph in enumerate(reversed(self._graphs)):
+            sums: dict[int, Tensor] = {}
+            for graph in reversed(graphs):
                 # The last draw has been passed up just now; no other is kept, so memory does not grow with their number.
-                passed = passed_up if index == 0 else trace(graph, x[part])
+                passed = passed_up if graph is passed_up.graph else trace(graph, images)
                 log_p = passed.output.log_softmax(1)
-                shares = slope * torch.exp(log_p - log_mean - math.log(len(self._graphs)))
-                total[part] += input_gradient(passed, shares - log_p.exp() * shares.sum(1, keepdim=True))
+                shares = slope * torch.exp(log_p - log_mean - math.log(len(graphs)))
+                of_logits = shares - log_p.exp() * shares.sum(1, keepdim=True)
+                for node, gradient in pass_down(passed, {len(graph.nodes) - 1: of_logits}, graph.begin).items():
+                    sums[node] = gradient + sums[node] if node in sums else gradient
+            # What draws share is passed down once.
+            total[part] = pass_down(passed_up, sums, 1)[0]
 
         in_chunks(work, len(x), self._chunk)
         refuse_no_gradient(total)
         return values, total, classes
 
-    def _mean(self, x: Tensor) -> tuple[Tensor, Passed]:
-        """Logarithms of E_w[p] [N, classes], and the pass up of the last draw."""
-        total, passed = None, None
-        for graph in self._graphs:
-            passed = trace(graph, x)
-            log_p = passed.output.log_softmax(1)
-            total = log_p if total is None else torch.logaddexp(total, log_p)
-        assert total is not None
-        assert passed is not None
-        return total - math.log(len(self._graphs)), passed
+
+def _mean(graphs: Sequence[Graph], x: Tensor) -> tuple[Tensor, Passed]:
+    """Logarithms of E_w[p] [N, classes], and the pass up of the last draw."""
+    total, passed = None, None
+    for graph in graphs:
+        passed = trace(graph, x)
+        log_p = passed.output.log_softmax(1)
+        total = log_p if total is None else torch.logaddexp(total, log_p)
+    assert total is not None
+    assert passed is not None
+    return total - math.log(len(graphs)), passed
 
 
 def log_odds_against(log_probabilities: Tensor, y: Tensor) -> Tensor:

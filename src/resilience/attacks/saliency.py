@@ -26,8 +26,8 @@ from resilience.attacks.gradient import LossGradient
 from resilience.attacks.loop import Best
 from resilience.catalog import entry
 from resilience.computing import in_chunks
-from resilience.explanations.lrp import SUM_STABILISER
 from resilience.graphs import Graph, chunk_of, graphs_of
+from resilience.lrp_composites import SUM_STABILISER
 from resilience.measures.channels import of_pixels
 from resilience.measures.top_pixels import top_pixels
 from resilience.networks import image_shape

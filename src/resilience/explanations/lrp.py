@@ -1,8 +1,9 @@
 """Layer-wise Relevance Propagation through one draw of a network's weights (paper, Sec. IV-A and VII-D).
 
-How a layer with weights shares relevance is said by a rule (:mod:`resilience.lrp_rules`). What computes one value from one
-value (activations, normalisation) passes relevance on unchanged, max-pooling gives it to the winner, average-pooling is a
-linear layer with constant weights, a sum shares it in proportion to its summands, and a gate has none of its value's.
+How a layer with weights shares relevance is said by a rule (:mod:`resilience.lrp_rules`), and which by a composite if there
+are several (:mod:`resilience.lrp_composites`). What computes one value from one value (activations, normalisation) passes
+relevance on unchanged, max-pooling gives it to the winner, average-pooling is a linear layer with constant weights, a sum
+shares it in proportion to its summands, and a gate has none of its value's.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from resilience import catalog
 from resilience.catalog import entry
 from resilience.explain import explain
 from resilience.graphs import Graph, Passed, trace
-from resilience.lrp_rules import Rule
+from resilience.grid import OUTPUT
+from resilience.lrp_composites import AnyRule, rules_of
+from resilience.lrp_ratios import Factor, Mixture, Rule
+from resilience.networks import learnable_layers
 from resilience.operations import Affine, Convolution, Elementwise, Linear, Product, Rectifier, Step, Sum, one_hot
 from resilience.parameters import RuleEntry
 from resilience.posterior import Posterior
-
-#: ε of a sum, which otherwise would share relevance without bound where its summands cancel; as in zennit's Norm.
-SUM_STABILISER = 1e-6
 
 
 @entry()
@@ -47,7 +48,7 @@ def lrp(
     Parameters
     ----------
     rule
-        How layers share relevance among their inputs.
+        How layers share relevance among their inputs: one rule for all of them, or a composite.
     unit
         What a map of an inner layer explains: its most active unit, or all of its activations.
     start
@@ -55,7 +56,7 @@ def lrp(
     activations
         Whether activations pass relevance on unchanged, or times their slope as the published code does.
     """
-    chosen: Rule = catalog.bound("rules", rule)()
+    chosen: AnyRule = catalog.bound("rules", rule)()
     chosen = replace(chosen, by_slope=activations == "slope")
     return sweep(graph, x, chosen, Starts(layers, layers[-1], explained, unit, start))
 
@@ -64,7 +65,7 @@ def heat_maps(
     posterior: Posterior,
     x: Tensor,
     explained: Tensor,
-    rule: Rule,
+    rule: AnyRule,
     layers: Sequence[str],
     unit: Literal["strongest", "all"] = "strongest",
     start: Literal["one", "value"] = "one",
@@ -78,7 +79,7 @@ def heat_maps(
     rule
         How relevance is shared.
     layers
-        Names of the layers to explain. The last one stands for the network's output.
+        Names of the layers to explain. The last one that the network has, and ``output``, stand for its output.
     unit, start
         See :func:`lrp`.
 
@@ -90,11 +91,13 @@ def heat_maps(
     Raises
     ------
     LayerError
-        If the network has a layer that relevance cannot pass.
+        If the network has a layer that relevance cannot pass, or lacks one that a composite names.
     """
+    last = learnable_layers(posterior.network)[-1]
+    output = last if last in layers else OUTPUT
 
     def of_draw(graph: Graph, x: Tensor, explained: Tensor, layers: Sequence[str], **_: object) -> Tensor:
-        return sweep(graph, x, rule, Starts(layers, layers[-1], explained, unit, start))
+        return sweep(graph, x, rule, Starts(layers, output, explained, unit, start))
 
     return dict(zip(layers, explain(posterior, x, explained, of_draw, layers), strict=True))
 
@@ -110,13 +113,13 @@ class Starts:
     start: Literal["one", "value"]
 
 
-def sweep(graph: Graph, x: Tensor, rule: Rule, starts: Starts) -> Tensor:
+def sweep(graph: Graph, x: Tensor, rule: AnyRule, starts: Starts) -> Tensor:
     """Relevance [len(starts.layers), N, C, H, W] of the input in one draw, for all layers in one pass down the network.
 
     Propagation is linear in the relevance, so the layers that are explained share the pass: each joins it where it ends. A
     single unit is first shared among its own inputs, which in a convolution are few.
     """
-    passed = trace(graph, x)
+    rules, passed = rules_of(rule, graph, x), trace(graph, x)
     begins: dict[int, list[str]] = {}
     for layer in starts.layers:
         begins.setdefault(_begin(graph, layer, starts), []).append(layer)
@@ -127,13 +130,13 @@ def sweep(graph: Graph, x: Tensor, rule: Rule, starts: Starts) -> Tensor:
         for layer in begins.get(place, ()):
             if isinstance(step.operation, Linear | Convolution) and (layer == starts.output or starts.unit == "strongest"):
                 unit = _unit(passed, place, layer, starts)
-                value = _value(passed, place, layer, unit, starts, rule)
-                _join(waiting, inputs[0], layer, share_of_unit(step, unit, value, rule))
+                value = _value(passed, place, layer, unit, starts, rule.by_slope)
+                _join(waiting, inputs[0], layer, share_of_unit(step, unit, value, rules[place]))
             else:
-                here[layer] = _of_units(passed, place, layer, starts, rule)
+                here[layer] = _of_units(passed, place, layer, starts, rule.by_slope)
         if not here:
             continue
-        share = sharing(step, rule)
+        share = sharing(step, rules[place], rule.by_slope)
         for layer, relevance in here.items():
             for before, part in zip(inputs, share(relevance), strict=True):
                 if part is not None:
@@ -142,54 +145,89 @@ def sweep(graph: Graph, x: Tensor, rule: Rule, starts: Starts) -> Tensor:
 
 
 def _join(waiting: dict[int, dict[str, Tensor]], place: int, layer: str, relevance: Tensor) -> None:
-    """Relevance that several readers of an output give it is summed."""
+    """Relevance that several readers of an output give it is summed, in the memory of the last, which nobody else has."""
     there = waiting.setdefault(place, {})
-    there[layer] = there[layer] + relevance if layer in there else relevance
+    there[layer] = relevance.add_(there[layer]) if layer in there else relevance
 
 
-def sharing(step: Step, rule: Rule) -> Callable[[Tensor], Sequence[Tensor | None]]:
+def sharing(step: Step, rule: Rule | Mixture | None, by_slope: bool) -> Callable[[Tensor], Sequence[Tensor | None]]:
     """How one operation shares the relevance of its output among its inputs, as a function that uses up that relevance.
 
-    This is the formula at the head of the module: z, then R / z, then back through the weights, then times a. It is computed
-    in place where it can be, since at this speed memory is what takes the time.
+    This is the formula of :mod:`resilience.lrp_ratios`: z, then R / z, then back through the weights, then times a. It is
+    computed in place where it can be, since at this speed memory is what takes the time.
     """
     match step.operation:
-        case Rectifier() if rule.by_slope:
+        case Rectifier() if by_slope:
             return lambda relevance: step.operation.down(relevance, step)
         case Elementwise():
             return lambda relevance: (relevance,)
         case Product(value):
             return lambda relevance: tuple(relevance if index == value else None for index in range(2))
-        case Sum():
-            stabilised = _stabilise(step.z, SUM_STABILISER)
-
-            def share_sum(relevance: Tensor) -> Sequence[Tensor]:
-                ratio = relevance / stabilised
-                return [a * ratio for a in step.inputs]
-
-            return share_sum
-        case Affine() as affine:
+        case Sum() if rule:
+            return _sharing_sum(step, rule)
+        case Affine() as affine if rule:
             return _sharing_affine(affine, step, rule)
     return lambda relevance: step.operation.down(relevance, step)
 
 
-def _sharing_affine(affine: Affine, step: Step, rule: Rule) -> Callable[[Tensor], Sequence[Tensor]]:
+def _sharing_affine(affine: Affine, step: Step, rule: Rule | Mixture) -> Callable[[Tensor], Sequence[Tensor]]:
     a = step.a
-    terms = rule.terms(a, affine.weight, affine.bias)
-    # A rule that leaves inputs and weights alone needs the z that the pass up has already computed.
-    unchanged = len(terms) == 1 and terms[0][0] is a and terms[0][1] is affine.weight
-    z = step.z if unchanged else sum((affine.product(*term) for term in terms[1:]), affine.product(*terms[0]))
-    stabilised = _stabilise(z, rule.stabiliser)
+    ratios = []
+    for factor, part in rule.parts:
+        terms = part.terms(a, affine.weight, affine.bias)
+        # A rule that leaves inputs and weights alone needs the z that the pass up has already computed.
+        unchanged = len(terms) == 1 and terms[0][0] is a and terms[0][1] is affine.weight
+        z = step.z if unchanged else sum((affine.product(*term) for term in terms[1:]), affine.product(*terms[0]))
+        ratios.append((terms, _stabilise(z, part.stabiliser), factor))
 
     def share(relevance: Tensor) -> Sequence[Tensor]:
-        ratio = relevance.div_(stabilised)
-        parts = [affine.transposed(ratio, weight, a).mul_(inputs) for inputs, weight, _ in terms]
+        parts = []
+        for terms, stabilised, factor in ratios:
+            ratio = _divided(relevance, stabilised) if len(ratios) == 1 else relevance / stabilised
+            ratio = _times(ratio, factor, step)
+            parts += [affine.transposed(ratio, weight, a).mul_(inputs) for inputs, weight, _ in terms]
         return (sum(parts[1:], parts[0]),)
 
     return share
 
 
-def share_of_unit(step: Step, unit: Tensor, value: Tensor, rule: Rule) -> Tensor:
+def _sharing_sum(step: Step, rule: Rule | Mixture) -> Callable[[Tensor], Sequence[Tensor]]:
+    """As of a layer whose weights are all one."""
+    one = torch.ones((), dtype=step.a.dtype)
+    ratios = []
+    for factor, part in rule.parts:
+        terms = [part.terms(a, one, None) for a in step.inputs]
+        shares = [[inputs if weight is one else inputs * weight for inputs, weight, _ in of_input] for of_input in terms]
+        summed = [sum(of_input[1:], of_input[0]) for of_input in shares]
+        unchanged = all(ours is a for ours, a in zip(summed, step.inputs, strict=True))
+        z = step.z if unchanged else sum(summed[1:], summed[0])
+        ratios.append((summed, _stabilise(z, part.stabiliser), factor))
+
+    def share(relevance: Tensor) -> Sequence[Tensor]:
+        by_ratio = []
+        for summed, stabilised, factor in ratios:
+            ratio = _divided(relevance, stabilised) if len(ratios) == 1 else relevance / stabilised
+            ratio = _times(ratio, factor, step)
+            by_ratio.append([*(of_input * ratio for of_input in summed[:-1]), ratio.mul_(summed[-1])])
+        return [sum(shares[1:], shares[0]) for shares in zip(*by_ratio, strict=True)]
+
+    return share
+
+
+def _times(ratio: Tensor, factor: Factor, step: Step) -> Tensor:
+    """A ratio as often as it counts, in place."""
+    if callable(factor):
+        return ratio.mul_(factor(step.z))
+    return ratio if factor == 1 else ratio.mul_(factor)
+
+
+def _divided(relevance: Tensor, stabilised: Tensor) -> Tensor:
+    """R / z, in the memory of R; elsewhere if that has gaps, as parts of a concatenation have: a product would copy it."""
+    dense = relevance.is_contiguous() or relevance.is_contiguous(memory_format=torch.channels_last)
+    return relevance.div_(stabilised) if dense else relevance / stabilised
+
+
+def share_of_unit(step: Step, unit: Tensor, value: Tensor, rule: Rule | Mixture | None) -> Tensor:
     """The same for a single unit of each image that has all the relevance.
 
     Parameters
@@ -205,14 +243,19 @@ def share_of_unit(step: Step, unit: Tensor, value: Tensor, rule: Rule) -> Tensor
     """
     affine, a = step.operation, step.a
     assert isinstance(affine, Affine)
-    terms = rule.terms(a, affine.weight, affine.bias)
-    parts = [affine.row(unit, weight, step).mul_(inputs) for inputs, weight, _ in terms]
-    contributions = sum(parts[1:], parts[0])
-    z = contributions.flatten(1).sum(1) + sum(
-        (bias[unit % len(bias)] for *_, bias in terms if bias is not None), torch.zeros_like(value)
-    )
-    factor = value / _stabilise(z, rule.stabiliser)
-    return contributions.mul_(factor.view(-1, *[1] * (a.dim() - 1)))
+    assert rule is not None
+    shares = []
+    for factor, part in rule.parts:
+        terms = part.terms(a, affine.weight, affine.bias)
+        parts = [affine.row(unit, weight, step).mul_(inputs) for inputs, weight, _ in terms]
+        contributions = sum(parts[1:], parts[0])
+        z = contributions.flatten(1).sum(1) + sum(
+            (bias[unit % len(bias)] for *_, bias in terms if bias is not None), torch.zeros_like(value)
+        )
+        ratio = value / _stabilise(z, part.stabiliser)
+        ratio = ratio * (factor(_at(step.z, unit)) if callable(factor) else factor)
+        shares.append(contributions.mul_(ratio.view(-1, *[1] * (a.dim() - 1))))
+    return sum(shares[1:], shares[0])
 
 
 def strongest(activation: Tensor) -> Tensor:
@@ -242,27 +285,27 @@ def _unit(passed: Passed, place: int, layer: str, starts: Starts) -> Tensor:
     return starts.explained if layer == starts.output else strongest(passed.steps[_end(passed.graph, layer, starts)].z)
 
 
-def _value(passed: Passed, place: int, layer: str, unit: Tensor, starts: Starts, rule: Rule) -> Tensor:
+def _value(passed: Passed, place: int, layer: str, unit: Tensor, starts: Starts, by_slope: bool) -> Tensor:
     """Relevance [N] of one unit of a layer, its value or one, after it has passed the activation that follows."""
     end = _end(passed.graph, layer, starts)
     one = torch.ones_like(unit, dtype=passed.steps[place].a.dtype)
     value = one if starts.start == "one" else _at(passed.steps[end].z, unit)
     activation = passed.steps[end].operation
-    if rule.by_slope and end != place and isinstance(activation, Rectifier):
+    if by_slope and end != place and isinstance(activation, Rectifier):
         value = torch.where(_at(passed.steps[place].z, unit) > 0, value, activation.slope * value)
     return value
 
 
-def _of_units(passed: Passed, place: int, layer: str, starts: Starts, rule: Rule) -> Tensor:
+def _of_units(passed: Passed, place: int, layer: str, starts: Starts, by_slope: bool) -> Tensor:
     """Relevance of a node's output where all of a layer is explained, or a unit of what is no linear layer."""
     if layer != starts.output and starts.unit == "all":
         end = _end(passed.graph, layer, starts)
         relevance = passed.steps[end].z
-        by_slope = rule.by_slope and end != place and isinstance(passed.steps[end].operation, Rectifier)
-        return passed.steps[end].operation.down(relevance, passed.steps[end])[0] if by_slope else relevance.clone()
+        counted = by_slope and end != place and isinstance(passed.steps[end].operation, Rectifier)
+        return passed.steps[end].operation.down(relevance, passed.steps[end])[0] if counted else relevance.clone()
     unit = _unit(passed, place, layer, starts)
     here = one_hot(unit, passed.steps[place].z)
-    value = _value(passed, place, layer, unit, starts, rule)
+    value = _value(passed, place, layer, unit, starts, by_slope)
     return here * value.view(-1, *[1] * (here.dim() - 1))
 
 

@@ -62,7 +62,7 @@ def hmc(
         other modes.
     """
     sampler = FixedLength(step_size, leapfrog_steps)
-    return _run(task, sampler, priors.prior_of(task.network(), prior, prior_scale), chains, draws, warmup)
+    return run(task, sampler, priors.prior_of(task.network(), prior, prior_scale), chains, draws, warmup)
 
 
 @entry(at_most="draws", shared_by="chains", role="bayesian")
@@ -93,7 +93,7 @@ def nuts(
         Acceptance that the adaptation aims at.
     """
     sampler = NoUTurn(step_size, max_tree_depth, target_acceptance)
-    return _run(task, sampler, priors.prior_of(task.network(), prior, prior_scale), chains, draws, warmup)
+    return run(task, sampler, priors.prior_of(task.network(), prior, prior_scale), chains, draws, warmup)
 
 
 @entry(at_most="draws", shared_by="shards", role="bayesian")
@@ -209,7 +209,7 @@ def potential_energy(task: Task, prior: Prior, statistics: Weights | None = None
     return potential
 
 
-def _run(
+def run(
     task: Task,
     sampler: FixedLength | NoUTurn,
     prior: Prior,
@@ -217,6 +217,7 @@ def _run(
     draws: int,
     warmup: int,
 ) -> Fit:
+    """Chains by a sampler that start at draws of the task's start, and learn from all of its images; see :func:`hmc`."""
     if draws % chains:
         raise TrainingError(f"{draws} draws cannot be shared by {chains} chains; use a multiple")
     each = draws // chains

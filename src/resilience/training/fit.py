@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from resilience import networks
 from resilience.artifacts import Arrays
 from resilience.data import unit_interval
-from resilience.graphs import reading_of
 from resilience.networks import Weights
 from resilience.posterior import Posterior
+from resilience.readable import refuse_unreadable
 
 
 class TrainingError(RuntimeError):
@@ -76,7 +76,7 @@ class Task:
     def network(self, seed: int | None = None) -> nn.Module:
         """The network with initial weights that follow from the seed; one that cannot be explained is refused here."""
         built = networks.build(dict(self.settings), self.x.shape[1:], self.classes, self.seed if seed is None else seed)
-        reading_of(built, self.x.shape[1:])
+        refuse_unreadable(built, self.x.shape[1:])
         return built.to(self.x.device)
 
     def about(self) -> dict[str, Any]:

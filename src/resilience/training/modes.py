@@ -1,7 +1,7 @@
 """When a network learns and when it is evaluated: outside of a step of training it is always evaluated.
 
-What differs is batch normalisation, which learns from the statistics of the batch and is evaluated with their running averages,
-and dropout, which is there while learning alone.
+What differs is batch normalisation, which learns from the statistics of the batch and is evaluated with their running
+averages, and dropout, which is there while learning alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def learning(network: nn.Module, images: int) -> Iterator[None]:
 
 @contextmanager
 def normalising_by_batch(network: nn.Module, images: int) -> Iterator[None]:
-    """The same without dropout, for weights that are drawn anew at each step: they are noise enough, and the posterior's own."""
+    """The same without dropout, for weights that are drawn at each step: they are noise enough, and the posterior's own."""
     _normalise_by_batch(network, images >= 2)
     try:
         yield

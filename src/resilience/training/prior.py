@@ -1,7 +1,7 @@
 """Prior of the parameters: independent normals with one standard deviation for each layer.
 
-Their mean is 0, but for the factors γ of normalisation it is 1, what makes them do nothing (Ioffe & Szegedy 2015): with a mean
-of 0 a residual network would begin without its branches, and the prior would not be one of networks that normalise.
+Their mean is 0, but for the factors γ of normalisation it is 1, what makes them do nothing (Ioffe & Szegedy 2015): a mean of
+0 would pull the branches of a residual network out of it, since there γ is the scale of a branch.
 """
 
 from __future__ import annotations
@@ -58,9 +58,8 @@ def prior_of(network: nn.Module, prior: str, prior_scale: float = 1.0) -> Prior:
     means, deviations = {}, {}
     for layer, module in network.named_modules():
         for name, _ in module.named_parameters(prefix=layer, recurse=False):
-            fan_in = (
-                math.prod(next(module.parameters(recurse=False)).shape[1:]) if not isinstance(module, NORMALISING) else 1
-            )
+            normalises = isinstance(module, NORMALISING)
+            fan_in = 1 if normalises else math.prod(next(module.parameters(recurse=False)).shape[1:])
             deviations[name] = prior_scale * (1.0 if gain is None else math.sqrt(gain / fan_in))
-            means[name] = 1.0 if isinstance(module, NORMALISING) and name.endswith("weight") else 0.0
+            means[name] = 1.0 if normalises and name.endswith("weight") else 0.0
     return Prior(means, deviations)

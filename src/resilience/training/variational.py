@@ -15,23 +15,26 @@ from torch import Tensor, nn
 from resilience import networks, posterior
 from resilience.catalog import entry
 from resilience.networks import Weights
-from resilience.parameters import Count, Positive, Share
+from resilience.parameters import Count, Positive, Share, TrainingName
 from resilience.posterior import MEAN_FIELD, Posterior
 from resilience.seeding import seed_of
 from resilience.training import modes
 from resilience.training import prior as priors
 from resilience.training.epochs import Descent, run
 from resilience.training.fit import Fit, Task
+from resilience.training.last_layer import the_start
 
 #: Draws used to follow the accuracy while training.
 DRAWS_FOR_ACCURACY = 10
 #: What pyro calls the parameters of the guide.
 SITES = ("loc", "log_scale")
+#: Of the prior's share: the least initial deviation of a weight that starts near 0, from which it could not grow.
+LEAST_SHARE = 0.01
 #: Whether distributions check their arguments: a descent that diverges ends by its loss, with a sentence, and not in there.
 CHECKED = False
 
 
-@entry(role="bayesian")
+@entry(role="bayesian", from_point=True)
 def svi(
     task: Task,
     *,
@@ -42,7 +45,9 @@ def svi(
     decay: Share = 1.0,
     batch_size: Count = 128,
     initial_scale: Positive = 0.1,
+    initial_scale_of: Literal["prior", "weights"] = "prior",
     likelihood_of: Literal["dataset", "batch"] = "dataset",
+    start: TrainingName | None = None,
 ) -> Fit:
     """Stochastic variational inference with a mean-field normal of all parameters, those of batch normalisation included.
 
@@ -54,16 +59,25 @@ def svi(
         See :func:`resilience.training.prior.prior_of`.
     decay
         What is left of the learning rate at the end; it falls exponentially. 1 keeps it constant, as the paper does.
-    initial_scale
-        Initial standard deviation of the guide, as a share of the prior's. Means start at the network's initial weights.
+    initial_scale, initial_scale_of
+        Initial standard deviation of the guide, as a share of the prior's or of each weight's absolute value, no less then
+        than a hundredth of such a share of the prior's.
     likelihood_of
         What the likelihood of a batch is scaled to. ``batch``: not at all, as in the published code, where the prior
         therefore weighs as many times too much as there are batches.
+    start
+        A point estimate whose weights the means start at, and the running averages; those of a new network if absent. With
+        ``initial_scale_of: weights`` that is MOPED (Krishnan et al. 2020), but that the prior stays as it is.
     """
     network = task.network()
+    if start is not None:
+        network.load_state_dict(the_start(task), strict=False)
     initial = networks.parameters_of(network)
     mean, scale = priors.prior_of(network, prior, prior_scale).flat(initial)
-    start = networks.flat(initial)
+    first = networks.flat(initial)
+    first_scale = initial_scale * scale
+    if initial_scale_of == "weights":
+        first_scale = torch.maximum(initial_scale * first.abs(), LEAST_SHARE * first_scale)
     points = len(task.x)
 
     # All weights are one site, since each site costs as much time as the small networks themselves.
@@ -75,8 +89,8 @@ def svi(
             pyro.sample("y", dist.Categorical(logits=logits, validate_args=CHECKED), obs=y)
 
     def guide(x: Tensor, y: Tensor) -> None:
-        loc = pyro.param("loc", start)
-        log_scale = pyro.param("log_scale", (initial_scale * scale).log())
+        loc = pyro.param("loc", first)
+        log_scale = pyro.param("log_scale", first_scale.log())
         pyro.sample("weights", dist.Normal(loc, log_scale.exp(), validate_args=CHECKED).to_event(1))
 
     pyro.clear_param_store()
