@@ -131,5 +131,7 @@ def folders(results, variant):
     logs = Path("logs", *place.parts[1:])
     for folder in (place, logs):
         if in_the_way := running.what_is_no_folder(folder):
-            refuse(f"results: {results!r} needs a folder {folder}, and {in_the_way} is none; name another, or move it away")
+            refuse(
+                f"results: {results!r} needs a folder {folder}, and {in_the_way} is none; name another, or move it away"
+            )
     return str(place), str(logs)

@@ -30,7 +30,9 @@ for NETWORK, LAYERS in sorted(EXPLAINED):
             "<logs>/{dataset}/{network}/{training}/seed{seed}/{inputs}/n{draws}/explanations/{explanation}.tsv"
         wildcard_constraints:
             network=NETWORK,
-            explanation=one_of(name for name in config["explanations"] if GRID.explained_layers(NETWORK, name) == LAYERS),
+            explanation=one_of(
+                name for name in config["explanations"] if GRID.explained_layers(NETWORK, name) == LAYERS
+            ),
         conda:
             "../envs/learning.yaml"
         threads: 1

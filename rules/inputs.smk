@@ -62,12 +62,18 @@ ALL_CLEAN = sorted(
             for model, _, _, draws, explanation in ALL_EXPLAINED
             if GRID.measures("explanation")
         ),
-        *(f"{model}/{CLEAN}/n{draws}/network.csv" for model, _, _, draws, _ in ALL_EXPLAINED if GRID.measures("network")),
+        *(
+            f"{model}/{CLEAN}/n{draws}/network.csv"
+            for model, _, _, draws, _ in ALL_EXPLAINED
+            if GRID.measures("network")
+        ),
     }
 )
 ALL_TABLES = [*ALL_UNDER_ATTACK, *ALL_CLEAN]
 ALL_CANCELLATIONS = [
-    f"{model_path(*cancelled, seed)}/cancellation.csv" for cancelled in GRID.cancelled() for seed in GRID.seeds
+    f"{model_path(*cancelled, seed)}/cancellation.csv"
+    for cancelled in GRID.cancelled()
+    for seed in GRID.seeds
 ]
 
 JUDGED = ["<results>/claims.csv"] if "claims" in config else []
@@ -235,7 +241,9 @@ def explored_models(name):
 def explored_inputs(name):
     """The attacked images of a page to explore."""
     for model in explored_models(name):
-        yield "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors".format(**model)
+        yield "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors".format(
+            **model
+        )
 
 
 def explored_maps(name):

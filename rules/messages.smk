@@ -7,7 +7,9 @@ import time
 from snakemake.logging import logger
 
 STARTED = time.time()
-KILLED_BY_SLURM = re.compile(r"^slurmstepd.*?error: (.*(?:memory limit|oom_kill|TIME LIMIT|NODE FAILURE).*)$", re.M)
+KILLED_BY_SLURM = re.compile(
+    r"^slurmstepd.*?error: (.*(?:memory limit|oom_kill|TIME LIMIT|NODE FAILURE).*)$", re.M
+)
 LOG_OF_STARTED = re.compile(r"^localrule\b.*\n(?:    .*\n)*?    log: (\S+)", re.M)
 
 
@@ -95,7 +97,9 @@ def agreement(path):
     from resilience.reproduction import summarise
 
     counts = summarise(pd.read_csv(path, keep_default_na=False), ["paper", "published"])
-    return "\n".join(["", "How many published numbers agree with ours, by the definitions of the run", str(counts)])
+    return "\n".join(
+        ["", "How many published numbers agree with ours, by the definitions of the run", str(counts)]
+    )
 
 
 def is_new(path):
@@ -131,7 +135,9 @@ def cause_of(path, killed):
         return causes[-1]
     if "done, peak memory" in text:
         return None
-    return killed.get(path, "the job ended without saying why; it may have been killed, for lack of memory, say")
+    return killed.get(
+        path, "the job ended without saying why; it may have been killed, for lack of memory, say"
+    )
 
 
 def killed_by_slurm():

@@ -105,7 +105,9 @@ def measure_explanation_recipe(wildcards):
 def measure_network_recipe(wildcards):
     """What is measured of a network depends on it, and on the measures of networks."""
     (measures, functions), network = measures_of("network"), GRID.network(wildcards.network)
-    return recipe("measure_network.py", [*functions, ("networks", network)], measures=measures, network=network)
+    return recipe(
+        "measure_network.py", [*functions, ("networks", network)], measures=measures, network=network
+    )
 
 
 def summary_recipe(wildcards):

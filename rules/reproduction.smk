@@ -12,7 +12,9 @@ RUNS = {"paper": "the paper's definitions", "published": "the definitions of the
 PUBLISHED = ROOT / "workflow/published_values.csv"
 
 if not isinstance(config["reproduction"], dict) or set(config["reproduction"]) - {"results"} != set(RUNS):
-    refuse(f"reproduction: {config['reproduction']!r} must name a config file for each of {' and '.join(RUNS)}")
+    refuse(
+        f"reproduction: {config['reproduction']!r} must name a config file for each of {' and '.join(RUNS)}"
+    )
 
 
 def settings_of(run):
@@ -25,7 +27,9 @@ def settings_of(run):
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     update_config(settings, {key: deepcopy(value) for key, value in config.items() if key != "reproduction"})
     if not settings.get("claims"):
-        refuse(f"reproduction.{run}: {path} has no claims; add the section, which says what the published numbers are about")
+        refuse(
+            f"reproduction.{run}: {path} has no claims; add the section, which says what the published numbers are about"
+        )
     return settings
 
 

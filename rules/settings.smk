@@ -8,11 +8,17 @@ if flaws := [flaw for file in workflow.configfiles for flaw in config_files.prob
     refuse("\n".join(flaws))
 
 # What `snakemake history` is asked on the command line is no setting of a run.
-ASKED = {key: str(config.pop(key)) for key in ("of", "form") if key in config and key in workflow.config_settings.config}
+ASKED = {
+    key: str(config.pop(key))
+    for key in ("of", "form")
+    if key in config and key in workflow.config_settings.config
+}
 
 config_files.retype(config, workflow.config_settings.config)
 try:
-    config = check(config, yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8")))
+    config = check(
+        config, yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    )
 except ConfigError as error:
     refuse(error)
 
