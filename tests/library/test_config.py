@@ -156,6 +156,8 @@ def test_networks_differ_in_their_layers_and_trainings_in_their_roles():
         "conv": (0, 3, 7),
         "fc2": (1, 3, 5),
         "pooled": (0, 3, 7),
+        "resnet20": ("conv1", "layer2", "output"),
+        "torchvision": ("output",),
     }
     roles = {name: function.traits["role"] for name, function in catalog.functions("trainings").items()}
     assert roles == {
@@ -167,6 +169,8 @@ def test_networks_differ_in_their_layers_and_trainings_in_their_roles():
         "hmc": "bayesian",
         "nuts": "bayesian",
         "nuts_on_shards": "bayesian",
+        "last_layer_hmc": "bayesian",
+        "laplace": "bayesian",
         "imported_point": "role",
         "imported_draws": "role",
     }

@@ -17,7 +17,7 @@ def predicted(measured: Measured, **values: object) -> Measured:
 
 def outcomes_of(measured: Measured, explanation: str = "epsilon", **noise: str | None):
     """What the attacks did, by the overlap of the top pixels."""
-    return outcomes.outcomes(measured, {"fc2": (1, 3)}, explanation, "top20", {"pgd": None} | noise)
+    return outcomes.outcomes(measured, {"fc2": ("1", "3")}, explanation, "top20", {"pgd": None} | noise)
 
 
 def test_outcomes_are_means_over_points_and_seeds():

@@ -51,8 +51,7 @@ def layers(
         pair = [part[point] for part in of_panel.layers[training, layer]]
         here = _points(measured.of(explanation, layer), panel, of_panel, training).iloc[point]
         survived = here[measure]
-        relevant = (of_panel.pixels(pair[0], measure) != 0).mean()
-        ties = ",\nblank pixels counted" if relevant < of_panel.top_k(measure) / 100 else ""
+        ties = ",\nblank pixels counted" if here["relevant"] < of_panel.top_k(measure) / 100 else ""
         for index, relevance in enumerate(pair):
             chosen = of_panel.top(relevance, measure)
             name = panel.layer_name(layer)

@@ -121,6 +121,8 @@ COLOURS = {
     "hmc": "#0072b2",
     "nuts": "#3f9fd8",
     "nuts_on_shards": "#3f9fd8",
+    "last_layer_hmc": "#56b4e9",
+    "laplace": "#8a60b0",
 }
 NAMES = {
     "deterministic": "Deterministic",
@@ -131,6 +133,8 @@ NAMES = {
     "hmc": "HMC",
     "nuts": "NUTS",
     "nuts_on_shards": "Sharded NUTS",
+    "last_layer_hmc": "Last-layer HMC",
+    "laplace": "Laplace",
 }
 
 
