@@ -222,7 +222,8 @@ def test_weights_of_other_classes_say_so(residual, tmp_path):
 def test_auxiliary_heads_in_a_file_are_passed_over(tmp_path, monkeypatch):
     from torchvision import models
 
-    monkeypatch.setattr(Task, "reading", lambda *_: None)  # It takes seconds, and is not what is tested.
+    # Reading it takes seconds, and is not what is tested.
+    monkeypatch.setattr("resilience.training.fit.refuse_unreadable", lambda *_: None)
     x, y = torch.rand(4, 3, 32, 32), torch.arange(4) % 2
     task = Task({"architecture": "torchvision", "name": "googlenet"}, x, y, x, y, classes=2, seed=1)
     whole = models.googlenet(num_classes=2, aux_logits=True, init_weights=False)
