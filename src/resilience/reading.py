@@ -548,10 +548,13 @@ def _div(call: Call, before: list[Part]) -> Translation:
     one, other, *_ = call.arguments
     if len(before) == 2 or not isinstance(one, Value):
         raise LayerError("divides by an output")
-    # In the precision of the weights, which a constant need not have.
-    return _scaled(
-        call, lambda weights: 1 / torch.as_tensor(_tensor(other, weights)).to(_like(weights)), lambda weights: 0.0
-    )
+
+    def factor(weights: Weights) -> Tensor:
+        # In the precision of the weights, which a constant need not have; a number never passes single precision.
+        like = _like(weights)
+        return 1 / torch.as_tensor(_tensor(other, weights), dtype=like.dtype, device=like.device)
+
+    return _scaled(call, factor, lambda weights: 0.0)
 
 
 def _scaled(call: Call, weight: Callable[[Weights], Any], bias: Callable[[Weights], Any]) -> Translation:

@@ -102,13 +102,15 @@ def test_full_and_diagonal_are_those_of_the_dense_matrix(small, monkeypatch):
 def test_kronecker_is_the_dense_product_of_its_factors(small):
     """The factors are written out image by image, position by position and class by class."""
     network, weights, x, deviations = small
-    blocks = curvature.kronecker(network, weights, x, deviations)
+    scales, *blocks, others = curvature.kronecker(network, weights, x, deviations)
     names = [sorted(block.shapes) for block in blocks]
-    assert names[:2] == [["convolution.bias", "convolution.weight"], ["linear.bias", "linear.weight"]]
-    assert names[2] == ["grouped.weight", "normalise.bias", "normalise.weight"]
-    dense = dense_gauss_newton(network, weights, x, list(blocks[2].shapes))
-    expected = 1 / (dense.diagonal() + prior_precision(blocks[2].shapes, deviations))
-    torch.testing.assert_close(covariance_of(blocks[2]).diagonal(), expected, rtol=1e-9, atol=1e-12)
+    assert names == [["convolution.bias", "convolution.weight"], ["linear.bias", "linear.weight"]]
+    assert sorted(scales.shapes) == ["normalise.bias", "normalise.weight"]
+    assert sorted(others.shapes) == ["grouped.weight"]
+    for block in (scales, others):
+        dense = dense_gauss_newton(network, weights, x, list(block.shapes))
+        expected = 1 / (dense.diagonal() + prior_precision(block.shapes, deviations))
+        torch.testing.assert_close(covariance_of(block).diagonal(), expected, rtol=1e-9, atol=1e-12)
 
     features = network.grouped(network.normalise(network.act(network.convolution(x)))).flatten(1).detach()
     for block, layer in zip(blocks, ("convolution", "linear"), strict=False):

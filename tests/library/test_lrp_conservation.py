@@ -94,7 +94,7 @@ def network(blocks: list[str], seed: int) -> nn.Module:
 
 @pytest.mark.parametrize("rule", RULES)
 @given(blocks=st.lists(st.sampled_from(sorted(BLOCKS)), max_size=4), seed=st.integers(0, 1000))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_relevance_at_the_pixels_sums_to_that_at_the_start(rule, blocks, seed):
     made = network(blocks, seed)
     x = torch.rand(2, 2, SIDE, SIDE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

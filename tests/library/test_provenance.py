@@ -96,7 +96,7 @@ EXPLAIN = {name for name in JOBS if name.split()[0] == "explain"} | {"measure ex
 MEASURES_OF_MAPS = {"measure overlap", "measure cosine"}
 FIGURES = {"figure scatter", "figure boxes"}
 CALL_OPTIONS = TORCH | FIGURES | MEASURES_OF_MAPS | {"dataset", "match size", "claims"}
-LOAD_SEEDING = TORCH | {"dataset", "points", "comparisons", "figure scatter", "summary"}
+LOAD_SEEDING = TORCH | {"dataset", "points", "comparisons", "figure scatter", "figure boxes", "summary"}
 
 EDITS = {
     "a comment": (

@@ -8,7 +8,7 @@ approximation (MacKay 1992); here are three structures of it, each as what turns
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -147,12 +147,28 @@ def kronecker(network: nn.Module, weights: Weights, x: Tensor, deviations: dict[
     Parameters as of :func:`full`.
     """
     layers = {name: layer for name, layer in network.named_modules() if _has_factors(name, layer, deviations)}
+    scales = {name: layer for name, layer in network.named_modules() if _scales_channels(name, layer, deviations)}
     sums: dict[str, _Sums] = {name: _Sums() for name in layers}
+    squares: dict[str, Tensor] = {}
     of_largest = max((int(value.numel()) for value in weights.values()), default=1)
     for images, root in _batches(network, weights, x, of_largest):
-        _add_factors(network, weights, layers, sums, images, root)
+        passed = _Passed(network, weights, images, {**layers, **scales})
+        for name in layers.keys() & passed.inputs.keys():
+            _add_inputs(sums[name], layers[name], passed.inputs[name])
+        for column in root.unbind(2):
+            for name, gradients in passed.gradients(column).items():
+                if name in layers:
+                    _add_outputs(sums[name], gradients)
+                else:
+                    _add_squares(squares, name, scales[name], weights, passed.inputs[name], gradients)
     found: list[Curvature] = []
     left = dict(deviations)
+    if squares:
+        precision = {name: deviations[name] ** -2 + value for name, value in squares.items()}
+        shapes = {name: tuple(weights[name].shape) for name in precision}
+        found.append(Diagonal(shapes, torch.cat(list(precision.values()))))
+        for name in precision:
+            del left[name]
     for name, layer in layers.items():
         if not sums[name].count:
             continue  # It is not called as a module.
@@ -187,39 +203,84 @@ def _has_factors(name: str, layer: nn.Module, deviations: dict[str, float]) -> b
     return type(layer) is nn.Linear or (plain and not isinstance(layer.padding, str))
 
 
-def _add_factors(
-    network: nn.Module, weights: Weights, layers: dict[str, nn.Module], sums: dict[str, _Sums], images: Tensor, root: Tensor
-) -> None:
-    """One pass up with a batch, and one down for each column of the root of its H."""
-    called: list[str] = []
-    outputs: list[Tensor] = []
+def _scales_channels(name: str, layer: nn.Module, deviations: dict[str, float]) -> bool:
+    """Whether a layer is batch normalisation, whose γ and β have gradients that are sums over positions."""
+    plain = isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.running_mean is not None
+    return plain and f"{name}.weight" in deviations
 
-    def watch(name: str, layer: nn.Module):  # type: ignore[no-untyped-def]
+
+class _Passed:
+    """One pass up with a batch: what some layers took, and from which the gradients of their outputs are asked for.
+
+    A layer has several inputs if it is called several times.
+    """
+
+    def __init__(self, network: nn.Module, weights: Weights, images: Tensor, layers: dict[str, nn.Module]) -> None:
+        self.inputs: dict[str, list[Tensor]] = {}
+        self._called: list[str] = []
+        self._outputs: list[Tensor] = []
+        hooks = [layer.register_forward_hook(self._watch(name)) for name, layer in layers.items()]
+        try:
+            with torch.enable_grad():
+                self._logits = functional_call(network, weights, (images.clone().requires_grad_(),))
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _watch(self, name: str) -> Callable[..., Tensor]:
         def see(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            rows = _rows_of_inputs(layer, inputs[0].detach()).double()
-            if layer.bias is not None:
-                rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
-            sums[name].inputs = sums[name].inputs + rows.mT @ rows
-            sums[name].count += len(rows)
-            called.append(name)
-            outputs.append(output)
+            self.inputs.setdefault(name, []).append(inputs[0].detach().clone())
+            self._called.append(name)
+            self._outputs.append(output)
             return output.clone()  # What comes next may work in place.
 
         return see
 
-    hooks = [layer.register_forward_hook(watch(name, layer)) for name, layer in layers.items()]
-    try:
-        with torch.enable_grad():
-            logits = functional_call(network, weights, (images.clone().requires_grad_(),))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    columns = root.unbind(2)
-    for number, column in enumerate(columns):
-        gradients = torch.autograd.grad(logits, outputs, column, retain_graph=number < len(columns) - 1)
-        for name, gradient in zip(called, gradients, strict=True):
-            rows = (gradient.transpose(1, -1) if gradient.dim() == 4 else gradient).flatten(0, -2).double()
-            sums[name].outputs = sums[name].outputs + rows.mT @ rows
+    def gradients(self, slope: Tensor) -> dict[str, list[Tensor]]:
+        """Of a layer's outputs, in the order of its inputs, from that of the logits [N, C]."""
+        found: dict[str, list[Tensor]] = {}
+        gradients = torch.autograd.grad(self._logits, self._outputs, slope, retain_graph=True)
+        for name, gradient in zip(self._called, gradients, strict=True):
+            found.setdefault(name, []).append(gradient)
+        return found
+
+
+def _add_inputs(sums: _Sums, layer: nn.Module, inputs: list[Tensor]) -> None:
+    for a in inputs:
+        rows = _rows_of_inputs(layer, a).double()
+        if layer.bias is not None:
+            rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
+        sums.inputs = sums.inputs + rows.mT @ rows
+        sums.count += len(rows)
+
+
+def _add_outputs(sums: _Sums, gradients: list[Tensor]) -> None:
+    for gradient in gradients:
+        rows = (gradient.permute(0, 2, 3, 1) if gradient.dim() == 4 else gradient).flatten(0, -2).double()
+        sums.outputs = sums.outputs + rows.mT @ rows
+
+
+def _add_squares(
+    squares: dict[str, Tensor], name: str, layer: nn.Module, weights: Weights, inputs: list[Tensor], gradients: list[Tensor]
+) -> None:
+    """Σ_n (∂/∂γ)² and Σ_n (∂/∂β)² of batch normalisation in evaluation: each image's gradients are sums over positions."""
+    assert isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)
+    mean, variance = weights[f"{name}.running_mean"], weights[f"{name}.running_var"]
+    of_gamma: Tensor | float = 0.0
+    of_beta: Tensor | float = 0.0
+    for a, gradient in zip(inputs, gradients, strict=True):
+        shape = (-1, *[1] * (a.dim() - 2))
+        normalised = (a - mean.view(shape)) * (variance + layer.eps).rsqrt().view(shape)
+        of_gamma = of_gamma + _over_positions(gradient * normalised)
+        of_beta = of_beta + _over_positions(gradient)
+    for key, each in (("weight", of_gamma), ("bias", of_beta)):
+        total = torch.as_tensor(each).double().square().sum(0)
+        squares[f"{name}.{key}"] = squares[f"{name}.{key}"] + total if f"{name}.{key}" in squares else total
+
+
+def _over_positions(values: Tensor) -> Tensor:
+    """[N, C] of [N, C, …]."""
+    return values.flatten(2).sum(2) if values.dim() > 2 else values
 
 
 def _rows_of_inputs(layer: nn.Module, a: Tensor) -> Tensor:
