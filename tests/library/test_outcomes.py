@@ -35,7 +35,7 @@ def test_outcomes_are_means_over_points_and_seeds():
     for name in ("mean_change", "softmax_robustness"):
         assert row[name] == pytest.approx(rows[name].mean())
     maps = measured.maps[(measured.maps.training == "hmc") & (measured.maps.draws == 50)]
-    output = maps[(maps.explanation == "epsilon") & (maps.layer == 3)]
+    output = maps[(maps.explanation == "epsilon") & (maps.layer == "3")]
     assert row["left"] == pytest.approx(output["top20"].mean())
     assert row["relevant"] == pytest.approx(output["relevant"].mean())
 
