@@ -13,11 +13,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from resilience.calls import LayerError
 from resilience.grid import OUTPUT
 from resilience.networks import Shape, Weights, logits
 from resilience.operations import Affine, Flatten, Operation, Rectifier, Scaling, Smooth, Step
 from resilience.posterior import Posterior
-from resilience.reading import LayerError, Reading, read
+from resilience.reading import Reading, read
 
 #: How much a chunk of images may take up at its widest layer, so that passes over it stay in the cache.
 CHUNK_BYTES = 8 * 2**20

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from resilience.calls import LayerError
 from resilience.graphs import Graph, Node
 from resilience.lrp_ratios import Boxed, LayerRule, Mixture, Rule, Sharing
 from resilience.operations import (
@@ -29,7 +30,6 @@ from resilience.operations import (
     Smooth,
     Sum,
 )
-from resilience.reading import LayerError
 
 #: ε of a sum, which otherwise would share relevance without bound where its summands cancel; as in zennit's Norm.
 SUM_STABILISER = 1e-6

@@ -13,10 +13,10 @@ from torch.nn import functional
 from resilience import catalog, networks
 from resilience.architectures.normalisation import LAYER
 from resilience.architectures.residual import Block
+from resilience.calls import LayerError
 from resilience.graphs import graphs_of, input_gradient, trace
 from resilience.networks import NetworkError
 from resilience.posterior import point
-from resilience.reading import LayerError
 
 MEAN, DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 

@@ -10,10 +10,10 @@ from resilience.architectures import stacks
 from resilience.attacks import saliency_cam
 from resilience.attacks.ball import AttackError
 from resilience.attacks.saliency_cam import MeanMaps
+from resilience.calls import LayerError
 from resilience.explanations.class_activation import cam
 from resilience.graphs import graphs_of
 from resilience.posterior import point, predict
-from resilience.reading import LayerError
 from tests.conftest import double_network, noisy_posterior
 from tests.library.lrp_stacks import STACKS, images
 from tests.library.trained_digits import trained

@@ -11,8 +11,8 @@ from captum.attr import LayerGradCam
 from torch import nn
 
 from resilience import networks
+from resilience.calls import LayerError
 from resilience.config import ConfigError, check
-from resilience.reading import LayerError
 from tests.conftest import ROOT
 from tests.library.explained_networks import CONVOLUTIONAL, POOLED, network, predicted, relevance
 from tests.library.lrp_stacks import images

@@ -12,10 +12,11 @@ from zennit.rules import AlphaBeta, Epsilon, Gamma, Pass
 from zennit.types import Activation, AvgPool, Convolution, Linear
 
 from resilience import graphs, lrp_rules, networks
+from resilience.calls import LayerError
 from resilience.explain import explained_classes
 from resilience.explanations import lrp
 from resilience.posterior import Posterior, point
-from resilience.reading import LayerError, read
+from resilience.reading import read
 from tests.conftest import double_network, noisy_posterior
 from tests.library.lrp_stacks import PUBLISHED, RULES, STABILISER, STACKS, conv_stack, end_of, images, linear_stack
 

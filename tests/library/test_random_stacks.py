@@ -14,9 +14,9 @@ from torch import nn
 from resilience import graphs, lrp_rules, networks, reading
 from resilience.attacks import saliency
 from resilience.attacks.gradient import LossGradient
+from resilience.calls import LayerError
 from resilience.explanations import lrp
 from resilience.posterior import point, predict
-from resilience.reading import LayerError
 from tests.conftest import double_network
 from tests.library.lrp_stacks import RULES, images
 from tests.library.test_lrp import slow_maps

@@ -9,13 +9,13 @@ import torch
 
 from resilience import catalog, data, lrp_rules, networks
 from resilience.attacks import saliency
+from resilience.calls import LayerError
 from resilience.datasets import bundled
 from resilience.explanations import lrp
 from resilience.graphs import graphs_of
 from resilience.measures.channels import of_pixels
 from resilience.measures.top_pixels import top_pixels
 from resilience.posterior import point, predict
-from resilience.reading import LayerError
 from resilience.training.fit import Task
 from tests.conftest import double_network, noisy_posterior
 from tests.library.lrp_stacks import STACKS, images

@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from resilience import catalog, networks, posterior
 from resilience.attacks import gradient
+from resilience.calls import LayerError
 from resilience.posterior import DRAWS, MEAN_FIELD, POINT, Posterior
-from resilience.reading import LayerError
 from resilience.training import prior
 from resilience.training.fit import Task, TrainingError
 

@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from resilience.calls import LayerError
 from resilience.catalog import entry
 from resilience.explanations.quantities import slope
 from resilience.graphs import Graph, Passed, gradient_at, trace
 from resilience.operations import Averaged, AveragePool, Convolution, Flatten, Linear, Rectifier, Scaling, Smooth, Sum
-from resilience.reading import LayerError
 
 #: What belongs to the maps of a convolution that it reads alone: in a residual network the sum with the shortcut.
 BEHIND_A_CONVOLUTION = (Rectifier, Smooth, Scaling, Sum)
