@@ -1,7 +1,7 @@
 # The checked settings of one run, the combinations that they ask for, its folders, and what its wildcards may be.
 
 from resilience import config_files
-from resilience.config import ConfigError, check
+from resilience.config import ConfigError, changes_of_nothing, check
 from resilience.grid import CLEAN, Grid
 
 if flaws := [flaw for file in workflow.configfiles for flaw in config_files.problems(file)]:
@@ -15,6 +15,11 @@ ASKED = {
 }
 
 config_files.retype(config, workflow.config_settings.config)
+if (nothing := changes_of_nothing(config)) and workflow.exec_mode == ExecMode.DEFAULT:
+    logger.info(
+        f"Passed over, since the config that {config['variant']} is laid over has no entry of that name: "
+        + ", ".join(f"{section}.{name}" for section, name in nothing)
+    )
 try:
     config = check(
         config, yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))

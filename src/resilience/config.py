@@ -83,24 +83,28 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _without_changes_of_nothing(config: dict[str, Any]) -> dict[str, Any]:
-    """The config without what a variant would change of an entry that is not there: it is laid over several configs.
+def changes_of_nothing(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a variant would change of entries that are not there, as sections and names: it is laid over several configs.
 
     Such an entry does not say what it is, which the others do: it names no function, or an experiment no datasets.
     """
     if "variant" not in config:
-        return config
+        return []
     said = {section: SECTIONS[section].key for section in SECTIONS} | {"experiments": "datasets"}
+    entries = {section: config[section] for section in said if isinstance(config.get(section), dict)}
+    return [
+        (section, str(name))
+        for section, named_there in entries.items()
+        for name, entry in named_there.items()
+        if isinstance(entry, dict) and said[section] not in entry
+    ]
 
-    def is_there(section: str, entry: Any) -> bool:
-        return not isinstance(entry, dict) or said[section] in entry
 
-    return {
-        section: {name: entry for name, entry in entries.items() if is_there(section, entry)}
-        if section in said and isinstance(entries, dict)
-        else entries
-        for section, entries in config.items()
-    }
+def _without_changes_of_nothing(config: dict[str, Any]) -> dict[str, Any]:
+    changed = dict(config)
+    for section, name in changes_of_nothing(config):
+        changed[section] = {key: entry for key, entry in changed[section].items() if str(key) != name}
+    return changed
 
 
 def is_ones_own(key: object) -> bool:
