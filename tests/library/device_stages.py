@@ -24,6 +24,7 @@ from resilience.artifacts import write_tensors
 from resilience.attacks import saliency
 from resilience.attacks.gradient import LossGradient
 from resilience.explanations import lrp
+from resilience.lrp_composites import AnyRule
 from resilience.networks import learnable_layers
 from resilience.posterior import Posterior
 from resilience.training import checkpoints
@@ -40,6 +41,8 @@ NETWORKS = {
     "conv": {"architecture": "conv", "width": 5},
     "pooled": {"architecture": "pooled", "width": 4},
 }
+#: Trainings that start at one network, not at as many as there are chains.
+FROM_A_POINT = ("svi", "laplace", "last_layer_hmc")
 LAYERS = {"fc2": ("1", "3", "5"), "conv": ("0", "3", "7"), "pooled": ("0", "3", "7")}
 #: The last one is only for what needs it.
 EVERYTHING_ON = ("fc2", "conv")
@@ -199,7 +202,7 @@ def maps(network: str, settings: Mapping[str, Any]) -> Stage:
     def stage(device: torch.device) -> dict[str, Any]:
         x, y = images(device)
         explaining = given(network).to(device)
-        rule = catalog.bound("rules", dict(settings))()
+        rule = ruling(settings)
         found = {"of each draw": lrp.heat_maps(explaining, x, y.expand(DRAWS, -1), rule, LAYERS[network])}
         for by_slope, unit, start in itertools.product((False, True), ("strongest", "all"), ("one", "value")):
             here = replace(rule, by_slope=by_slope)
@@ -207,6 +210,12 @@ def maps(network: str, settings: Mapping[str, Any]) -> Stage:
         return {name: torch.stack(list(relevance.values())) for name, relevance in found.items()}
 
     return stage
+
+
+def ruling(settings: Mapping[str, Any]) -> AnyRule:
+    """The rule that an entry names; one that knows the pixels alone as that of the first layer."""
+    known = settings["rule"] == "zbox"
+    return catalog.bound("rules", {"rule": "composite", "first": dict(settings)} if known else dict(settings))()
 
 
 def can_have(network: str, section: str, settings: Mapping[str, Any]) -> bool:
@@ -236,7 +245,7 @@ def other_layers(stack: str) -> Stage:
         own, x = noisy_posterior(network, 2).to(device), rectangular_images(shape, 0).to(device)
         y = posterior.predict(own, x).argmax(1)
         layers = learnable_layers(network)
-        rules = {name: catalog.load("rules", name)() for name in catalog.functions("rules")}
+        rules = {name: ruling({"rule": name}) for name in catalog.functions("rules")}
         found = {name: torch.stack(list(lrp.heat_maps(own, x, y, rule, layers).values())) for name, rule in rules.items()}
         with_graph = saliency.explanation(own, x, 0.1)
         return {**found, "with a graph": with_graph, "gradient": LossGradient(own, shape, "likelihood")(x, y)}
@@ -324,6 +333,8 @@ def given(network: str, draws: int = DRAWS) -> Posterior:
 
 
 def fit(at: Task, settings: Mapping[str, Any]) -> Fit:
+    if settings["method"] in FROM_A_POINT and at.start:
+        at = replace(at, start=next(at.start.alone()))
     return catalog.load("trainings", settings["method"])(at, **catalog.options("trainings", dict(settings)))
 
 

@@ -149,7 +149,7 @@ def test_a_plan_does_not_import_torchvision():
         "import sys; from resilience import catalog; "
         "print(catalog.function('networks', 'torchvision').traits['layers'], {'torch', 'torchvision'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout == "('output',) set()\n"
     assert set(catalog.functions("networks")) == {"conv", "fc2", "pooled", "resnet20", "torchvision"}
 

@@ -11,7 +11,7 @@ from resilience.networks import NetworkError
 from resilience.reading import read
 
 
-@pytest.mark.parametrize("name", catalog.functions("networks"))
+@pytest.mark.parametrize("name", ["conv", "pooled", "fc2"])
 @pytest.mark.parametrize(("shape", "classes"), [((1, 28, 28), 10), ((1, 8, 8), 10), ((3, 32, 32), 4)])
 def test_catalogue_knows_the_learnable_layers(name, shape, classes):
     network = networks.build({"architecture": name, "width": 16}, shape, classes)

@@ -58,7 +58,7 @@ def test_points_without_a_value_do_not_count(measured):
     lacking.loc[(lacking["index"] < 5) & (lacking["seed"] == 1), "top20"] = np.nan
     lacking.loc[lacking["index"] == 7, "top20"] = np.nan
     here = lacking[(lacking.training == "hmc") & (lacking.draws == 50)]
-    here = here[(here.explanation == "epsilon") & (here.layer == 3)]
+    here = here[(here.explanation == "epsilon") & (here.layer == "3")]
     row = only(summary.summarise([lacking], ["top20"]), **PLACE, explanation="epsilon", layer="3", measure="top20")
     assert row["mean"] == pytest.approx(here["top20"].mean())
     assert (row["seeds"], row["points"]) == (3, 19)

@@ -18,7 +18,7 @@ from resilience import catalog
 from resilience.provenance import canonical
 from tests.conftest import ROOT, templates
 
-LAYERS = [1, 3, 5]
+LAYERS = ["1", "3", "5"]
 NETWORK = {"architecture": "fc2", "width": 4}
 PANEL = {"dataset": "digits", "network": "fc2", "attack": "fgsm", "trainings": ["det", "svi"]}
 METHODS = {"det": "deterministic", "svi": "svi"}

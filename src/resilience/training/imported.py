@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -115,12 +114,12 @@ def _pickled(file: str) -> Weights:
     """The tensors of a ``state_dict``. No code is run, so a pickled network is refused."""
     try:
         held = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise TrainingError(
-            f"{file}: holds more than tensors, such as a whole network, which would be code; {HOW_TO_SAVE}"
-        ) from error
     except Exception as error:
         # Whatever torch raises while it reads, the file is not as it should be.
+        if type(error).__name__ == "UnpicklingError":
+            raise TrainingError(
+                f"{file}: holds more than tensors, such as a whole network, which would be code; {HOW_TO_SAVE}"
+            ) from error
         raise TrainingError(f"{file}: cannot be read by torch.load ({str(error).partition(chr(10))[0]})") from error
     if not isinstance(held, Mapping) or not all(isinstance(value, Tensor) for value in held.values()):
         inside = f"the entries {_first(list(map(str, held)))}" if isinstance(held, Mapping) else f"a {type(held).__name__}"
