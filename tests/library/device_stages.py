@@ -41,6 +41,8 @@ NETWORKS = {
     "conv": {"architecture": "conv", "width": 5},
     "pooled": {"architecture": "pooled", "width": 4},
 }
+#: Trainings without steps, so that there is nothing to go on from.
+AT_ONCE = ("laplace",)
 #: Trainings that start at one network, not at as many as there are chains.
 FROM_A_POINT = ("svi", "laplace", "last_layer_hmc")
 LAYERS = {"fc2": ("1", "3", "5"), "conv": ("0", "3", "7"), "pooled": ("0", "3", "7")}
@@ -83,7 +85,7 @@ def stages() -> Iterator[tuple[str, Stage]]:
             yield name, training("fc2", settings)
     for network in EVERYTHING_ON:
         for name, settings in without_further_choices("trainings"):
-            if settings["method"] not in IMPORTED:
+            if settings["method"] not in (*IMPORTED, *AT_ONCE):
                 yield f"{name}, {network}, stopped and resumed", resumed(network, settings)
         for method, leading in IMPORTED.items():
             yield f"{method}, {network}", imported(network, method, leading)

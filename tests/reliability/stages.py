@@ -327,6 +327,7 @@ def jobs() -> Iterator[Job]:
             "of_clean_class": [],
             "matched_size": [],
             "noise": [],
+            "outputs": {"fc2": LAYERS[-1]},
         },
     )
     pictures = [
