@@ -31,7 +31,7 @@ EXPLANATION = {
     "start": "one",
     "activations": "pass",
 }
-OF_MAPS = {f"top{k}": {"measure": "overlap", "top_k": k, "pixels": "absolute"} for k in (20, 30)}
+OF_MAPS = {f"top{k}": {"measure": "overlap", "top_k": k, "pixels": "absolute", "channels": "sum"} for k in (20, 30)}
 OF_PREDICTIONS = {"right": {"measure": "accuracy"}}
 OF_EXPLANATIONS = {"deletion": {"measure": "deletion", "steps": 4}, "randomisation": {"measure": "randomisation"}}
 OF_NETWORKS = {"gradient_norm": {"measure": "gradient_norm"}}
@@ -357,6 +357,7 @@ def jobs() -> Iterator[Job]:
                 "epsilons": {"fgsm": 0.1},
                 "noise": {"fgsm": None},
                 "measures": OF_MAPS,
+                "titles": {},
             },
         )
     yield Job(
@@ -374,6 +375,7 @@ def jobs() -> Iterator[Job]:
             "templates": templates("report"),
             "flow": {"rules": {"claims": "Judge.", "report": "Tell."}, "arrows": [("claims", "report")]},
             "captions": {name: ["", ""] for name in shown},
+            "titles": {},
         },
     )
     yield Job(
@@ -400,6 +402,7 @@ def jobs() -> Iterator[Job]:
             "models": [[training, draws(training)] for training in METHODS],
             "methods": METHODS,
             "layers": LAYERS,
+            "title": None,
             "epsilon": 0.1,
             "seeds": [0, 1],
             "first": {"explanation": "epsilon", "measure": "top20"},
