@@ -138,6 +138,20 @@ def test_titles_of_many_columns_do_not_overlap(tables):
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
+@pytest.mark.parametrize("kind", ["answer", "boxes"])
+def test_the_long_name_of_a_dataset_stays_above_its_column(tables, kind):
+    panels = [replace(PANEL, called="CIFAR-10 (JPEG-recompressed subset)")] * 2
+    if kind == "answer":
+        figure = answer.answer(panels, STYLE, judge(compare(robustness_tables(0.1))))
+    else:
+        two = [replace(panel, trainings=["det", "adv", "hmc"]) for panel in panels]
+        figure = by_explanation.by_explanation(two, STYLE, tables, measure="top20", layers="output")
+    figure.canvas.draw()
+    boxes = [place.title.get_window_extent() for place in figure.axes[:2]]
+    assert boxes[0].x1 < boxes[1].x0
+    assert boxes[1].x1 < figure.bbox.x1
+
+
 def test_several_clouds_of_a_scatter_say_where_they_are_from(tables):
     other = Panel("digits", "fc2", "fgsm", PANEL.trainings, PANEL.layers, 0.1)
     figure = scatter.scatter([PANEL, other], STYLE, together(tables, assign(tables, attack="fgsm")), measure="top20")

@@ -26,6 +26,8 @@ from resilience.history import History
 PAGE = 7.2
 #: About as many letters of a title fit into an inch.
 LETTERS = 14.5
+#: Inches beside columns that the names of their rows may take.
+BESIDE = 1.2
 INK = "#222222"
 QUIET = "#8a8a8a"
 
@@ -64,7 +66,7 @@ def canvas(rows: int, columns: int, width: float, height: float, **options: Any)
 
 def wrapped(text: str, columns: int = 1) -> str:
     """Lines of a title, broken where they would be wider than one of so many columns of the page."""
-    width = int(LETTERS * PAGE / columns)
+    width = int(LETTERS * (PAGE if columns == 1 else PAGE - BESIDE) / columns)
     return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, width, break_long_words=False))
 
 
