@@ -140,7 +140,7 @@ def test_titles_of_many_columns_do_not_overlap(tables):
 
 @pytest.mark.parametrize("kind", ["answer", "boxes"])
 def test_the_long_name_of_a_dataset_stays_above_its_column(tables, kind):
-    panels = [replace(PANEL, called="CIFAR-10 (JPEG-recompressed subset)")] * 2
+    panels = [replace(PANEL, called="CIFAR-10 (a subset, JPEG-recompressed twice)")] * 2
     if kind == "answer":
         figure = answer.answer(panels, STYLE, judge(compare(robustness_tables(0.1))))
     else:
