@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,8 +35,7 @@ def documented() -> dict:
     return config
 
 
-@pytest.fixture
-def birds(tmp_path, monkeypatch):
+def birds_in(folder: Path) -> None:
     """Two classes of pictures of 40 × 30 pixels, and a network of torchvision that has learned nothing."""
     from torchvision import models
 
@@ -43,12 +43,17 @@ def birds(tmp_path, monkeypatch):
     for part, name, number in (
         (part, name, number) for part in ("train", "test") for name in ("owl", "wren") for number in range(4)
     ):
-        file = tmp_path / "birds" / part / name / f"{number}.png"
+        file = folder / "birds" / part / name / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         pixels = numbers.integers(0, 120, (30, 40, 3)) + 120 * (name == "owl")
         Image.fromarray(pixels.astype(np.uint8)).save(file)
     torch.manual_seed(0)
-    torch.save(models.resnet18(num_classes=2).state_dict(), tmp_path / "resnet18.pth")
+    torch.save(models.resnet18(num_classes=2).state_dict(), folder / "resnet18.pth")
+
+
+@pytest.fixture
+def birds(tmp_path, monkeypatch):
+    birds_in(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
