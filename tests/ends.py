@@ -24,8 +24,8 @@ TOOLS = ["hypothesis", "packaging", "pytest", "pytest-xdist", "zennit"]
 TESTS = [
     f"tests/library/test_{name}.py"
     for name in (
-        *("artifacts", "attacks", "chains", "comparisons", "config", "embedding", "figures", "history", "lrp"),
-        *("measures_maps", "provenance", "training"),
+        *("architectures", "artifacts", "attacks", "chains", "comparisons", "config", "embedding", "figures"),
+        *("history", "lrp", "measures_maps", "provenance", "training"),
     )
 ]
 
