@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from resilience.calls import LayerError
 from resilience.grid import OUTPUT
-from resilience.networks import Shape, Weights, logits
+from resilience.networks import Shape, Weights, leaves_of, logits
 from resilience.operations import Affine, Flatten, Operation, Rectifier, Scaling, Smooth, Step
 from resilience.posterior import Posterior
 from resilience.reading import Reading, read
@@ -24,8 +24,9 @@ from resilience.reading import Reading, read
 CHUNK_BYTES = 8 * 2**20
 LARGEST_CHUNK = 512
 
-#: What has been read of networks, by shape of images: once is enough.
+#: What has been read of networks, by shape of images, and for which shapes that has been held against them: once is enough.
 _read: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Reading]] = WeakKeyDictionary()
+_compared: WeakKeyDictionary[nn.Module, set[tuple[int, ...]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,12 @@ class Graph:
 
 
 def reading_of(network: nn.Module, shape: Sequence[int]) -> Reading:
-    """The parts of a network for images of a shape, which have been held against the network itself.
+    """The parts of a network for images of a shape.
 
     Raises
     ------
     LayerError
-        If the network has a layer that no gradient and no relevance can pass, or its parts compute anything else than it
-        does.
+        If the network has a layer that no gradient and no relevance can pass.
     """
     known = _read.setdefault(network, {})
     if tuple(shape) not in known:
@@ -119,14 +119,11 @@ def graphs_of(posterior: Posterior, shape: Shape) -> list[Graph]:
         does.
     """
     first = next(iter(posterior))
-    unknown = tuple(shape) not in _read.get(posterior.network, {})
     reading = reading_of(posterior.network, shape)
-    if unknown:
-        try:
-            refuse_difference(posterior.network, first, reading, shape)
-        except LayerError:
-            del _read[posterior.network]
-            raise
+    compared = _compared.setdefault(posterior.network, set())
+    if tuple(shape) not in compared:
+        refuse_difference(posterior.network, first, reading, shape)
+        compared.add(tuple(shape))
     graph = graph_of(reading, first)
     return [graph, *(graph_of(reading, weights, (first, graph)) for weights in list(posterior)[1:])]
 
@@ -204,8 +201,7 @@ def _outputs_of_modules(network: nn.Module, weights: Weights, x: Tensor) -> tupl
 
         return see
 
-    leaves = [(name, module) for name, module in network.named_modules() if name and not any(module.children())]
-    hooks = [module.register_forward_hook(watch(name)) for name, module in leaves]
+    hooks = [module.register_forward_hook(watch(name)) for name, module in leaves_of(network)]
     try:
         returned = logits(network, weights, x)
     finally:

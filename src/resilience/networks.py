@@ -92,8 +92,7 @@ def _refuse_what_does_not_fit(network: nn.Module, shape: tuple[int, ...], classe
 
         return see
 
-    leaves = [(path, layer) for path, layer in network.named_modules() if path and not any(layer.children())]
-    hooks = [layer.register_forward_pre_hook(watch(path, layer)) for path, layer in leaves]
+    hooks = [layer.register_forward_pre_hook(watch(path, layer)) for path, layer in leaves_of(network)]
     try:
         returned = network(torch.zeros(1, *shape))
     except (AssertionError, AttributeError, RuntimeError, IndexError, TypeError, ValueError) as error:
@@ -107,6 +106,11 @@ def _refuse_what_does_not_fit(network: nn.Module, shape: tuple[int, ...], classe
     if returned.shape != (1, classes):
         hint = "; put nn.Flatten() where a vector is needed" if returned.dim() > 2 else ""
         raise NetworkError(f"{name} returns {list(returned.shape[1:])} for an image of {images}, not {classes} logits{hint}")
+
+
+def leaves_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules that have no modules themselves, by name."""
+    return [(name, module) for name, module in network.named_modules() if name and not any(module.children())]
 
 
 def learnable_layers(network: nn.Module) -> tuple[str, ...]:

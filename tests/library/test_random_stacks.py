@@ -138,6 +138,14 @@ class Turned(nn.Sequential):
         return super().forward(x).flip(1)
 
 
+def test_a_network_is_held_against_its_graph_whoever_has_read_it_before():
+    network = double_network([nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), Halved(4, 3)], 0)
+    graphs.chunk_of(network, (1, 3, 3))
+    for _ in range(2):
+        with pytest.raises(LayerError, match=r"layer 3, Halved\(.*\), is computed wrongly here"):
+            graphs.graphs_of(point(network), (1, 3, 3))
+
+
 def test_layers_of_ones_own_are_read_as_they_compute():
     """Also what a network does with its layers, and layers with names."""
     layers = OrderedDict(flat=nn.Flatten(), hidden=Doubled(9, 4), kink=nn.ReLU(), last=nn.Linear(4, 3))
