@@ -15,7 +15,7 @@ from resilience.attacks.gradient import LossGradient
 from resilience.attacks.loop import Best
 from resilience.catalog import entry
 from resilience.computing import in_chunks
-from resilience.explanations.class_activation import before_pooled_head, pooled_maps
+from resilience.explanations.class_activation import before_pooled_head
 from resilience.graphs import chunk_of, graphs_of, input_gradient, trace
 from resilience.networks import image_shape
 from resilience.parameters import Count, Fraction, NonNegative
@@ -129,11 +129,10 @@ class MeanMaps:
         def work(part: slice) -> None:
             for graph in self._graphs:
                 passed = trace(graph, x[part])
-                _, head = before_pooled_head(passed, *REFUSED)
+                node, head = before_pooled_head(passed, *REFUSED)
                 places = math.prod(slopes.shape[1:]) * len(self._graphs)
                 slope = head.weight[classes[part]][:, :, None, None] * slopes[part][:, None] / places
-                maps = pooled_maps(graph, passed)
-                total[part] += input_gradient(passed, slope.contiguous(memory_format=torch.channels_last), maps)
+                total[part] += input_gradient(passed, slope.contiguous(memory_format=torch.channels_last), node)
 
         in_chunks(work, len(x), self._chunk)
         return total
@@ -141,7 +140,9 @@ class MeanMaps:
     def _mean(self, x: Tensor, classes: Tensor) -> Tensor:
         total = None
         for graph in self._graphs:
-            activations, head = before_pooled_head(trace(graph, x), *REFUSED)
+            passed = trace(graph, x)
+            node, head = before_pooled_head(passed, *REFUSED)
+            activations = passed.steps[node].z
             each = (head.weight[classes][:, :, None, None] * activations).sum(1) / math.prod(activations.shape[2:])
             total = each if total is None else total + each
         assert total is not None

@@ -52,7 +52,9 @@ def cam(
     LayerError
         If the network does not end that way.
     """
-    maps, head = before_pooled_head(trace(graph, x), "cam", "explain this one by grad_cam, which needs a convolution only")
+    passed = trace(graph, x)
+    node, head = before_pooled_head(passed, "cam", "explain this one by grad_cam, which needs a convolution only")
+    maps = passed.steps[node].z
     relevance = (head.weight[explained][:, :, None, None] * maps).sum(1, keepdim=True) / math.prod(maps.shape[2:])
     return _enlarged(relevance, x, enlarged)
 
@@ -133,29 +135,26 @@ def grad_cam_plus_plus(
     return _enlarged(_signed((weights * maps).sum(1, keepdim=True), negative), x, enlarged)
 
 
-def before_pooled_head(passed: Passed, method: str, instead: str) -> tuple[Tensor, Linear]:
-    """The maps [N, K, h, w] that a global average pooling takes, and the linear layer behind it.
+def before_pooled_head(passed: Passed, method: str, instead: str) -> tuple[int, Linear]:
+    """The node whose maps [N, K, h, w] a global average pooling takes, and the linear layer behind that.
 
     Raises
     ------
     LayerError
         If the network does not end that way; it names the ``method`` that needs it, and what to do ``instead``.
     """
-    node = pooled_maps(passed.graph, passed)
-    if node is None:
+    node, head = _pooled_node(passed), passed.graph.nodes[-1].operation
+    if node is None or not isinstance(head, Linear):
         raise LayerError(
             f"{method} needs a network that ends in an average pooling of whole maps and one nn.Linear, such as pooled; "
             f"{instead}"
         )
-    head = passed.graph.nodes[-1].operation
-    assert isinstance(head, Linear)
-    return passed.steps[node].z, head
+    return node, head
 
 
-def pooled_maps(graph: Graph, passed: Passed) -> int | None:
-    """The node whose maps [N, K, h, w] a global average pooling takes before the last, linear layer; None if none is."""
-    if not isinstance(graph.nodes[-1].operation, Linear):
-        return None
+def _pooled_node(passed: Passed) -> int | None:
+    """What a global average pooling takes before the last node, flattened or not; None if there is no such pooling."""
+    graph = passed.graph
     node = graph.nodes[-1].inputs[0]
     if isinstance(graph.nodes[node].operation, Flatten):
         node = graph.nodes[node].inputs[0]

@@ -129,7 +129,7 @@ def sweep(graph: Graph, x: Tensor, rule: AnyRule, starts: Starts) -> Tensor:
         here = waiting.pop(place, {})
         for layer in begins.get(place, ()):
             if isinstance(step.operation, Linear | Convolution) and (layer == starts.output or starts.unit == "strongest"):
-                unit = _unit(passed, place, layer, starts)
+                unit = _unit(passed, layer, starts)
                 value = _value(passed, place, layer, unit, starts, rule.by_slope)
                 _join(waiting, inputs[0], layer, share_of_unit(step, unit, value, rules[place]))
             else:
@@ -280,7 +280,7 @@ def _begin(graph: Graph, layer: str, starts: Starts) -> int:
     return end if layer == starts.output else graph.before_activation(end)
 
 
-def _unit(passed: Passed, place: int, layer: str, starts: Starts) -> Tensor:
+def _unit(passed: Passed, layer: str, starts: Starts) -> Tensor:
     """Index [N] of the unit that a map explains: the class, or the strongest of the layer."""
     return starts.explained if layer == starts.output else strongest(passed.steps[_end(passed.graph, layer, starts)].z)
 
@@ -303,7 +303,7 @@ def _of_units(passed: Passed, place: int, layer: str, starts: Starts, by_slope: 
         relevance = passed.steps[end].z
         counted = by_slope and end != place and isinstance(passed.steps[end].operation, Rectifier)
         return passed.steps[end].operation.down(relevance, passed.steps[end])[0] if counted else relevance.clone()
-    unit = _unit(passed, place, layer, starts)
+    unit = _unit(passed, layer, starts)
     here = one_hot(unit, passed.steps[place].z)
     value = _value(passed, place, layer, unit, starts, by_slope)
     return here * value.view(-1, *[1] * (here.dim() - 1))
