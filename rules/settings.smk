@@ -1,8 +1,9 @@
 # The checked settings of one run, the combinations that they ask for, its folders, and what its wildcards may be.
 
 from resilience import config_files
-from resilience.config import ConfigError, changes_of_nothing, check
+from resilience.config import ConfigError, check
 from resilience.grid import CLEAN, Grid
+from resilience.variants import changes_of_nothing
 
 if flaws := [flaw for file in workflow.configfiles for flaw in config_files.problems(file)]:
     refuse("\n".join(flaws))

@@ -36,22 +36,20 @@ def entry(**traits: Any) -> Callable[[F], F]:
 
     Known traits: ``layers`` of a network (names of those that are explained, the last one for its output), ``draws`` of a
     training (their number, or the parameter that holds it), ``at_most`` of a training (the parameter that bounds the number
-    of draws), ``shared_by`` of a
-    training (the parameter with the number of chains that share these equally), ``from_point`` of a training (whether what
-    it starts from is a point estimate), ``share`` of a training (whether its draws may share weights, so that it says itself
-    how many fit), ``role`` of a training (deterministic,
-    adversarial, control or bayesian, or the parameter that holds it), ``derived`` of an attack (whether it is made from
-    attacked inputs, not from a network), ``norm`` of an attack (that of its ball, if it is not ``linf``), ``noise`` of one
-    (whether it is the control of others), ``of`` of a measure (what it looks at: maps, predictions, explanation or network),
-    ``classes`` and ``side`` of a dataset (how many, and the pixels of an image's
-    shorter side or the parameter that holds them), ``divides`` of a dataset (the parameter that must divide that side),
-    ``least_side`` of a network (the fewest such pixels), ``has`` of a network and ``needs`` of an explanation or attack
-    (``convolution``, or ``pooled_head``: global average pooling before one linear layer), ``at_least`` of an explanation
-    or a rule (which parameters must be no less than which), ``one_more`` of a rule (which must be one more than which),
-    ``composite`` of one (whether it is made of the rules of several layers), ``control`` of an explanation (whether it says
-    nothing of the network), ``panels`` and ``trainings`` of a figure (the most panels, and the fewest trainings in each,
-    that it draws), ``inner_layers`` of a figure (whether it draws these, too), ``noise`` of a figure (whether it shows the
-    same networks under random noise, too).
+    of draws), ``shared_by`` of a training (the parameter with the number of chains that share these equally), ``from_point``
+    of a training (whether what it starts from is a point estimate), ``share`` of a training (whether its draws may share
+    weights, so that it says itself how many fit), ``role`` of a training (deterministic, adversarial, control or bayesian,
+    or the parameter that holds it), ``derived`` of an attack (whether it is made from attacked inputs, not from a network),
+    ``norm`` of an attack (that of its ball, if it is not ``linf``), ``noise`` of one (whether it is the control of others),
+    ``of`` of a measure (what it looks at: maps, predictions, explanation or network), ``classes`` and ``side`` of a dataset
+    (how many, and the pixels of an image's shorter side or the parameter that holds them), ``divides`` of a dataset (the
+    parameter that must divide that side), ``least_side`` of a network (the fewest such pixels), ``has`` of a network and
+    ``needs`` of an explanation or attack (``convolution``, or ``pooled_head``: global average pooling before one linear
+    layer), ``at_least`` of an explanation or a rule (which parameters must be no less than which), ``one_more`` of a rule
+    (which must be one more than which), ``composite`` of one (whether it is made of the rules of several layers),
+    ``control`` of an explanation (whether it says nothing of the network), ``panels`` and ``trainings`` of a figure (the
+    most panels, and the fewest trainings in each, that it draws), ``inner_layers`` of a figure (whether it draws these,
+    too), ``noise`` of a figure (whether it shows the same networks under random noise, too).
     """
 
     def mark(function: F) -> F:

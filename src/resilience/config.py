@@ -27,6 +27,7 @@ from resilience.config_files import EXPONENT
 from resilience.earlier_configs import renamed
 from resilience.grid import GridError
 from resilience.refusals import grid_of
+from resilience.variants import without_changes_of_nothing
 
 #: Nothing here can be so large. Draws, epochs and widths of that size would fill any memory or take forever.
 LARGEST = 10**9
@@ -67,7 +68,7 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     ConfigError
         If a key is unknown or missing, a value out of range, a name undefined, or the parts contradict each other.
     """
-    config = _without_changes_of_nothing({key: value for key, value in config.items() if not is_ones_own(key)})
+    config = without_changes_of_nothing({key: value for key, value in config.items() if not is_ones_own(key)})
     problems = [*_unusable(config, ())] or [*renamed(config)] or [*_structure(config, schema)]
     if not problems:
         config = _whole_numbers(_with_defaults(config, schema))
@@ -81,30 +82,6 @@ def check(config: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     if problems:
         raise ConfigError(problems)
     return config
-
-
-def changes_of_nothing(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """What a variant would change of entries that are not there, as sections and names: it is laid over several configs.
-
-    Such an entry does not say what it is, which the others do: it names no function, or an experiment no datasets.
-    """
-    if "variant" not in config:
-        return []
-    said = {section: SECTIONS[section].key for section in SECTIONS} | {"experiments": "datasets"}
-    entries = {section: config[section] for section in said if isinstance(config.get(section), dict)}
-    return [
-        (section, str(name))
-        for section, named_there in entries.items()
-        for name, entry in named_there.items()
-        if isinstance(entry, dict) and said[section] not in entry
-    ]
-
-
-def _without_changes_of_nothing(config: dict[str, Any]) -> dict[str, Any]:
-    changed = dict(config)
-    for section, name in changes_of_nothing(config):
-        changed[section] = {key: entry for key, entry in changed[section].items() if str(key) != name}
-    return changed
 
 
 def is_ones_own(key: object) -> bool:
