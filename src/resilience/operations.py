@@ -7,6 +7,7 @@ apart what shares it (:class:`Affine`, :class:`Sum`), what passes it on (:class:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,12 +22,12 @@ FEW_CHANNELS = 4
 Pair = tuple[int, int]
 
 
-class Operation:
+class Operation(ABC):
     """What one layer computes, with the weights of one draw."""
 
+    @abstractmethod
     def forward(self, *inputs: Tensor) -> Tensor:
         """The output z, by operations that automatic differentiation knows."""
-        raise NotImplementedError
 
     def up(self, *inputs: Tensor) -> tuple[Tensor, Any]:
         """The output, and what else the way down needs."""
@@ -85,13 +86,13 @@ class Affine(Operation):
     weight: Tensor
     bias: Tensor | None
 
+    @abstractmethod
     def product(self, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """z_k = Σ_j w_kj a_j + b_k, for a [N, …]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transposed(self, s: Tensor, weight: Tensor, a: Tensor) -> Tensor:
         """c_j = Σ_k w_kj s_k, of the shape of a."""
-        raise NotImplementedError
 
     def row(self, unit: Tensor, weight: Tensor, step: Step) -> Tensor:
         """The weights that connect one unit of each image to its inputs, of the shape of these and 0 elsewhere.

@@ -8,6 +8,7 @@ approximation (MacKay 1992); here are three structures of it, each as what turns
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -27,15 +28,15 @@ MOST_IN_FULL = 10_000
 NUMBERS_AT_A_TIME = 2**25
 
 
-class Curvature:
+class Curvature(ABC):
     """A precision matrix Λ of some parameters."""
 
     #: Their names, and their shapes in that order.
     shapes: dict[str, tuple[int, ...]]
 
+    @abstractmethod
     def noise_to_draw(self, noise: Tensor) -> Weights:
         """Normal numbers of covariance Λ⁻¹, by name, from standard ones [size]."""
-        raise NotImplementedError
 
     @property
     def size(self) -> int:
