@@ -239,8 +239,13 @@ def entries_within(
 
 def paths(section: str, settings: dict[str, Any]) -> dict[str, str]:
     """Which keys of an entry hold a path of the user's own, and whether to a file or to a folder."""
-    described = named(section, settings).parameters
-    return {key: parameter.schema["path_to"] for key, parameter in described.items() if "path_to" in parameter.schema}
+    found = {}
+    for key, parameter in named(section, settings).parameters.items():
+        # A parameter that takes something else, too, holds a path where its value is a text.
+        kinds = [part["path_to"] for part in parameter.schema.get("anyOf", [parameter.schema]) if "path_to" in part]
+        if kinds and isinstance(settings.get(key), str):
+            found[key] = kinds[0]
+    return found
 
 
 def value_in(section: str, settings: dict[str, Any], key: str) -> Any:

@@ -133,7 +133,8 @@ def class_names_of(
     labels
         Of all training images, [N].
     given, known
-        The names by the config and by the source, one for each class 0, 1, 2 …
+        The names by the config and by the source, one for each class 0, 1, 2 …; a source that has names may have more
+        than there are among the labels.
     name
         Name of the dataset.
 
@@ -145,7 +146,7 @@ def class_names_of(
     names = given if given is not None else known
     if names is None:
         return None
-    if len(names) != (classes := len(np.unique(labels))):
+    if len(names) != (classes := len(known) if known else len(np.unique(labels))):
         raise DataError(
             f"datasets.{name}.class_names: {len(names)} names for {classes} classes; give each class one, not {names}"
         )

@@ -22,6 +22,7 @@ NonNegativeCount = Annotated[int, {"minimum": 0}]
 Width = Annotated[int, {"minimum": 1, "maximum": 16384}]
 Side = Annotated[int, {"minimum": 1, "maximum": 4096}]
 Colour = Annotated[str, {"title": "a colour as `#rrggbb`", "pattern": r"^#[0-9a-fA-F]{6}(?!\n)$"}]
+ClassName = Annotated[str, {"minLength": 1, "maxLength": 40}]
 Folder = Annotated[str, {"minLength": 1}]
 
 #: What the user brings along: a change of its content, not of its time, makes the job that reads it run again. ``~`` and

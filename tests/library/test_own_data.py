@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +213,54 @@ def test_pictures_are_read_by_class(pictures):
     assert grey.train.x.shape == (6, 1, 6, 6)
     check(source)
     check(grey)
+
+
+def test_folders_find_their_places_among_all_classes_of_a_network(pictures, tmp_path):
+    names = ["zebra", "ox", "bee", "ape"]
+    (tmp_path / "classes.txt").write_text("zebra\nox \nbee\nape\n\n", encoding="utf-8")
+    for classes in (names, str(tmp_path / "classes.txt")):
+        source = image_folder(folder=str(pictures), size=6, classes=classes)
+        assert source.class_names == ("zebra", "ox", "bee", "ape")
+        assert list(source.train.y) == [3, 3, 3, 0, 0, 0]
+        assert list(source.test.y) == [3, 0]
+        check(source)
+    assert data.class_names_of(source.train.y, None, source.class_names, "own") == names
+    assert data.class_names_of(source.train.y, ["Zebra", "Ochse", "Biene", "Affe"], source.class_names, "own")[3] == "Affe"
+    with pytest.raises(DataError, match=r"^datasets\.own\.class_names: 2 names for 4 classes"):
+        data.class_names_of(source.train.y, ["a", "b"], source.class_names, "own")
+
+
+@pytest.mark.parametrize(
+    ("classes", "sentence"),
+    [
+        (["zebras", "ox", "bee", "apes"], "train/ape: is none of the 4 classes; is it apes?"),
+        (["ox", "bee", "cat", "dog"], "train/ape: is none of the 4 classes, which begin with ox, bee, cat"),
+        (["ape", "zebra", "bee", "zebra"], "train/zebra: is the name of several classes, 1, 3; rename one of them"),
+        (["ape"], "classes: names 1 classes; expected at least two"),
+        ("none.txt", "none.txt: cannot be read; expected a text file, a class a line"),
+        (b"ape\n\nzebra\n", "line 2 is empty; expected the name of class 1"),
+        ("ape\nzebra".encode("utf-16"), "cannot be read; expected a text file"),
+    ],
+)
+def test_a_list_of_classes_that_does_not_fit_is_refused(pictures, tmp_path, monkeypatch, classes, sentence):
+    monkeypatch.chdir(tmp_path)
+    if isinstance(classes, bytes):
+        (tmp_path / "classes.txt").write_bytes(classes)
+        classes = "classes.txt"
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        image_folder(folder=str(pictures), size=6, classes=classes)
+
+
+def test_labels_of_an_npz_may_leave_out_classes_that_are_listed(tmp_path):
+    arrays = {"x_train": np.zeros((4, 5, 5)), "y_train": [1, 1, 3, 3], "x_test": np.zeros((2, 5, 5)), "y_test": [3, 1]}
+    np.savez(tmp_path / "own.npz", **arrays)
+    source = npz(file=str(tmp_path / "own.npz"), classes=["a", "b", "c", "d", "e"])
+    assert list(source.train.y) == [1, 1, 3, 3]
+    assert source.class_names == ("a", "b", "c", "d", "e")
+    with pytest.raises(DataError, match=r"y_train has the classes 1, 3; expected at least two from 0 to 2, as 3 are listed"):
+        npz(file=str(tmp_path / "own.npz"), classes=["a", "b", "c"])
+    with pytest.raises(DataError, match=r"expected 0, 1, … without a gap, at least two; if these are some of a network's"):
+        npz(file=str(tmp_path / "own.npz"))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])

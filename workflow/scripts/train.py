@@ -34,7 +34,8 @@ start = posterior.load(snakemake.input.start, network=settings["network"]) if sn
 
 seed = seed_of(place.dataset, place.network, place.training, place.seed)
 learning = {name: array for name, array in arrays.items() if not name.startswith("test.")}
-task = Task.of(settings["network"], learning, seed, start, device)
+names = artifacts.read_about(snakemake.input.data).get(data.CLASS_NAMES)
+task = Task.of(settings["network"], learning, seed, start, device, len(names) if names else None)
 # Not an output: Snakemake deletes those of a job that failed, and this is what the next attempt goes on from.
 kept = Path(snakemake.output.weights).with_name("checkpoint")
 task = replace(task, checkpoints=kept, recipe=snakemake.params.recipe)

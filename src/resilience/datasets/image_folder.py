@@ -11,7 +11,8 @@ import numpy as np
 
 from resilience.catalog import entry
 from resilience.data import DataError, Images, Source
-from resilience.parameters import OwnFolder, Side
+from resilience.datasets.listed_classes import names_of, places_of
+from resilience.parameters import ClassName, OwnFile, OwnFolder, Side
 
 #: What the files of an image folder may be, by their content.
 PICTURES = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
@@ -20,7 +21,9 @@ EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr
 
 
 @entry(side="size")
-def image_folder(*, folder: OwnFolder, size: Side, channels: Literal[1, 3] = 1) -> Source:
+def image_folder(
+    *, folder: OwnFolder, size: Side, channels: Literal[1, 3] = 1, classes: list[ClassName] | OwnFile | None = None
+) -> Source:
     """Pictures of your own, in ``train/{class}/`` and ``test/{class}/``: PNG, JPEG, BMP, TIFF or WebP of 8 bits.
 
     Parameters
@@ -34,12 +37,16 @@ def image_folder(*, folder: OwnFolder, size: Side, channels: Literal[1, 3] = 1) 
         Height and width to which every picture is resized.
     channels
         1 for grey, 3 for RGB.
+    classes
+        All classes of the networks on these pictures, in their order, where the folders are only some of them: a list of
+        names, or a text file with a name on each line. Every folder bears the name of one. Without it the folders are all
+        classes there are.
 
     Raises
     ------
     DataError
-        If a part or a class is missing or empty, a file is no such picture or is too large to unpack safely, or a link
-        leads out of the folder.
+        If a part or a class is missing or empty, a folder is none of the ``classes``, a file is no such picture or is too
+        large to unpack safely, or a link leads out of the folder.
     """
     root = Path(folder)
     train, test = (_classes(root, root / part) for part in ("train", "test"))
@@ -54,7 +61,9 @@ def image_folder(*, folder: OwnFolder, size: Side, channels: Literal[1, 3] = 1) 
             raise DataError(
                 f"{root / 'train' / name}: has a single picture; expected at least two, to train and to validate"
             )
-    return Source(_pictures(train, size, channels), _pictures(test, size, channels), tuple(train))
+    names = names_of(classes) if classes else tuple(train)
+    labels = places_of(list(train), names, root / "train")
+    return Source(_pictures(train, labels, size, channels), _pictures(test, labels, size, channels), names)
 
 
 def _classes(root: Path, part: Path) -> dict[str, list[Path]]:
@@ -80,10 +89,10 @@ def _inside(root: Path, place: Path) -> Iterator[Path]:
             yield path
 
 
-def _pictures(classes: dict[str, list[Path]], size: int, channels: int) -> Images:
+def _pictures(classes: dict[str, list[Path]], labels: list[int], size: int, channels: int) -> Images:
     x = [_picture(path, size, channels) for files in classes.values() for path in files]
-    y = np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
-    return Images(np.stack(x), y.astype(np.int64))
+    y = np.repeat(np.array(labels, np.int64), [len(files) for files in classes.values()])
+    return Images(np.stack(x), y)
 
 
 def _picture(path: Path, size: int, channels: int) -> np.ndarray:

@@ -9,7 +9,8 @@ import numpy as np
 from resilience.artifacts import Arrays
 from resilience.catalog import entry
 from resilience.data import DataError, Images, Source
-from resilience.parameters import OwnFile
+from resilience.datasets.listed_classes import names_of
+from resilience.parameters import ClassName, OwnFile
 
 #: An array may unpack to so many bytes, or to so many times what it takes in the file, whichever is more.
 LARGEST_UNSEEN = 2**28
@@ -17,7 +18,12 @@ MOST_TIMES = 100
 
 
 @entry()
-def npz(*, file: OwnFile, channels: Literal["first", "last"] | None = None) -> Source:
+def npz(
+    *,
+    file: OwnFile,
+    channels: Literal["first", "last"] | None = None,
+    classes: list[ClassName] | OwnFile | None = None,
+) -> Source:
     """Arrays of your own: ``x_train``, ``y_train``, ``x_test`` and ``y_test`` in a file of :func:`numpy.savez`.
 
     Parameters
@@ -28,6 +34,9 @@ def npz(*, file: OwnFile, channels: Literal["first", "last"] | None = None) -> S
     channels
         ``first`` for images [N, C, H, W], ``last`` for [N, H, W, C]. Without a value they come first, but images
         whose last axis looks rather like the channels, at most 4 where the second is not 1, 3 or 4, are refused.
+    classes
+        All classes of the networks on these images, in their order, where the images show only some of them: a list of
+        names, or a text file with a name on each line. Labels are their places in it, from 0 on, and may leave some out.
 
     Raises
     ------
@@ -40,16 +49,24 @@ def npz(*, file: OwnFile, channels: Literal["first", "last"] | None = None) -> S
         raise DataError(
             f"{file}: x_test has images of shape {test.x.shape[1:]}, but x_train {train.x.shape[1:]}; both must be equal"
         )
-    classes = np.unique(train.y)
-    if len(classes) < 2 or not np.array_equal(classes, np.arange(len(classes))):
-        raise DataError(f"{file}: y_train has the classes {_some(classes)}; expected 0, 1, … without a gap, at least two")
-    if not np.array_equal(np.unique(test.y), classes):
+    names, seen = names_of(classes) if classes else None, np.unique(train.y)
+    if names and not (len(seen) >= 2 and seen[0] >= 0 and seen[-1] < len(names)):
         raise DataError(
-            f"{file}: y_test has the classes {_some(np.unique(test.y))}; expected those of y_train, {_some(classes)}"
+            f"{file}: y_train has the classes {_some(seen)}; expected at least two from 0 to {len(names) - 1}, as "
+            f"{len(names)} are listed"
         )
-    if rare := [int(label) for label in classes if (train.y == label).sum() < 2]:
+    if not names and (len(seen) < 2 or not np.array_equal(seen, np.arange(len(seen)))):
+        raise DataError(
+            f"{file}: y_train has the classes {_some(seen)}; expected 0, 1, … without a gap, at least two; if these are "
+            "some of a network's, list all under `classes`"
+        )
+    if not np.array_equal(np.unique(test.y), seen):
+        raise DataError(
+            f"{file}: y_test has the classes {_some(np.unique(test.y))}; expected those of y_train, {_some(seen)}"
+        )
+    if rare := [int(label) for label in seen if (train.y == label).sum() < 2]:
         raise DataError(f"{file}: y_train has class {rare[0]} once; expected at least twice, to train and to validate")
-    return Source(train, test)
+    return Source(train, test, names)
 
 
 def _array(file: str, name: str) -> np.ndarray:

@@ -42,7 +42,14 @@ class Task:
     recipe: str = ""
 
     @staticmethod
-    def of(settings: Mapping[str, Any], arrays: Arrays, seed: int, start: Posterior | None, device: torch.device) -> Task:
+    def of(
+        settings: Mapping[str, Any],
+        arrays: Arrays,
+        seed: int,
+        start: Posterior | None,
+        device: torch.device,
+        classes: int | None = None,
+    ) -> Task:
         """The task that a network's config entry and a dataset file make.
 
         Parameters
@@ -57,6 +64,8 @@ class Task:
             Weights that the training starts from, if it starts from another training.
         device
             Where to train.
+        classes
+            How many classes the network tells apart; as many as there are labels if not given.
         """
         parts = {
             key: torch.from_numpy(unit_interval(array) if key.endswith(".x") else array).to(device)
@@ -68,7 +77,7 @@ class Task:
             parts["train.y"],
             parts["validation.x"],
             parts["validation.y"],
-            int(arrays["train.y"].max()) + 1,
+            classes or int(arrays["train.y"].max()) + 1,
             seed,
             start.to(device) if start else None,
         )
