@@ -58,23 +58,28 @@ def rows(options: argparse.Namespace) -> list[Row]:
         network = network_of(name)
         posterior = point(network)
         x, y = data_of(max(1, options.images // 2))
-        floor = floor_of(graphs_of(posterior, SHAPE)[0], x)
+        graph = graphs_of(posterior, SHAPE)[0]
+        floor, convolutions = floor_of(graph, x), floor_of(graph, x, columns=False)
         layers = networks.learnable_layers(network)[-1:]
         gradient = LossGradient(posterior, SHAPE, "likelihood")
         subjects: dict[str, Callable[[], object]] = {
             f"{name} floor": floor.passes(spared=1),
+            f"{name} convolutions": convolutions.passes(spared=1),
             f"{name} epsilon": lambda posterior=posterior, x=x, y=y, layers=layers: lrp.heat_maps(  # type: ignore[misc]
                 posterior, x, y, RULES["epsilon"], layers
             ),
             f"{name} epsilon, zennit": peers.zennit_with_canonizers(network, x, y),
             f"{name} gradient floor": floor.passes(),
+            f"{name} gradient convolutions": convolutions.passes(),
             f"{name} gradient": lambda gradient=gradient, x=x, y=y: gradient(x, y),  # type: ignore[misc]
             f"{name} gradient, autograd": peers.class_gradient(network, x, y),
         }
         to = {
-            f"{name} epsilon": f"{name} floor",
+            f"{name} convolutions": f"{name} floor",
+            f"{name} epsilon": f"{name} convolutions",
             f"{name} epsilon, zennit": f"{name} epsilon",
-            f"{name} gradient": f"{name} gradient floor",
+            f"{name} gradient convolutions": f"{name} gradient floor",
+            f"{name} gradient": f"{name} gradient convolutions",
             f"{name} gradient, autograd": f"{name} gradient",
         }
         seconds = in_turn(subjects, options.repeats)

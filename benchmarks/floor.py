@@ -1,7 +1,9 @@
 """The product floor: the time of the matrix products and convolutions alone, each by the fastest way that torch has.
 
 A pass up needs one product for each layer with weights, a pass down one more. Their inputs are there already, in the order
-that suits them best, and nothing is done with what comes out. No implementation on top of torch can be faster.
+that suits them best, what the kernel of a convolution sees laid out for a product where that is quicker, and nothing is
+done with what comes out. No implementation on top of torch can be faster. Since nobody gets such columns for nothing, the
+floor without them is that of torch's convolutions: what a network costs up and down without anything between its layers.
 """
 
 from __future__ import annotations
@@ -40,10 +42,11 @@ class Floor:
 
 
 @torch.no_grad()
-def floor_of(graph: Graph, x: Tensor) -> Floor:
+def floor_of(graph: Graph, x: Tensor, columns: bool = True) -> Floor:
     """The floor of the linear layers and convolutions of a graph, for images [N, C, H, W].
 
-    Batch normalisation is folded into them. What is fastest is measured once for layers of the same size.
+    Batch normalisation is folded into them. What is fastest is measured once for layers of the same size; whether laid out
+    columns count, ``columns`` says.
     """
     up: list[Way] = []
     down: list[Way] = []
@@ -53,9 +56,9 @@ def floor_of(graph: Graph, x: Tensor) -> Floor:
         if isinstance(layer, Linear | Convolution):
             a, z = torch.randn(step.a.shape), torch.randn(step.z.shape)
             size = (a.shape, z.shape, layer.weight.shape)
-            ways = (_up(layer, a), _down(layer, a, z))
+            ways = (_up(layer, a, columns), _down(layer, a, z, columns))
             if size not in fastest:
-                fastest[size] = (_fastest(list(_up(layer, a))), _fastest(list(_down(layer, a, z))))
+                fastest[size] = (_fastest(list(_up(layer, a, columns))), _fastest(list(_down(layer, a, z, columns))))
             for products, choices, chosen in zip((up, down), ways, fastest[size], strict=True):
                 products.append(list(choices)[chosen])
     return Floor(up, down)
@@ -81,7 +84,7 @@ def _sizes(images: int) -> list[int]:
     return sorted({size for size in (16, 64, images) if size <= images})
 
 
-def _up(layer: Linear | Convolution, a: Tensor) -> Iterator[Way]:
+def _up(layer: Linear | Convolution, a: Tensor, columns: bool) -> Iterator[Way]:
     w = layer.weight
     if isinstance(layer, Linear):
         for size in _sizes(len(a)):
@@ -92,12 +95,12 @@ def _up(layer: Linear | Convolution, a: Tensor) -> Iterator[Way]:
     for size in _sizes(len(a)):
         yield _in_chunks(lambda part: functional.conv2d(a[part], first_w, None, *geometry), len(a), size)
         yield _in_chunks(lambda part: functional.conv2d(last_a[part], last_w, None, *geometry), len(a), size)
-        if layer.groups == 1:
-            columns, flat = _columns(layer, a), w.flatten(1).t().contiguous()
-            yield _in_chunks(lambda part, c=columns, f=flat: c[part].flatten(0, 1) @ f, len(a), size)  # type: ignore[misc]
+        if layer.groups == 1 and columns:
+            laid_out, flat = _columns(layer, a), w.flatten(1).t().contiguous()
+            yield _in_chunks(lambda part, c=laid_out, f=flat: c[part].flatten(0, 1) @ f, len(a), size)  # type: ignore[misc]
 
 
-def _down(layer: Linear | Convolution, a: Tensor, z: Tensor) -> Iterator[Way]:
+def _down(layer: Linear | Convolution, a: Tensor, z: Tensor, columns: bool) -> Iterator[Way]:
     w = layer.weight
     if isinstance(layer, Linear):
         for size in _sizes(len(a)):
@@ -115,7 +118,7 @@ def _down(layer: Linear | Convolution, a: Tensor, z: Tensor) -> Iterator[Way]:
     for size in _sizes(len(a)):
         for values in pairs:
             yield _in_chunks(lambda part, values=values: through(part, *values), len(a), size)  # type: ignore[misc]
-        if layer.groups == 1:
+        if layer.groups == 1 and columns:
             rows, flat = z.permute(0, 2, 3, 1).flatten(1, 2).contiguous(), w.flatten(1).contiguous()
             yield _in_chunks(lambda part, r=rows, f=flat: r[part].flatten(0, 1) @ f, len(a), size)  # type: ignore[misc]
             yield _in_chunks(lambda part, r=rows, f=flat: f.t() @ r[part].transpose(1, 2), len(a), size)  # type: ignore[misc]

@@ -7,6 +7,8 @@ apart what shares it (:class:`Affine`, :class:`Sum`), what passes it on (:class:
 
 from __future__ import annotations
 
+import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +21,9 @@ from torch.nn import functional
 
 #: Up to so many input channels, a product and a fold are faster than a convolution backwards.
 FEW_CHANNELS = 4
+#: Up to so many places of an output, where a kernel sees its padding most of the time, one product of all that it sees is
+#: faster than a convolution.
+FEW_PLACES = 4
 Pair = tuple[int, int]
 
 
@@ -143,12 +148,19 @@ class Convolution(Affine):
     groups: int = 1
 
     def product(self, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """See :class:`Affine`."""
+        """See :class:`Affine`; by one product where places are few."""
+        if self._is_of_few_places(a, weight):
+            seen = self._seen(a, weight)
+            z = functional.linear(seen.flatten(3).flatten(0, 2), weight.permute(0, 2, 3, 1).flatten(1), bias)
+            return z.view(*seen.shape[:3], -1).permute(0, 3, 1, 2)
         z = functional.conv2d(a, weight, bias, self.stride, self.padding, self.dilation, self.groups)
         return z.contiguous(memory_format=torch.channels_last)
 
     def transposed(self, s: Tensor, weight: Tensor, a: Tensor) -> Tensor:
-        """See :class:`Affine`; by a product and a fold where channels are few."""
+        """See :class:`Affine`; by a product and a fold where channels or places are few."""
+        if self._is_of_few_places(a, weight):
+            shares = s.permute(0, 2, 3, 1).flatten(0, 2) @ weight.permute(0, 2, 3, 1).flatten(1)
+            return self._given_back(shares, s, weight, a)
         if a.shape[1] <= FEW_CHANNELS and self.groups == 1:
             shares = weight.flatten(1).t() @ s.flatten(2)
             return functional.fold(shares, a.shape[2:], weight.shape[2:], self.dilation, self.padding, self.stride)
@@ -156,6 +168,33 @@ class Convolution(Affine):
         down = torch.ops.aten.convolution_backward.default
         c, _, _ = down(s, a, weight, None, *geometry, False, [0, 0], self.groups, [True, False, False])
         return c.contiguous(memory_format=torch.channels_last)
+
+    def _is_of_few_places(self, a: Tensor, weight: Tensor) -> bool:
+        """Whether the output has so few places that it is quicker to lay out what the kernel sees at each."""
+        return self.groups == 1 and self.dilation == (1, 1) and math.prod(self._places(a, weight)) <= FEW_PLACES
+
+    def _places(self, a: Tensor, weight: Tensor) -> list[int]:
+        """Height and width of the output."""
+        sides = zip(a.shape[2:], weight.shape[2:], self.stride, self.padding, strict=True)
+        return [(side + 2 * around - size) // step + 1 for side, size, step, around in sides]
+
+    def _seen(self, a: Tensor, weight: Tensor) -> Tensor:
+        """What the kernel sees at each place: [N, H, W, kernel height, kernel width, C]."""
+        rows, columns = self.padding
+        padded = functional.pad(a.permute(0, 2, 3, 1), (0, 0, columns, columns, rows, rows))
+        seen = padded.unfold(1, weight.shape[2], self.stride[0]).unfold(2, weight.shape[3], self.stride[1])
+        return seen.permute(0, 1, 2, 4, 5, 3)
+
+    def _given_back(self, shares: Tensor, s: Tensor, weight: Tensor, a: Tensor) -> Tensor:
+        """What the kernel saw at each place, added up where it was seen: the inverse of the above."""
+        (height, width), (rows, columns), (down, right) = s.shape[2:], self.padding, self.stride
+        shares = shares.view(len(s), height, width, *weight.shape[2:], -1)
+        canvas = shares.new_zeros(len(a), a.shape[2] + 2 * rows, a.shape[3] + 2 * columns, a.shape[1])
+        for row, column in itertools.product(*map(range, weight.shape[2:])):
+            place = canvas[:, row : row + down * height : down, column : column + right * width : right]
+            place.add_(shares[:, :, :, row, column])
+        inside = canvas[:, rows : rows + a.shape[2], columns : columns + a.shape[3]]
+        return inside.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
     def row(self, unit: Tensor, weight: Tensor, step: Step) -> Tensor:
         """A unit sees a few pixels only, so this costs far less than the whole way down."""

@@ -89,14 +89,21 @@ def _parts(calls: list[Call], network: nn.Module) -> list[Part]:
 
 
 def _onto_an_earlier(parts: list[Part]) -> Part:
-    """A concatenation that begins with the inputs of an earlier one takes that instead, as in a dense block."""
+    """A concatenation that begins with all that an earlier one holds takes that instead, as in a dense block."""
     last = parts[-1]
     for place, part in reversed(list(enumerate(parts[:-1]))):
-        length = len(part.inputs)
-        same = part.kind is Concatenation and part.make({}) == last.make({}) and part.inputs == last.inputs[:length]
-        if same and length > 1:
-            return replace(last, inputs=(place, *last.inputs[length:]))
+        if part.kind is Concatenation and part.make({}) == last.make({}):
+            held = _held(parts, place)
+            if len(held) > 1 and held == last.inputs[: len(held)]:
+                return replace(last, inputs=(place, *last.inputs[len(held) :]))
     return last
+
+
+def _held(parts: list[Part], place: int) -> tuple[int, ...]:
+    """What a concatenation holds, beside one another, with what those hold that it took instead."""
+    first, *others = parts[place].inputs
+    taken = parts[first].kind is Concatenation and parts[first].make({}) == parts[place].make({})
+    return (*(_held(parts, first) if taken else (first,)), *others)
 
 
 def _named(module: str, network: nn.Module) -> str:
