@@ -12,7 +12,7 @@ from benchmarks import peers
 from benchmarks.computations import MICROSECONDS, RULES, prepare
 from benchmarks.floor import floor_of
 from benchmarks.timing import Row, compare, in_turn
-from resilience import networks
+from resilience import lrp_rules, networks
 from resilience.attacks.gradient import LossGradient
 from resilience.explanations import lrp
 from resilience.graphs import graphs_of
@@ -20,6 +20,13 @@ from resilience.networks import Shape
 from resilience.posterior import point
 
 NETWORKS = ("resnet18", "resnet50", "vgg11_bn", "densenet121")
+#: Composites by our name and by that of zennit, and the networks that they are timed on.
+COMPOSITES = {
+    "epsilon_plus": "EpsilonPlus",
+    "epsilon_gamma_box": "EpsilonGammaBox",
+    "epsilon_alpha2_beta1_flat": "EpsilonAlpha2Beta1Flat",
+}
+OF_COMPOSITES = ("resnet18", "vgg11_bn")
 SHAPE: Shape = (3, 64, 64)
 CLASSES = 1000
 
@@ -82,6 +89,14 @@ def rows(options: argparse.Namespace) -> list[Row]:
             f"{name} gradient": f"{name} gradient convolutions",
             f"{name} gradient, autograd": f"{name} gradient",
         }
+        if name in OF_COMPOSITES:
+            for ours, theirs in COMPOSITES.items():
+                rule = getattr(lrp_rules, ours)()
+                subjects[f"{name} {ours}"] = lambda posterior=posterior, x=x, y=y, rule=rule, layers=layers: lrp.heat_maps(  # type: ignore[misc]
+                    posterior, x, y, rule, layers
+                )
+                subjects[f"{name} {ours}, zennit"] = peers.zennit_composite(theirs, network, x, y)
+                to |= {f"{name} {ours}": f"{name} convolutions", f"{name} {ours}, zennit": f"{name} {ours}"}
         seconds = in_turn(subjects, options.repeats)
         found += compare("deep", seconds, MICROSECONDS / len(x), "µs per image", to)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,15 +43,11 @@ def zennit_with_canonizers(network: nn.Module, x: Tensor, y: Tensor) -> Callable
 
     It has none for DenseNet, whose batch normalisation passes relevance on unchanged, as here.
     """
-    from zennit.attribution import Gradient
     from zennit.composites import LayerMapComposite
     from zennit.layer import Sum
     from zennit.rules import Epsilon, Norm, Pass
-    from zennit.torchvision import ResNetCanonizer, VGGCanonizer
     from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
 
-    network = copy.deepcopy(network)
-    canonizers = {"ResNet": [ResNetCanonizer()], "VGG": [VGGCanonizer()]}.get(type(network).__name__, [])
     pooling = Norm(stabilizer=1e-6)
     composite = LayerMapComposite(
         [
@@ -60,8 +57,30 @@ def zennit_with_canonizers(network: nn.Module, x: Tensor, y: Tensor) -> Callable
             (AvgPool, pooling),
             ((Linear, Convolution), Epsilon(EPSILON)),
         ],
-        canonizers,
+        canonizers_of(network),
     )
+    return _attributed(network, composite, x, y)
+
+
+def zennit_composite(name: str, network: nn.Module, x: Tensor, y: Tensor) -> Callable[[], Tensor]:
+    """A composite of zennit by its name, such as ``EpsilonPlus``, with the canonizer that it has for the network."""
+    from zennit import composites
+
+    bounds = {"low": torch.zeros(1, *x.shape[1:]), "high": torch.ones(1, *x.shape[1:])} if name.endswith("Box") else {}
+    return _attributed(network, getattr(composites, name)(**bounds, canonizers=canonizers_of(network)), x, y)
+
+
+def canonizers_of(network: nn.Module) -> list[Any]:
+    """What zennit needs to take a network of torchvision apart; nothing for those that it has nothing for."""
+    from zennit.torchvision import ResNetCanonizer, VGGCanonizer
+
+    return {"ResNet": [ResNetCanonizer()], "VGG": [VGGCanonizer()]}.get(type(network).__name__, [])
+
+
+def _attributed(network: nn.Module, composite: Any, x: Tensor, y: Tensor) -> Callable[[], Tensor]:
+    from zennit.attribution import Gradient
+
+    network = copy.deepcopy(network)
     seed = nn.functional.one_hot(y, network(x[:1]).shape[1]).float()
 
     def run() -> Tensor:

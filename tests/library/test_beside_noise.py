@@ -20,6 +20,7 @@ from resilience.training.fit import Task
 from tests.conftest import noisy_posterior
 
 EPSILON = 0.1
+DEEP = "resnet20"
 #: What an attack raises, [N], given the posterior, the images before it, and some images.
 Aim = Callable[[Posterior, Tensor, Tensor], Tensor]
 
@@ -29,8 +30,9 @@ def trained(architecture: str) -> tuple[torch.nn.Sequential, Tensor]:
     """A network that has learnt scikit-learn's digits, and test images."""
     arrays = data.split(bundled.digits(), 0.1, None, "digits")
     learning = {name: array for name, array in arrays.items() if not name.startswith("test.")}
-    task = Task.of({"architecture": architecture, "width": 16}, learning, 0, None, torch.device("cpu"))
-    fit = catalog.load("trainings", "deterministic")(task, epochs=15, learning_rate=0.01)
+    width, epochs = (8, 2) if architecture == DEEP else (16, 15)
+    task = Task.of({"architecture": architecture, "width": width}, learning, 0, None, torch.device("cpu"))
+    fit = catalog.load("trainings", "deterministic")(task, epochs=epochs, learning_rate=0.01)
     network = task.network()
     network.load_state_dict(fit.weights)
     return network, torch.from_numpy(arrays["test.x"][:100])
@@ -124,7 +126,21 @@ def test_every_attack_on_a_network_says_what_it_is_for():
     ids=lambda part: part.__name__ if callable(part) else str(part.get("objective", "")) if isinstance(part, dict) else part,
 )
 def test_it_does_more_than_noise(name, options, aim, architecture, draws):
-    posterior, x = victim(architecture, draws)
+    refuse_no_more_than_noise(name, options, aim, *victim(architecture, draws))
+
+
+@pytest.mark.parametrize(
+    ("name", "aim"),
+    [(name, aim) for name, aims in AIMS.items() for _, aim in aims if name.startswith("saliency")],
+    ids=lambda part: part.__name__ if callable(part) else part,
+)
+def test_on_a_deep_network_it_does_so_with_half_the_size(name, aim):
+    """Rounded kinks lead a search astray there: with the sharpness of 30 that was the default, three of the four fail."""
+    posterior, x = victim(DEEP, 1)
+    refuse_no_more_than_noise(name, {"epsilon": EPSILON / 2, "steps": 10}, aim, posterior, x[:50])
+
+
+def refuse_no_more_than_noise(name: str, options: dict[str, object], aim: Aim, posterior: Posterior, x: Tensor) -> None:
     y = predict(posterior, x).argmax(1)
     make = catalog.bound("attacks", {"method": name, **options})
     attacked = make(posterior=posterior, x=x, y=y, generator=torch.Generator().manual_seed(0))

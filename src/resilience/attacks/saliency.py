@@ -1,8 +1,10 @@
 """Attacks on the explanation that leave the prediction as it is (paper, Sec. VII-C).
 
-They follow the gradient of a dissimilarity D of the heat map R(x̃) = E_w[R(x̃, w)]. A heat map of a piecewise linear network
-has hardly any gradient, so during the attack the kinks of ReLU and LeakyReLU are rounded by softplus (Dombrowski et al.
-2019). An image that has left its class steps back along the gradient of that class's likelihood. Among all the images on the
+They follow the gradient of a dissimilarity D of the heat map R(x̃) = E_w[R(x̃, w)]. The gradient of a piecewise linear network
+is piecewise constant, so Dombrowski et al. 2019, who attack such maps, round the kinks of ReLU and LeakyReLU by softplus while
+they search. Relevance by the epsilon rule has a gradient without that, and rounding leads away from it: the more so the
+deeper a network is, since every layer adds to how far the rounded one is off. So kinks stay unless a ``sharpness`` is given.
+An image that has left its class steps back along the gradient of that class's likelihood. Among all the images on the
 way, the one that counts is the one whose heat map, by the network itself, has the largest dissimilarity while the predicted
 class stays; an image without such a step stays as it is.
 
@@ -43,7 +45,7 @@ Objective = Callable[[Tensor, slice], Dissimilarity]
 
 @dataclass(frozen=True)
 class Search:
-    """How an attack on explanations searches: strength, steps and their size, restarts, rounding of kinks, LRP's epsilon.
+    """How an attack on explanations searches: strength, steps and their size, restarts, rounding of kinks if any, LRP's epsilon.
 
     The weight is that of the change of the mean prediction, beside D.
     """
@@ -52,7 +54,7 @@ class Search:
     steps: int
     step_size: float | None
     restarts: int
-    sharpness: float
+    sharpness: float | None
     stabiliser: float
     prediction_weight: float = 0.0
 
@@ -69,7 +71,7 @@ def saliency_top_k(
     restarts: Count = 1,
     top_k: Percent = 20,
     channels: Literal["sum", "each"] = "sum",
-    sharpness: Positive = 30.0,
+    sharpness: Positive | None = None,
     stabiliser: Positive = 0.1,
 ) -> Tensor:
     """Takes relevance from the pixels that had most of it: D = −Σ_{i ∈ Top_k(R(x))} |R(x̃)_i| / Σ_i |R(x̃)_i|.
@@ -93,7 +95,7 @@ def saliency_top_k(
     channels
         What a pixel of a colour image is: ``sum``, one with the relevance Σ_channels R; ``each``, every channel by itself.
     sharpness
-        β of the softplus that rounds kinks: log(1 + exp(β z)) / β.
+        β of a softplus that rounds kinks during the search, log(1 + exp(β z)) / β; they stay if None.
     stabiliser
         ε of the epsilon rule of the heat maps under attack.
 
@@ -123,7 +125,7 @@ def saliency_region(
     restarts: Count = 1,
     region: Percent = 20,
     channels: Literal["sum", "each"] = "sum",
-    sharpness: Positive = 30.0,
+    sharpness: Positive | None = None,
     stabiliser: Positive = 0.1,
 ) -> Tensor:
     """Moves relevance into a region: D = Σ_{i ∈ A} |R(x̃)_i| / Σ_i |R(x̃)_i| (Ghorbani et al. 2019, there without the sum).
@@ -158,7 +160,7 @@ def saliency_target(
     restarts: Count = 1,
     prediction_weight: NonNegative = 1.0,
     channels: Literal["sum", "each"] = "sum",
-    sharpness: Positive = 30.0,
+    sharpness: Positive | None = None,
     stabiliser: Positive = 0.1,
 ) -> Tensor:
     """Makes the heat map that of another image: D = −‖R(x̃) − R(x')‖² − γ ‖p(x̃) − p(x)‖² (Dombrowski et al. 2019, "beta").
