@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.timing import Row, compare, in_turn
@@ -22,6 +24,23 @@ IMPORTS = {
 }
 #: The configs whose plans are timed; the others are variants of these, or laid over them.
 PLANNED = ("config.yaml", "paper.yaml")
+#: Jobs that are like ours for Snakemake but know nothing: each reads one file and has a log, a benchmark and a script.
+BARE = """
+rule all:
+    input: expand("results/{{number}}.txt", number=range({jobs}))
+rule first:
+    output: "first.txt"
+    shell: "touch {{output}}"
+rule one:
+    input: "first.txt"
+    output: "results/{{number}}.txt"
+    log: "logs/{{number}}.log"
+    benchmark: "logs/{{number}}.tsv"
+    threads: 1
+    resources: gpu=0, mem_mb=1000, runtime=10
+    params: recipe=lambda wildcards: {{"number": wildcards.number}}
+    script: "one.py"
+"""
 FORKED = f"from resilience import fork_server; fork_server.hand_over()\n{IMPORTS['job that explains: its imports']}\n"
 
 
@@ -30,8 +49,9 @@ def rows(options: argparse.Namespace) -> list[Row]:
     surroundings = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     surroundings.pop("RESILIENCE_FORK_SERVER", None)
 
-    def run(*command: str, **extra: str) -> None:
-        subprocess.run(command, check=True, env=surroundings | extra, cwd=ROOT, capture_output=True)
+    def run(*command: str, **extra: str) -> str:
+        done = subprocess.run(command, check=True, env=surroundings | extra, cwd=ROOT, capture_output=True, text=True)
+        return done.stdout + done.stderr
 
     repeats = max(3, options.repeats // 2)
     with tempfile.TemporaryDirectory() as folder:
@@ -48,12 +68,25 @@ def rows(options: argparse.Namespace) -> list[Row]:
             "startup", seconds, 1, "s", {"job that explains: in a fork of a warm process": "job that explains: its imports"}
         )
     plan = [sys.executable, "-m", "snakemake", "-n", "--quiet"]
-    plans = {
-        f"snakemake -n, {name}": lambda name=name: run(
-            *plan, "--directory", folder, "--configfile", str(ROOT / "config" / name)
-        )  # type: ignore[misc]
-        for name in PLANNED
-    }
     with tempfile.TemporaryDirectory() as folder:
-        found += compare("startup", in_turn(plans, 3), 1, "s", {})
+        plans: dict[str, Callable[[], object]] = {}
+        to = {}
+        for name in PLANNED:
+            of_config = ("--directory", folder, "--configfile", str(ROOT / "config" / name))
+            bare = Path(folder, f"bare_{name}")
+            bare.mkdir()
+            jobs = _jobs(run(*plan[:-1], *of_config))
+            Path(bare, "Snakefile").write_text(BARE.format(jobs=jobs), encoding="utf-8")
+            Path(bare, "one.py").write_text("", encoding="utf-8")
+            in_bare = ("--directory", str(bare), "--snakefile", str(bare / "Snakefile"), "--workflow-profile", "none")
+            plans[f"snakemake -n, {name}, {jobs} jobs"] = lambda of_config=of_config: run(*plan, *of_config)  # type: ignore[misc]
+            plans[f"snakemake -n, {jobs} bare jobs"] = lambda in_bare=in_bare: run(*plan, *in_bare)  # type: ignore[misc]
+            to[f"snakemake -n, {name}, {jobs} jobs"] = f"snakemake -n, {jobs} bare jobs"
+        found += compare("startup", in_turn(plans, 3), 1, "s", to)
     return found
+
+
+def _jobs(said: str) -> int:
+    """The number of jobs that a dry run says it would do."""
+    (total,) = re.findall(r"^total +(\d+)", said, re.MULTILINE)[:1]
+    return int(total)

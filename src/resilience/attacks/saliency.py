@@ -1,8 +1,8 @@
 """Attacks on the explanation that leave the prediction as it is (paper, Sec. VII-C).
 
-They follow the gradient of a dissimilarity D of the heat map R(x̃) = E_w[R(x̃, w)]. The gradient of a piecewise linear network
-is piecewise constant, so Dombrowski et al. 2019, who attack such maps, round the kinks of ReLU and LeakyReLU by softplus while
-they search. Relevance by the epsilon rule has a gradient without that, and rounding leads away from it: the more so the
+They follow the gradient of a dissimilarity D of the heat map R(x̃) = E_w[R(x̃, w)]. The gradient of a piecewise linear
+network is piecewise constant, so Dombrowski et al. 2019, who attack such maps, round the kinks of ReLU and LeakyReLU by softplus
+while they search. Relevance by the epsilon rule has a gradient without that, and rounding leads away from it: the more so the
 deeper a network is, since every layer adds to how far the rounded one is off. So kinks stay unless a ``sharpness`` is given.
 An image that has left its class steps back along the gradient of that class's likelihood. Among all the images on the
 way, the one that counts is the one whose heat map, by the network itself, has the largest dissimilarity while the predicted
@@ -45,7 +45,7 @@ Objective = Callable[[Tensor, slice], Dissimilarity]
 
 @dataclass(frozen=True)
 class Search:
-    """How an attack on explanations searches: strength, steps and their size, restarts, rounding of kinks if any, LRP's epsilon.
+    """How an attack on explanations searches: strength, steps and their size, restarts, rounding of kinks, LRP's epsilon.
 
     The weight is that of the change of the mean prediction, beside D.
     """
