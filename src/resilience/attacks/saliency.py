@@ -1,12 +1,12 @@
 """Attacks on the explanation that leave the prediction as it is (paper, Sec. VII-C).
 
 They follow the gradient of a dissimilarity D of the heat map R(x̃) = E_w[R(x̃, w)]. The gradient of a piecewise linear
-network is piecewise constant, so Dombrowski et al. 2019, who attack such maps, round the kinks of ReLU and LeakyReLU by softplus
-while they search. Relevance by the epsilon rule has a gradient without that, and rounding leads away from it: the more so the
-deeper a network is, since every layer adds to how far the rounded one is off. So kinks stay unless a ``sharpness`` is given.
-An image that has left its class steps back along the gradient of that class's likelihood. Among all the images on the
-way, the one that counts is the one whose heat map, by the network itself, has the largest dissimilarity while the predicted
-class stays; an image without such a step stays as it is.
+network is piecewise constant, so Dombrowski et al. 2019, who attack such maps, round the kinks of ReLU and LeakyReLU by
+softplus while they search. Relevance by the epsilon rule has a gradient without that, and rounding leads away from it:
+the more so the deeper a network is, since every layer adds to how far the rounded one is off. So kinks stay unless a
+``sharpness`` is given. An image that has left its class steps back along the gradient of that class's likelihood. Among
+all the images on the way, the one that counts is the one whose heat map, by the network itself, has the largest
+dissimilarity while the predicted class stays; an image without such a step stays as it is.
 
 Every D but the distance to a target is a share of all relevance. A sum alone would be lowered by shrinking the whole map,
 which changes nothing that an explanation says.
