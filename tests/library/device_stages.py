@@ -70,10 +70,12 @@ VALUES: dict[str, Any] = {
     "queries": 20,
     "restarts": 2,
     "rule": {"rule": "epsilon"},
+    "samples": 3,
     "shards": 2,
     "start": "",
     "step_size": 0.01,
     "steps": 3,
+    "stride": 3,
     "warmup": 2,
 }
 

@@ -25,8 +25,8 @@ pytestmark = [
 ]
 
 #: How many disturbances of each kind, altogether; shared by the seeds below.
-KINDS = {"snakemake": 12, "group": 10, "job": 12, "server": 4, "memory": 4, "disk": 4, "read-only": 4}
-SEEDS = range(5)
+KINDS = {"snakemake": 6, "group": 6, "job": 6, "server": 2, "memory": 2, "disk": 2, "read-only": 2}
+SEEDS = range(3)
 MOUNTED = ("disk", "read-only")
 #: What no run survives; the others take a job or the process that jobs are forked from, and the run tries again.
 FATAL = ("snakemake", "group", *MOUNTED)
