@@ -257,6 +257,9 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
     yield from _undefined([claims["explanation"]], "explanations", "claims.explanation", config)
     yield from _undefined([claims["measure"]], "measures", "claims.measure", config)
     yield from _undefined(claims.get("also", []), "measures", "claims.also", config)
+    for number, series in enumerate(claims["growing"]):
+        for key in ("dataset", "network"):
+            yield from _undefined([place[key] for place in series], f"{key}s", f"claims.growing[{number}].{key}", config)
     for name in claims["judged"]:
         try:
             claims_of([name])

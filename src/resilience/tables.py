@@ -189,8 +189,10 @@ def gather(tables: Iterable[pd.DataFrame], measures: Measures | None = None) -> 
     of_predictions: list[pd.DataFrame] = []
     for table in tables:
         (of_maps if "explanation" in table else of_predictions).append(table)
-    together = [pd.concat(found, ignore_index=True) for found in (of_maps, of_predictions)]
-    return Measured(together[0], together[1], measures or {})
+    predictions = pd.concat(of_predictions, ignore_index=True)
+    # Where nothing is explained there is no table of maps.
+    maps = pd.concat(of_maps, ignore_index=True) if of_maps else pd.DataFrame(columns=[*OF_MAPS, *(measures or {})])
+    return Measured(maps, predictions, measures or {})
 
 
 @dataclass(frozen=True)
