@@ -264,7 +264,7 @@ def expected(seed: int, shape: tuple[int, ...] = (1, 1, 2)) -> ExpectedGradients
 
 def trained(accuracy: float = 0.9) -> Trained:
     history = pd.DataFrame({"draws": [1, 2], "accuracy_of_draw": [0.5, 0.6], "validation_accuracy": [0.5, 0.7]})
-    return Trained({"test_accuracy": accuracy, "diagnostics": {"r_hat_95": 1.1, "chains": 2}}, history)
+    return Trained({"test_accuracy": accuracy, "parameters": 1234, "diagnostics": {"r_hat_95": 1.1, "chains": 2}}, history)
 
 
 def summary() -> pd.DataFrame:
@@ -348,7 +348,10 @@ def test_figures_are_drawn(name, tmp_path):
 def test_what_shrinks_and_what_saturates_is_drawn_from_the_tables(tmp_path):
     table = pd.concat([gradients("moons", "fc2", 1.0, seed) for seed in range(3)])
     panel = Panel("moons", "fc2", "pgd_10", ["hmc"], ["5"], 0.1)
-    for draw in (carbone2020.saturation, carbone2020.gradients_along):
-        figure = draw([panel], STYLE, table)
+    fits = {("moons", "fc2", "hmc", 0): trained()}
+    for figure in (
+        carbone2020.saturation([panel], STYLE, table),
+        carbone2020.gradients_along([panel], STYLE, table, fits),
+    ):
         figure.savefig(tmp_path / "figure.png")
         pyplot.close(figure)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
 from resilience.catalog import entry
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 #: From light to dark, for what grows from one dataset to the next.
 GROWING = ("#9ecae1", "#3f8fc4", "#08306b", "#000000")
 #: Of the gradients, the share that lies within the axes of a scatter; the text says how many do not.
-SHOWN = 0.98
+SHOWN = 0.95
 #: The most dots of a strip.
 DOTS = 3000
 Gradients = Mapping[Model, ExpectedGradients]
@@ -41,8 +42,9 @@ def gradient_grid(
 
     As in Fig. 1 of the paper, but with the same axes everywhere: there each panel has its own, and that gradients shrink
     shows in its tick labels alone. A column is a network, a row a training, a dot a test point under one seed, after all
-    draws. R̂ is split R-hat of the predictions, for each of the datasets, the median over seeds. Networks that classify less
-    than the least accuracy of the test points rightly are left out, and the axes hold 98 % of all dots.
+    draws; a circle has the mean size of a dataset's gradients for its radius. R̂ is split R-hat of the predictions of each
+    dataset, the median over seeds. Networks that classify less than the least accuracy of the test points rightly are
+    left out, and the axes hold 95 % of all dots.
 
     Parameters
     ----------
@@ -70,6 +72,9 @@ def gradient_grid(
                 models = [model for model in dots if model[:3] == (dataset, network, training)]
                 for model in models:
                     place.plot(*dots[model].T, ".", color=shade, ms=2.5, mew=0, alpha=0.7)
+                if models:
+                    radius = float(np.mean([np.linalg.norm(dots[model], axis=1).mean() for model in models]))
+                    place.add_patch(Circle((0, 0), radius, fill=False, ec=shade, lw=1.1))
                 factors = [factor for model in models if (factor := fits[model].r_hat) is not None]
                 lines.append(f"{np.median(factors):.2f}" if factors else "–")
             place.set_xlim(-reach, reach)
@@ -77,7 +82,7 @@ def gradient_grid(
             place.set_box_aspect(1)
             place.text(0.03, 0.97, f"R̂ {', '.join(lines)}", transform=place.transAxes, va="top", fontsize=6.5)
             if row == 0:
-                place.set_title(network)
+                place.set_title(_sized(network, fits))
             if column == 0:
                 place.set_ylabel(f"{training}\nsecond component")
     for place in axes[-1]:
@@ -97,7 +102,7 @@ def gradient_grid(
 
 
 @entry()
-def gradients_along(panels: list[Panel], style: Style, cancellation: pd.DataFrame) -> Figure:
+def gradients_along(panels: list[Panel], style: Style, cancellation: pd.DataFrame, fits: Mapping[Model, Trained]) -> Figure:
     """What shrinks an expected gradient from network to network and from dataset to dataset: smaller draws, or cancelling.
 
     From the left: the size of the expected gradient ‖E g‖ after all draws; the mean size of the draws' own gradients, E ‖g‖,
@@ -127,7 +132,7 @@ def gradients_along(panels: list[Panel], style: Style, cancellation: pd.DataFram
                     place.plot(range(len(networks)), means[seed], ".", color=shade, ms=4, mew=0)
             place.set_title(title if row == 0 else "")
             place.set_ylim(0, None)
-            place.set_xticks(range(len(networks)), networks)
+            place.set_xticks(range(len(networks)), [_sized(network, fits) for network in networks])
             place.set_xlim(-0.3, len(networks) - 0.7)
         axes[row, 0].set_ylabel(training)
     handles = [Line2D([], [], color=shade) for shade, _ in zip(GROWING, datasets, strict=False)]
@@ -335,6 +340,12 @@ def principal_plane(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     centred = draws.astype(np.float64) - draws.mean(0)
     left, values, _ = np.linalg.svd(centred, full_matrices=False)
     return left[:, :2] * values[:2], values[:2] ** 2 / (values**2).sum()
+
+
+def _sized(network: str, fits: Mapping[Model, Trained]) -> str:
+    """A network and how many weights it has."""
+    number = next(trained.fit["parameters"] for model, trained in fits.items() if model[1] == network)
+    return f"{network}\n{number:,} weights"
 
 
 def _of_seeds(gradients: Gradients, panel: Panel, training: str) -> list[ExpectedGradients]:
