@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
@@ -362,7 +363,7 @@ def _fit(task: Task, facts: list[dict[str, float]], vectors: Tensor) -> Fit:
     report = diagnostics.of_chains(facts, predictions.unflatten(0, (-1, chains)).transpose(0, 1))
     report["step_size"] = facts[0]["step_size"]
     of_one = _accuracies(predictions, task.validation_y)
-    of_all = _accuracies(predictions.cumsum(0), task.validation_y)
+    of_all = _accuracies(torch.stack(list(accumulate(predictions))), task.validation_y)
     history = [
         {"draws": count, "validation_accuracy": together, "accuracy_of_draw": alone}
         for count, (together, alone) in enumerate(zip(of_all, of_one, strict=True), start=1)
