@@ -15,6 +15,7 @@ from resilience.catalog import entry
 from resilience.figures import drawing
 from resilience.figures.panels import ExpectedGradients, Model, Panel, Style, Trained
 from resilience.parameters import Count, Fraction
+from resilience.seeding import generator_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +161,7 @@ def gradient_components(panels: list[Panel], style: Style, gradients: Gradients)
             parts = [of_seed.after(int(number)) for of_seed in found]
             values = np.sort(np.concatenate([part.ravel() for part in parts]))
             chosen = np.unique(np.linspace(0, len(values) - 1, min(DOTS, len(values))).round().astype(int))
-            across = position + 0.3 * np.sin(1e3 * np.arange(len(chosen)))  # Spread evenly, the same at each run.
+            across = position + generator_of("strip", position).uniform(-0.3, 0.3, len(chosen))
             place.plot(across, values[chosen], ".", color=style.colour(training), ms=2, mew=0, alpha=0.35, rasterized=True)
             norms = np.concatenate([np.abs(part).reshape(len(part), -1).max(1) for part in parts])
             text = f"{np.median(norms):.1g}\n{norms.mean():.1g}"
@@ -201,7 +202,7 @@ def vanishing_gradients(panels: list[Panel], style: Style, gradients: Gradients,
         How many test points are drawn for each network.
     """
     rows = [(panel, training, point) for panel in panels for training in panel.trainings for point in range(points)]
-    numbers = max((gradients[model].draws for model in gradients), key=len)
+    numbers, lines = max((gradients[model].draws for model in gradients), key=len), []
     figure, axes = drawing.canvas(len(rows), 1 + len(numbers), drawing.PAGE, 0.6 + 1.25 * len(rows))
     for row, (panel, training, number) in enumerate(rows):
         found = _of_seeds(gradients, panel, training)
@@ -214,16 +215,15 @@ def vanishing_gradients(panels: list[Panel], style: Style, gradients: Gradients,
             if draws > first.draws[-1]:
                 place.axis("off")
                 continue
-            drawing.show_map(place, gradient, largest, title=f"{np.abs(gradient).max():.1e}".replace("e-0", "e−"))
+            drawing.show_map(place, gradient, largest, title=f"{np.abs(gradient).max():.2g}".replace("-", "−"))
             if row == 0:
                 place.set_title(f"n = {draws}\n{place.get_title()}")
         if number == 0:
             axes[row, 0].set_ylabel(f"{style.name(training)}", color=style.colour(training))
         if number == points - 1:
             shares = [f"{name} {100 * share:.0f} %" for name, share in courses(found).items()]
-            axes[row, 0].set_xlabel(
-                f"{panel.data}, {panel.network}, {style.name(training)}: {', '.join(shares)}", loc="left"
-            )
+            lines.append(f"{panel.data}, {panel.network}, {style.name(training)}: {', '.join(shares)}")
+    figure.supxlabel("\n".join(lines), fontsize=8)
     return figure
 
 
