@@ -16,14 +16,12 @@ from resilience.grid import CLEAN
 from resilience.intervals import Resampled, interval
 from resilience.multiple_testing import holm
 from resilience.seeding import generator_of
-from resilience.tables import CORRELATION, SETTING, Measured
+from resilience.tables import CORRELATION, LARGER, MORE_DRAWS, NORMAL_PART, NOTHING, SETTING, Measured
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RESAMPLES = 1000
-#: What stands for the role of a reference that is no other model.
-NORMAL_PART, MORE_DRAWS, LARGER, NOTHING = "normal part", "more draws", "larger", "nothing"
 #: An explanation and a layer.
 Place = tuple[str, str]
 

@@ -29,6 +29,8 @@ POINT = [*MODEL, "index"]
 SETTING = ["dataset", "network", "attack", "training", "draws"]
 #: What stands before the measure whose correlation with softmax robustness is compared.
 CORRELATION = "correlation with "
+#: What stands for the role of a reference that is no other model.
+NORMAL_PART, MORE_DRAWS, LARGER, NOTHING = "normal part", "more draws", "larger", "nothing"
 #: What tables have beside the measures of the config.
 OF_MAPS = [*MODEL, "explanation", "layer", "index", "relevant"]
 OF_PREDICTIONS = [

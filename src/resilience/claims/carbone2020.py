@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resilience.catalog import entry
-from resilience.comparisons import LARGER, MORE_DRAWS, NOTHING
+from resilience.tables import LARGER, MORE_DRAWS, NOTHING
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resilience.catalog import entry
-from resilience.comparisons import NORMAL_PART
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,4 +109,4 @@ def under_noise(compared: Compared) -> pd.DataFrame:
 @entry(place="Sec. IV-B, Theorem IV.1")
 def theorem(compared: Compared) -> pd.DataFrame:
     """In the mean over draws, gradients of the loss cancel more across the data manifold than along it."""
-    return compared.measured(compared.clean(), "cancellation", NORMAL_PART)
+    return compared.measured(compared.clean(), "cancellation", "normal part")
