@@ -23,6 +23,7 @@ from resilience.attacks.gradient import LossGradient
 from resilience.compared import Compared
 from resilience.config import check
 from resilience.figures import carbone2020, under_attack
+from resilience.figures.cancellation import cancellation_of_panels
 from resilience.figures.panels import ExpectedGradients, Panel, Style, Trained
 from resilience.grid import Grid
 from resilience.measures import predictions
@@ -349,6 +350,8 @@ def test_what_shrinks_and_what_saturates_is_drawn_from_the_tables(tmp_path):
     table = pd.concat([gradients("moons", "fc2", 1.0, seed) for seed in range(3)])
     panel = Panel("moons", "fc2", "pgd_10", ["hmc"], ["5"], 0.1)
     fits = {("moons", "fc2", "hmc", 0): trained()}
+    more = pd.concat([table, table.assign(network="conv")])
+    assert len(cancellation_of_panels([panel], STYLE, more).axes) == 2  # One row of them, not two.
     for figure in (
         carbone2020.saturation([panel], STYLE, table),
         carbone2020.gradients_along([panel], STYLE, table, fits),

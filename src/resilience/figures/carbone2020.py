@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 GROWING = ("#9ecae1", "#3f8fc4", "#08306b", "#000000")
 #: Of the gradients, the share that lies within the axes of a scatter; the text says how many do not.
 SHOWN = 0.95
+#: Where an axis of accuracies begins, so that a difference of one image is not as high as the figure.
+LEAST_SHOWN = 0.9
 #: The most dots of a strip.
 DOTS = 3000
 Gradients = Mapping[Model, ExpectedGradients]
@@ -303,6 +305,8 @@ def draws_alone(panels: list[Panel], style: Style, fits: Mapping[Model, Trained]
                 place.plot(history["draws"], history["validation_accuracy"], "-", color=drawing.INK, lw=0.9)
         place.set_title(drawing.wrapped(f"{panel.data}, {panel.network}\n{style.name(training)}", len(columns)))
         place.set_xlabel("draw")
+    low, _ = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(min(low, LEAST_SHOWN), 1.005)
     axes[0, 0].set_ylabel("validation accuracy")
     return figure
 
