@@ -210,8 +210,12 @@ def test_measures_of_predictions_are_compared_with_other_models_and_with_nothing
     assert alone["estimate"] == pytest.approx(alone["mean"]) == pytest.approx(-0.3, abs=0.1)
 
 
-def test_claims_are_judged_by_their_sign(compared):
-    found = judged(compared)
+def test_claims_are_judged_by_their_sign(compared, tmp_path):
+    # As the stage reads it, where an empty explanation is a missing value.
+    compared.to_csv(tmp_path / "comparisons.csv", index=False)
+    found = judged(pd.read_csv(tmp_path / "comparisons.csv"))
+    rising = found[found["claim"] == "accuracy_and_draws"]
+    assert list(zip(rising["draws"], rising["reference_draws"], strict=True)) == [(50, 10)]
     assert set(found["paper"]) == {"carbone2020"}
     holds = {
         *("expected_gradient_and_draws", "cancellation_and_draws", "accuracy_above_deterministic"),
