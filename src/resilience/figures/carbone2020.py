@@ -27,6 +27,8 @@ GROWING = ("#9ecae1", "#3f8fc4", "#08306b", "#000000")
 SHOWN = 0.95
 #: Where an axis of accuracies begins, so that a difference of one image is not as high as the figure.
 LEAST_SHOWN = 0.9
+#: The most lines of equal size, about.
+MOST_LINES = 6
 #: The most dots of a strip.
 DOTS = 3000
 Gradients = Mapping[Model, ExpectedGradients]
@@ -111,7 +113,7 @@ def gradients_along(panels: list[Panel], style: Style, cancellation: pd.DataFram
     From the left: the size of the expected gradient ‖E g‖ after all draws; the mean size of the draws' own gradients, E ‖g‖,
     small where draws are confident; and their quotient κ, which is 1 where nothing cancels. The first is the product of the
     other two, but for the mean over test points. Along the axis are the networks, a line is a dataset, its dots single seeds
-    and its height their mean.
+    and its height their mean; below the name of a network stands the number of its weights.
     """
     networks, datasets, trainings = (
         list(dict.fromkeys(values))
@@ -135,7 +137,7 @@ def gradients_along(panels: list[Panel], style: Style, cancellation: pd.DataFram
                     place.plot(range(len(networks)), means[seed], ".", color=shade, ms=4, mew=0)
             place.set_title(title if row == 0 else "")
             place.set_ylim(0, None)
-            place.set_xticks(range(len(networks)), [_sized(network, fits) for network in networks])
+            place.set_xticks(range(len(networks)), [_sized(network, fits).removesuffix(" weights") for network in networks])
             place.set_xlim(-0.3, len(networks) - 0.7)
         axes[row, 0].set_ylabel(training)
     handles = [Line2D([], [], color=shade) for shade, _ in zip(GROWING, datasets, strict=False)]
@@ -273,7 +275,8 @@ def saturation(panels: list[Panel], style: Style, cancellation: pd.DataFrame) ->
         place.set_yscale("log")
         low, high = place.get_xlim()
         bottom, top = 0.02, 1.15
-        for power in range(int(np.floor(np.log10(low * bottom))), int(np.ceil(np.log10(high))) + 1, 2):
+        first, last = int(np.floor(np.log10(low * bottom))), int(np.ceil(np.log10(high)))
+        for power in range(first, last + 1, max(2, (last - first) // MOST_LINES)):
             place.plot([low, high], [10.0**power / low, 10.0**power / high], ":", color="#cccccc", lw=0.7, zorder=0)
         place.set_xlim(low, high)
         place.set_ylim(bottom, top)
@@ -282,7 +285,7 @@ def saturation(panels: list[Panel], style: Style, cancellation: pd.DataFrame) ->
         for number, (text, colour) in enumerate(lines):
             place.text(0.03, 0.03 + 0.06 * number, text, color=colour, transform=place.transAxes, fontsize=7)
         place.set_title(drawing.wrapped(f"{panel.data}, {panel.network}", len(panels)))
-        place.set_xlabel("E ‖g‖, mean size of the draws' gradients")
+        place.set_xlabel("E ‖g‖")
     axes[0, 0].set_ylabel("κ = ‖E g‖ / E ‖g‖")
     return figure
 

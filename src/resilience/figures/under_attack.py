@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Keeps a strength in one line.
+NO_BREAK = "\N{NO-BREAK SPACE}"
 #: Of lines with few draws and with many.
 DASHES = (":", "--", "-")
 
@@ -54,7 +56,9 @@ def against_draws(
         axes[1, column].set_xticks(sorted(set(numbers)), [str(number) for number in sorted(set(numbers))])
         axes[1, column].minorticks_off()
         axes[1, column].set_xlabel("draws that predict")
-        axes[0, column].set_title(drawing.wrapped(f"{panel.data}\n{panel.network}, {panel.attack_name}", len(panels)))
+        axes[0, column].set_title(
+            drawing.wrapped(f"{panel.data}\n{panel.network}, {panel.attack_name.replace(' ', NO_BREAK)}", len(panels))
+        )
     axes[0, 0].set_ylabel(f"{measure} under attack")
     axes[1, 0].set_ylabel("softmax robustness")
     _legend(figure, panels, style)
