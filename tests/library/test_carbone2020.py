@@ -85,15 +85,15 @@ def test_fewer_draws_are_the_first_ones_and_all_where_there_are_no_more():
 def test_softmax_robustness_of_a_second_softmax_has_a_floor(classes, least):
     before, after = np.eye(classes)[[0]], np.eye(classes)[[1]]
     assert predictions.softmax_robustness(before, after) == 0
-    assert predictions.robustness_after_second_softmax(before, after)[0] == pytest.approx(least, abs=5e-4)
-    assert predictions.robustness_after_second_softmax(before, before) == 1
+    assert predictions.second_softmax(before, after)[0] == pytest.approx(least, abs=5e-4)
+    assert predictions.second_softmax(before, before) == 1
 
 
 def test_second_softmax_is_a_softmax_of_probabilities():
     before, after = np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([[0.2, 0.8], [0.4, 0.6]])
     twice = [torch.tensor(part).softmax(1).numpy() for part in (before, after)]
     expected = 1 - np.abs(twice[0] - twice[1]).max(1)
-    assert np.allclose(predictions.robustness_after_second_softmax(before, after), expected)
+    assert np.allclose(predictions.second_softmax(before, after), expected)
 
 
 def test_what_is_lost_beyond_a_share_has_the_sign_of_its_mean():

@@ -95,7 +95,7 @@ def lost_beyond(
 
 
 @entry(of="predictions")
-def robustness_after_second_softmax(probabilities: np.ndarray, probabilities_attacked: np.ndarray) -> np.ndarray:
+def second_softmax(probabilities: np.ndarray, probabilities_attacked: np.ndarray) -> np.ndarray:
     """Softmax robustness as the code of Carbone et al. 2020 has it for posteriors, whose probabilities it takes for logits.
 
     1 − ‖softmax(p(x)) − softmax(p(x̃))‖_∞, which cannot fall below 1 − (e − 1) / (e + classes − 1): .538 for two classes,
