@@ -40,6 +40,9 @@ reproduction: .venv/installed
 		--configfile config/reproduction.yaml config/small.yaml
 
 papers: reproduction
+	@for config in carbone2020 carbone2020_published; do \
+		$(BIN)/snakemake --cores $(CORES) $$(test -t 2 && echo --logger rich || echo --quiet rules) \
+			--configfile config/papers/$$config.yaml config/small.yaml || exit 1; done
 
 docs: .venv/tested
 	@$(BIN)/python -m sphinx -E -W --keep-going -q docs docs/_build

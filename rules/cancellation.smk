@@ -5,7 +5,8 @@ rule measure_gradients:
         points="<results>/{dataset}/points.safetensors",
         weights=trained_weights,
     output:
-        "<results>/{dataset}/{network}/{training}/seed{seed}/cancellation.csv",
+        table="<results>/{dataset}/{network}/{training}/seed{seed}/cancellation.csv",
+        gradients="<results>/{dataset}/{network}/{training}/seed{seed}/gradients.safetensors",
     log:
         "<logs>/{dataset}/{network}/{training}/seed{seed}/cancellation.log",
     benchmark:

@@ -5,6 +5,9 @@ rule figure:
         summary=lambda wildcards: figure_input("summary", wildcards.figure),
         maps=lambda wildcards: figure_input("maps", wildcards.figure),
         cancellation=lambda wildcards: figure_input("cancellation", wildcards.figure),
+        gradients=lambda wildcards: figure_input("gradients", wildcards.figure),
+        fits=lambda wildcards: figure_input("fits", wildcards.figure),
+        weights=lambda wildcards: figure_input("weights", wildcards.figure),
         comparisons=lambda wildcards: figure_input("comparisons", wildcards.figure),
         claims=lambda wildcards: figure_input("claims", wildcards.figure),
     output:

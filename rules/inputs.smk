@@ -215,11 +215,41 @@ def pictures(name):
                 yield from maps_of(model, inputs, draws, explanation, panel["network"])
 
 
+def panel_models(name):
+    """Wildcards of the networks of the panels of a figure, with every seed."""
+    for panel, seed in itertools.product(panels_of(name), GRID.seeds):
+        for training in panel["trainings"]:
+            yield panel["dataset"], panel["network"], training, seed
+
+
+def panel_gradients(name):
+    """The expected gradients of the panels of a figure, of those that have several draws."""
+    for dataset, network, training, seed in panel_models(name):
+        if (dataset, network, training) in GRID.cancelled():
+            yield f"{model_path(dataset, network, training, seed)}/gradients.safetensors"
+
+
+def panel_weights(name):
+    """The weights of the panels of a figure."""
+    for dataset, network, training, seed in panel_models(name):
+        yield f"{model_path(GRID.trained_on(dataset), network, training, seed)}/weights.safetensors"
+
+
+def panel_fits(name):
+    """What is said of the trainings of the panels of a figure: their diagnostics and their course."""
+    for dataset, network, training, seed in panel_models(name):
+        for file in ("fit.json", "history.csv"):
+            yield f"{model_path(GRID.trained_on(dataset), network, training, seed)}/{file}"
+
+
 FIGURE_INPUTS = {
     "measured": measured_tables,
     "summary": lambda name: ["<results>/measures.csv"],
     "maps": pictures,
     "cancellation": lambda name: ALL_CANCELLATIONS,
+    "gradients": panel_gradients,
+    "fits": panel_fits,
+    "weights": panel_weights,
     "comparisons": lambda name: ["<results>/comparisons.csv"],
     "claims": lambda name: ["<results>/claims.csv"],
 }

@@ -139,21 +139,24 @@ def outcomes_recipe(wildcards):
 
 
 def comparisons_recipe(wildcards):
-    """The comparisons depend on the roles of trainings, on the layers, and on the measures that models are compared by."""
-    compared = [*GRID.attacked(), *GRID.cancelled()]
+    """The comparisons depend on the roles of trainings, on the layers, and on what models are compared by."""
+    compared, claims = [*GRID.attacked(), *GRID.cancelled()], config["claims"]
+    measures = [claims["measure"], *claims.get("also", [])]
     return recipe(
         "comparisons.py",
         roles={training: GRID.role(training) for _, _, training, *_ in compared},
         layers={network: GRID.layers(network) for _, network, *_ in compared},
-        measures=[config["claims"]["measure"], *config["claims"].get("also", [])],
-        confidence=config["claims"]["confidence"],
+        measures=[name for name in measures if name in GRID.measures("maps")],
+        of_predictions=[name for name in measures if name in GRID.measures("predictions")],
+        growing=[[[place["dataset"], place["network"]] for place in series] for series in claims["growing"]],
+        confidence=claims["confidence"],
     )
 
 
 def claims_recipe(wildcards):
     """The verdicts depend on the claims that are judged, and on what explanations and attacks are."""
     claims = config["claims"]
-    explanations = {cell.explanation: config["explanations"][cell.explanation] for cell in GRID.cells}
+    explanations = {name: config["explanations"][name] for _, name in GRID.explained()}
     judged = catalog.claims_of(claims["judged"])
     means = [
         name

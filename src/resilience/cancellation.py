@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 #: How many test points are looked up among the training images, and decomposed, at a time.
 POINTS_AT_A_TIME = 32
-MEASURES = ("cancellation", "cancellation_tangent", "cancellation_normal", "cancellation_by_chance", "normal_share")
+MEASURES = (
+    *("cancellation", "cancellation_tangent", "cancellation_normal", "cancellation_by_chance", "normal_share"),
+    *("gradient_size", "expected_size", "expected_largest"),
+)
+#: What :func:`measure` gives beside them: the expected gradients themselves.
+EXPECTED = "expected_gradient"
 
 
 class ManifoldError(ValueError):
@@ -99,8 +104,8 @@ def loss_gradient(graph: Graph, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 class RunningMean:
     """Mean gradient over draws, and the mean sizes of the gradients and of their tangent and normal parts.
 
-    All are known up to one positive factor for each image, which no ratio of them sees: losses span hundreds of orders of
-    magnitude, so everything is kept relative to the largest one so far.
+    Losses span hundreds of orders of magnitude, so everything is kept relative to the largest one so far, which no ratio
+    sees.
 
     Parameters
     ----------
@@ -115,6 +120,7 @@ class RunningMean:
         self._sizes = tangents.new_zeros(3, points)
         self._squares = tangents.new_zeros(points)
         self._largest = tangents.new_full((points,), -torch.inf)
+        self._draws = 0
 
     def add(self, gradient: Tensor, log_factor: Tensor) -> None:
         """Count one more draw, whose gradient is ``gradient`` [N, pixels] times the exponential of ``log_factor`` [N]."""
@@ -125,12 +131,23 @@ class RunningMean:
         self._sizes = self._sizes * before + sizes
         self._squares = self._squares * before**2 + sizes[0] ** 2
         self._largest = present
+        self._draws += 1
+
+    def expected(self) -> Tensor:
+        """The mean gradient of the draws so far, [N, pixels]; zero below the smallest float64."""
+        return self._total * self._factor[:, None]
 
     def measures(self) -> Tensor:
-        """:data:`MEASURES` of the draws so far, [5, N]; NaN where a size is zero."""
+        """:data:`MEASURES` of the draws so far, [8, N]; NaN where a ratio is of sizes that are zero."""
         of_mean = self._parts(self._total)
         by_chance = self._squares.sqrt() / self._sizes[0]
-        return torch.stack([*(of_mean / self._sizes), by_chance, (of_mean[2] / of_mean[0]) ** 2])
+        sizes = torch.stack([self._sizes[0], of_mean[0], self._total.abs().amax(1)]) * self._factor
+        return torch.stack([*(of_mean / self._sizes), by_chance, (of_mean[2] / of_mean[0]) ** 2, *sizes])
+
+    @property
+    def _factor(self) -> Tensor:
+        """By which what is kept is multiplied to become a mean over draws, [N]."""
+        return torch.exp(self._largest) / self._draws
 
     def _parts(self, gradient: Tensor) -> Tensor:
         """Sizes of a gradient [N, pixels], of its tangent part and of its normal part, [3, N]."""
@@ -161,11 +178,14 @@ def measure(posterior: Posterior, x: Tensor, y: Tensor, tangents: Tensor, number
         ``cancellation_tangent`` and ``cancellation_normal`` are the same for those parts of the gradients.
         ``cancellation_by_chance`` is about what gradients of these sizes give in independent directions, √(Σ ‖g‖²) / Σ ‖g‖:
         1 / √n if all are of one size, more if a few draws with a large loss outweigh the rest. ``normal_share`` is
-        ‖normal part of mean g‖² / ‖mean g‖².
+        ‖normal part of mean g‖² / ‖mean g‖². ``gradient_size`` is mean ‖g‖, small where draws are confident,
+        ``expected_size`` ‖mean g‖ and ``expected_largest`` ‖mean g‖_∞ (Carbone et al. 2020, Sec. 5). :data:`EXPECTED` is
+        mean g itself, [numbers, N, pixels].
     """
     graphs = graphs_of(posterior, image_shape(x))[: numbers[-1]]
     chunk = chunk_of(posterior.network, image_shape(x))
     found = torch.empty(len(MEASURES), len(numbers), len(x), dtype=torch.float64, device=x.device)
+    expected = torch.empty(len(numbers), len(x), x[0].numel(), dtype=torch.float64, device=x.device)
     rows = {number: row for row, number in enumerate(numbers)}
     with progress_steps(len(graphs) * -(-len(x) // chunk), "gradients") as advance:
 
@@ -175,10 +195,11 @@ def measure(posterior: Posterior, x: Tensor, y: Tensor, tangents: Tensor, number
                 running.add(*loss_gradient(graph, x[part], y[part]))
                 if count in rows:
                     found[:, rows[count], part] = running.measures()
+                    expected[rows[count], part] = running.expected()
                 advance()
 
         in_chunks(work, len(x), chunk)
-    return dict(zip(MEASURES, found, strict=True))
+    return {**dict(zip(MEASURES, found, strict=True)), EXPECTED: expected}
 
 
 def table(

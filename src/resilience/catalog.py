@@ -89,7 +89,12 @@ SECTIONS = {
     "measures": Section("measure", "measures", tuple(sorted({name for kind in MEASURED.values() for name in kind})), "of"),
     "statements": Section("claim", "claims", ("compared",), "place"),
     "figures": Section(
-        "figure", "figures", ("panels", "style", "measured", "summary", "maps", "cancellation", "comparisons", "claims")
+        "figure",
+        "figures",
+        (
+            *("panels", "style", "measured", "summary", "maps", "cancellation", "comparisons", "claims"),
+            *("gradients", "fits", "weights"),
+        ),
     ),
 }
 

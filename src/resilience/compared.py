@@ -90,7 +90,9 @@ class Compared:
         """Those of a network with itself, with as few draws as there are."""
         rows = rows[rows["reference"] == rows["training"]]
         setting = ["dataset", "network", "attack", "training", "explanation", "layer"]
-        return rows[rows["reference_draws"] == rows.groupby(setting)["reference_draws"].transform("min")]
+        # Of predictions there is no explanation, which a table read from a file has as a missing value.
+        fewest = rows.groupby(setting, dropna=False)["reference_draws"].transform("min")
+        return rows[rows["reference_draws"] == fewest]
 
     @property
     def other_rules(self) -> set[str]:

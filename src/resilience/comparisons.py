@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from resilience.grid import CLEAN
 from resilience.intervals import Resampled, interval
 from resilience.multiple_testing import holm
 from resilience.seeding import generator_of
-from resilience.tables import CORRELATION, SETTING, Measured
+from resilience.tables import CORRELATION, LARGER, MORE_DRAWS, NORMAL_PART, NOTHING, SETTING, Measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,8 +129,10 @@ def compare(
     measures: list[str],
     confidence: float,
     cancellation: pd.DataFrame | None = None,
+    of_predictions: Sequence[str] = (),
+    growing: Sequence[Sequence[Sequence[str]]] = (),
 ) -> pd.DataFrame:
-    """Every comparison of two models under one attack, and of the tangent with the normal part of one model's gradients.
+    """Every comparison of two models under one attack, and of the expected gradients of the loss of one model.
 
     Parameters
     ----------
@@ -146,14 +148,22 @@ def compare(
         Of the intervals.
     cancellation
         The cancellation tables of all models, under one another, if there are any.
+    of_predictions
+        Measures of predictions that are compared beside softmax robustness, and with nothing: with zero.
+    growing
+        Series of places (dataset, network) from small to large, between whose ends expected gradients are compared.
 
     Returns
     -------
     pandas.DataFrame
         One row per comparison, none where no two models can be compared; ``estimate`` is model minus reference. ``measure``
         is one of ``measures``, ``softmax_robustness``, ``correlation with`` one of ``measures`` (Spearman's, of softmax
-        robustness), or ``cancellation`` (tangent minus normal part, after most draws, so above zero where the normal part
-        cancels more). ``subset`` is
+        robustness), one of ``of_predictions``, or of the loss gradients g of the draws, on clean inputs, ``cancellation``
+        (κ = ‖mean g‖ / mean ‖g‖), ``gradient_size`` (mean ‖g‖), ``expected_size`` (‖mean g‖) or ``expected_largest``
+        (‖mean g‖_∞). ``reference_role`` then says what is compared: the tangent part of g minus its ``normal part``, after
+        most draws, so above zero where the normal part cancels more; after some draws minus after ``more draws``; or of a
+        model minus of a ``larger`` one, or one that has learned from more, whose network and dataset ``reference`` names.
+        ``nothing`` is zero. ``subset`` is
         ``all`` points or ``unbroken``: those that both models classify rightly before and after the attack.
         ``effect_size`` is the mean difference over its standard deviation among points; ``p`` belongs to the interval;
         ``p_wilcoxon`` and ``p_mann_whitney`` compare the means over seeds of each point, the latter as the paper does:
@@ -177,10 +187,16 @@ def compare(
     rows = []
     for (dataset, network, attack), group in models.items():
         for model, reference in _pairs(group):
-            for row in _compare_pair(model, reference, layers[network][-1], measures, confidence):
+            for row in _compare_pair(model, reference, layers[network][-1], measures, of_predictions, confidence):
+                rows.append({"dataset": dataset, "network": network, "attack": attack, **row})
+        for model in group:
+            for row in _compare_with_nothing(model, layers[network][-1], of_predictions, confidence):
                 rows.append({"dataset": dataset, "network": network, "attack": attack, **row})
     if cancellation is not None:
         rows.extend(_compare_parts(cancellation, roles, layers, confidence))
+        rows.extend(_compare_draws(cancellation, roles, layers, confidence))
+        for series in growing:
+            rows.extend(_compare_ends(cancellation, series, roles, layers, confidence))
     result = pd.DataFrame(rows, columns=COLUMNS)
     for name in ("p", "p_wilcoxon", "p_mann_whitney"):
         result[f"{name}_corrected"] = holm(result[name].to_numpy(dtype=float))
@@ -198,7 +214,12 @@ def _pairs(models: list[Model]) -> Iterator[tuple[Model, Model]]:
 
 
 def _compare_pair(
-    model: Model, reference: Model, output: str, measures: list[str], confidence: float
+    model: Model,
+    reference: Model,
+    output: str,
+    measures: list[str],
+    of_predictions: Sequence[str],
+    confidence: float,
 ) -> Iterator[dict[str, Any]]:
     about = {
         "training": model.training,
@@ -210,9 +231,11 @@ def _compare_pair(
     }
     unbroken = model.stayed_right() & reference.stayed_right()
     everything = np.ones_like(unbroken)
-    softmax = (model.values("softmax_robustness"), reference.values("softmax_robustness"))
-    difference = _difference(*softmax, everything, confidence)
-    yield {"measure": "softmax_robustness", "explanation": "", "layer": output, "subset": "all", **about, **difference}
+    for name in ("softmax_robustness", *of_predictions):
+        first, second, known = _both(model.values(name), reference.values(name))
+        if known.any(1).all():
+            difference = _difference(first, second, known, confidence)
+            yield {"measure": name, "explanation": "", "layer": output, "subset": "all", **about, **difference}
     for place, measure in product(sorted(model.places & reference.places), measures):
         explanation, layer = place
         shares = [float(part.values("relevant", place).mean()) for part in (model, reference)]
@@ -228,6 +251,89 @@ def _compare_pair(
             correlations = (model.correlation(place, measure), reference.correlation(place, measure))
             name = f"{CORRELATION}{measure}"
             yield {"measure": name, "subset": "all", **here, **_correlations(*correlations, confidence)}
+
+
+def _compare_with_nothing(
+    model: Model, output: str, of_predictions: Sequence[str], confidence: float
+) -> Iterator[dict[str, Any]]:
+    """The measures of a model's predictions with zero."""
+    for name in of_predictions:
+        values, zeros, known = _both(model.values(name), np.zeros_like(model.values(name)))
+        if known.any(1).all():
+            yield {
+                "measure": name,
+                "explanation": "",
+                "layer": output,
+                "subset": "all",
+                "training": model.training,
+                "role": model.role,
+                "draws": model.draws,
+                "reference": "",
+                "reference_role": NOTHING,
+                "reference_draws": model.draws,
+                **_difference(values, zeros, known, confidence),
+            }
+
+
+def _compare_draws(
+    tables: pd.DataFrame, roles: dict[str, str], layers: dict[str, Sequence[str]], confidence: float
+) -> Iterator[dict[str, Any]]:
+    """Expected gradients after each number of draws with those after the next larger one, and of the first with the last."""
+    for (dataset, network, training), group in tables.groupby(["dataset", "network", "training"], sort=True):
+        numbers = sorted(int(number) for number in group["draws"].unique())
+        models = {
+            number: Model(training, roles[training], number, group[group["draws"] == number], {}) for number in numbers
+        }
+        pairs = dict.fromkeys([*pairwise(numbers), (numbers[0], numbers[-1])]) if len(numbers) > 1 else {}
+        for fewer, more in pairs:
+            about = {"dataset": dataset, "network": network, "layer": layers[network][-1]}
+            about |= {"reference": training, "reference_role": MORE_DRAWS, "reference_draws": more}
+            yield from _compare_gradients(models[fewer], models[more], about, confidence)
+
+
+def _compare_ends(
+    tables: pd.DataFrame,
+    series: Sequence[Sequence[str]],
+    roles: dict[str, str],
+    layers: dict[str, Sequence[str]],
+    confidence: float,
+) -> Iterator[dict[str, Any]]:
+    """Expected gradients, after most draws, of the first place of a series with those of the last."""
+    ends = []
+    for dataset, network in (series[0], series[-1]):
+        here = tables[(tables["dataset"] == dataset) & (tables["network"] == network)]
+        most = here["draws"] == here.groupby("training")["draws"].transform("max")
+        ends.append(dict(list(here[most].groupby("training", sort=True))))
+    (dataset, network), (large_dataset, large_network) = series[0], series[-1]
+    for training in sorted(ends[0].keys() & ends[1].keys()):
+        small, large = (
+            Model(training, roles[training], int(end[training]["draws"].max()), end[training], {}) for end in ends
+        )
+        about: dict[str, Any] = {"dataset": dataset, "network": network, "layer": layers[network][-1]}
+        about |= {
+            "reference": f"{large_network} on {large_dataset}",
+            "reference_role": LARGER,
+            "reference_draws": large.draws,
+        }
+        yield from _compare_gradients(small, large, about, confidence)
+
+
+def _compare_gradients(model: Model, reference: Model, about: dict[str, Any], confidence: float) -> Iterator[dict[str, Any]]:
+    """Each measure of expected gradients of a model minus that of another one."""
+    for name in ("cancellation", "gradient_size", "expected_size", "expected_largest"):
+        first, second, known = _both(model.values(name), reference.values(name))
+        if known.any(1).all():
+            yield {
+                **about,
+                "attack": CLEAN,
+                "measure": name,
+                "explanation": "",
+                "subset": "all",
+                "training": model.training,
+                "role": model.role,
+                "draws": model.draws,
+                **_difference(first, second, known, confidence),
+            }
 
 
 def _compare_parts(
@@ -252,10 +358,16 @@ def _compare_parts(
                 "role": model.role,
                 "draws": draws,
                 "reference": training,
-                "reference_role": "normal part",
+                "reference_role": NORMAL_PART,
                 "reference_draws": draws,
                 **_difference(np.where(known, tangent, 0), np.where(known, normal, 0), known, confidence),
             }
+
+
+def _both(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two quantities [seeds, points] with zeros in the place of what is undefined in one of them, and where both are not."""
+    known = np.isfinite(first) & np.isfinite(second)
+    return np.where(known, first, 0), np.where(known, second, 0), known
 
 
 def _difference(first: np.ndarray, second: np.ndarray, counts: np.ndarray, confidence: float) -> dict[str, Any]:

@@ -89,13 +89,14 @@ def is_ones_own(key: object) -> bool:
     return isinstance(key, str) and key.startswith("x-")
 
 
-def nearest(value: object, known: Iterable[str]) -> str:
-    """The known names that a mistaken one was probably meant to be, as the end of a sentence."""
+def nearest(value: object, known: Iterable[str], listed: Iterable[str] | None = None) -> str:
+    """The known names that a mistaken one was probably meant to be, as the end of a sentence; else all, or those listed."""
     names = sorted(known)
     close = difflib.get_close_matches(str(value), names, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(names)}" if names else "none is defined"
+    told = names if listed is None else sorted(listed)
+    return f"known: {', '.join(told)}" if told else "none is defined"
 
 
 def _structure(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
@@ -257,11 +258,14 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
     yield from _undefined([claims["explanation"]], "explanations", "claims.explanation", config)
     yield from _undefined([claims["measure"]], "measures", "claims.measure", config)
     yield from _undefined(claims.get("also", []), "measures", "claims.also", config)
+    for number, series in enumerate(claims["growing"]):
+        for key in ("dataset", "network"):
+            yield from _undefined([place[key] for place in series], f"{key}s", f"claims.growing[{number}].{key}", config)
     for name in claims["judged"]:
         try:
             claims_of([name])
         except FunctionError as problem:
-            yield f"claims.judged: {problem}; {nearest(name, [*papers(), *functions('statements')])}"
+            yield f"claims.judged: {problem}; {nearest(name, [*papers(), *functions('statements')], papers())}"
 
 
 def _alike(names: Iterable[str], section: str) -> Iterator[str]:

@@ -17,6 +17,8 @@ from resilience.artifacts import Arrays
 from resilience.seeding import generator_of
 
 SPLITS = ("train", "validation", "test")
+#: Directions along the data manifold at the test images, where the source knows them.
+TANGENTS = "test.tangents"
 #: The key of the names of the classes in the header of a file.
 CLASS_NAMES = "class_names"
 
@@ -41,11 +43,16 @@ class Images:
 
 @dataclass(frozen=True)
 class Source:
-    """What a source delivers: images to learn from and images to test on, and what the classes are called, if it knows."""
+    """What a source delivers: images to learn from and images to test on, and what it knows beside them.
+
+    ``class_names`` is what the classes are called, and ``tangents`` [N, D, C · H · W] the orthonormal directions along the
+    data manifold at each test image, where that is known.
+    """
 
     train: Images
     test: Images
     class_names: tuple[str, ...] | None = None
+    tangents: np.ndarray | None = None
 
 
 def with_test_split(images: Images, test_share: float, name: str) -> Source:
@@ -91,7 +98,7 @@ def split(source: Source, validation: float, train_points: int | None, name: str
     Returns
     -------
     dict
-        ``{train, validation, test}.{x, y}``.
+        ``{train, validation, test}.{x, y}``, and ``test.tangents`` if the source knows the data manifold.
 
     Raises
     ------
@@ -104,7 +111,8 @@ def split(source: Source, validation: float, train_points: int | None, name: str
     if train_points is not None:
         remainder = remainder[balanced_points(source.train.y[remainder], train_points, name, "train")]
     parts = {"train": source.train[remainder], "validation": source.train[held_out], "test": source.test}
-    return {f"{part}.{key}": getattr(images, key) for part, images in parts.items() for key in ("x", "y")}
+    found = {f"{part}.{key}": getattr(images, key) for part, images in parts.items() for key in ("x", "y")}
+    return found if source.tangents is None else {**found, TANGENTS: source.tangents}
 
 
 def _refuse_unfit_images(source: Source, name: str) -> None:

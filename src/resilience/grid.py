@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from resilience.catalog import Function, default, inner_entries, named, value_in
+from resilience.catalog import Function, default, inner_entries, named, stored_draws, value_in
 
 CLEAN = "clean"
+#: In the place of an explanation where an experiment has none.
+NO_EXPLANATION = ""
 #: The name of what a network returns, beside those of its layers.
 OUTPUT = "output"
 
@@ -21,7 +23,10 @@ class GridError(ValueError):
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """A (dataset, network, training) that is attacked through ``draws`` posterior draws and explained in one way."""
+    """A (dataset, network, training) that is attacked through ``draws`` posterior draws and explained in one way or in none.
+
+    Where nothing is explained, ``explanation`` is empty.
+    """
 
     dataset: str
     network: str
@@ -51,12 +56,13 @@ class Grid:
         for cell in self.cells:
             place = (cell.dataset, cell.network, cell.training, cell.attack)
             self._draws[place].add(cell.draws)
-            self._explanations[*place, cell.draws].add(cell.explanation)
+            self._explanations[*place, cell.draws].update({cell.explanation} - {NO_EXPLANATION})
 
     def _cells(self) -> Iterator[Cell]:
         for name, experiment in self.config["experiments"].items():
-            axes = (experiment[key] for key in ("datasets", "networks", "trainings", "attacks", "explanations"))
-            for dataset, network, training, attack, explanation in product(*axes):
+            axes = (experiment[key] for key in ("datasets", "networks", "trainings", "attacks"))
+            explanations = experiment["explanations"] or [NO_EXPLANATION]
+            for dataset, network, training, attack, explanation in product(*axes, explanations):
                 for draws in self.draws(training, experiment["draws"], f"experiments.{name}.draws"):
                     yield Cell(dataset, network, training, attack, draws, explanation)
                     for made in self.made_from(training, attack, draws):
@@ -71,7 +77,8 @@ class Grid:
         """The explanation and the measure of what is shown for one of each: those of the claims, or else the first."""
         if "claims" in self.config:
             return {key: self.config["claims"][key] for key in ("explanation", "measure")}
-        return {"explanation": min(cell.explanation for cell in self.cells), "measure": min(self.measures("maps"))}
+        explained = [explanation for _, explanation in self.explained()]
+        return {"explanation": min(explained, default=NO_EXPLANATION), "measure": min(self.measures("maps"))}
 
     @property
     def titles(self) -> dict[str, str]:
@@ -203,14 +210,18 @@ class Grid:
         return sorted({(cell.dataset, cell.network, cell.training) for cell in self.cells if cell.draws > 1})
 
     def cancelled_draws(self, training: str) -> list[int]:
-        """The numbers of draws after which cancellation is measured; those of an ensemble end with the number of members."""
+        """The numbers of draws after which cancellation is measured; where there are fewer, they end with all of them."""
         requested = sorted(self.config["cancellation"]["draws"])
-        most = self.draws(training, requested, "cancellation.draws")[-1]
+        most = min(requested[-1], stored_draws(self.config["trainings"][training]) or requested[-1])
         return [*(number for number in requested if number < most), most]
 
     def attacked(self) -> list[tuple[str, str, str, str, int]]:
         """Every (dataset, network, training, attack, draws)."""
         return sorted(self._explanations)
+
+    def explained(self) -> list[tuple[str, str]]:
+        """Every (network, explanation) that is combined."""
+        return sorted({(cell.network, cell.explanation) for cell in self.cells if cell.explanation != NO_EXPLANATION})
 
     def explanations(self, dataset: str, network: str, training: str, attack: str, draws: int) -> list[str]:
         """The explanations of one attacked model."""

@@ -39,6 +39,7 @@ DatasetName = Annotated[str, {"name_in": "datasets"}]
 AttackName = Annotated[str, {"name_in": "attacks"}]
 ExplanationName = Annotated[str, {"name_in": "explanations"}]
 MeasureName = Annotated[str, {"name_in": "measures", "of": ("maps",)}]
+PredictionMeasureName = Annotated[str, {"name_in": "measures", "of": ("predictions",)}]
 #: A measure of heat maps under attack, or one of an explanation and what it explains.
 ExplanationMeasureName = Annotated[str, {"name_in": "measures", "of": ("maps", "explanation")}]
 #: A measure that counts top pixels, so that a picture can show them.

@@ -9,7 +9,7 @@ from resilience.catalog import Function, inner_entries, named, paths, stored_dra
 from resilience.grid import Grid, GridError, number_in
 
 #: What a figure can draw that is not made without a section of the config, and that section.
-DRAWN = {"cancellation": "cancellation", "comparisons": "claims", "claims": "claims"}
+DRAWN = {"cancellation": "cancellation", "gradients": "cancellation", "comparisons": "claims", "claims": "claims"}
 
 
 #: What an explanation, or an attack on one, may need of a network, in words.
@@ -46,7 +46,7 @@ def grid_of(config: dict[str, Any]) -> Grid:
         _check_own_files(grid, training)
     for dataset, network in sorted({(cell.dataset, cell.network) for cell in grid.cells}):
         _check_size(grid, dataset, network)
-    for network, explanation in sorted({(cell.network, cell.explanation) for cell in grid.cells}):
+    for network, explanation in grid.explained():
         _check_needs(grid, network, "explanations", explanation)
     for network, attack in sorted({(cell.network, cell.attack) for cell in grid.cells}):
         _check_needs(grid, network, "attacks", attack)
@@ -100,7 +100,7 @@ def _check_measures(grid: Grid) -> None:
     if not grid.measures("maps"):
         raise GridError("measures: none is of heat maps, which every attack is judged by; add one, such as overlap")
     for name, measure in grid.measures("explanation").items():
-        for network, explanation in sorted({(cell.network, cell.explanation) for cell in grid.cells}):
+        for network, explanation in grid.explained():
             if grid.config["explanations"][explanation]["explained"] == "own":
                 raise GridError(
                     f"measures.{name}: {explanation} explains each draw's own class, and it is measured of one; take out "
@@ -113,14 +113,26 @@ def _check_measures(grid: Grid) -> None:
 
 
 def _check_claims(grid: Grid, claims: dict[str, Any]) -> None:
-    if claims["explanation"] not in {cell.explanation for cell in grid.cells}:
+    if claims["explanation"] not in {explanation for _, explanation in grid.explained()}:
         raise GridError(f"claims.explanation: no experiment has {claims['explanation']}; add it to one")
-    for key, names in (("measure", [claims["measure"]]), ("also", claims.get("also", []))):
+    of_maps, of_predictions = grid.measures("maps"), grid.measures("predictions")
+    for key, names, known in (
+        ("measure", [claims["measure"]], of_maps),
+        ("also", claims.get("also", []), of_maps | of_predictions),
+    ):
         for name in names:
-            if name not in (known := grid.measures("maps")):
+            if name not in known:
+                kind = "heat maps" if known is of_maps else "heat maps or predictions"
                 raise GridError(
-                    f"claims.{key}: {name} is no measure of heat maps, by which models are compared; "
-                    f"name {' or '.join(known)}"
+                    f"claims.{key}: {name} is no measure of {kind}, by which models are compared; name {' or '.join(known)}"
+                )
+    cancelled = {(dataset, network) for dataset, network, _ in grid.cancelled()}
+    for number, series in enumerate(claims["growing"]):
+        for place in series:
+            if (place["dataset"], place["network"]) not in cancelled:
+                raise GridError(
+                    f"claims.growing[{number}]: nothing says how far gradients cancel in {place['network']} on "
+                    f"{place['dataset']}; add it to an experiment with several draws, and the section cancellation"
                 )
 
 

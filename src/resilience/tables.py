@@ -29,6 +29,8 @@ POINT = [*MODEL, "index"]
 SETTING = ["dataset", "network", "attack", "training", "draws"]
 #: What stands before the measure whose correlation with softmax robustness is compared.
 CORRELATION = "correlation with "
+#: What stands for the role of a reference that is no other model.
+NORMAL_PART, MORE_DRAWS, LARGER, NOTHING = "normal part", "more draws", "larger", "nothing"
 #: What tables have beside the measures of the config.
 OF_MAPS = [*MODEL, "explanation", "layer", "index", "relevant"]
 OF_PREDICTIONS = [
@@ -189,8 +191,10 @@ def gather(tables: Iterable[pd.DataFrame], measures: Measures | None = None) -> 
     of_predictions: list[pd.DataFrame] = []
     for table in tables:
         (of_maps if "explanation" in table else of_predictions).append(table)
-    together = [pd.concat(found, ignore_index=True) for found in (of_maps, of_predictions)]
-    return Measured(together[0], together[1], measures or {})
+    predictions = pd.concat(of_predictions, ignore_index=True)
+    # Where nothing is explained there is no table of maps.
+    maps = pd.concat(of_maps, ignore_index=True) if of_maps else pd.DataFrame(columns=[*OF_MAPS, *(measures or {})])
+    return Measured(maps, predictions, measures or {})
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,9 @@ def test_gradients_of_the_mean_prediction_are_those_of_automatic_differentiation
     logits = [torch.func.functional_call(posterior.network, draw, (variable,)) for draw in posterior]
     expected = VALUES[value](torch.stack([each.softmax(1) for each in logits]).mean(0).log(), y)
     (slope,) = torch.autograd.grad(expected.sum(), variable)
-    values, gradient, classes = Predictive(posterior, x).gradient(x, lambda log_p, part: VALUES[value](log_p, y[part]))
+    values, gradient, classes = Predictive(posterior, x.shape[1:]).gradient(
+        x, lambda log_p, part: VALUES[value](log_p, y[part])
+    )
     assert torch.equal(classes, predict(posterior, x).argmax(1))
     assert torch.allclose(values, expected.detach(), atol=1e-10)
     assert torch.allclose(gradient, slope, atol=1e-10)

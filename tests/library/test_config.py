@@ -79,6 +79,10 @@ def merged(*names: str) -> dict:
         ("cifar10", "small"),
         ("papers/carbone2021_cifar10_published",),
         ("papers/carbone2021_cifar10_published", "small"),
+        ("papers/carbone2020",),
+        ("papers/carbone2020", "small"),
+        ("papers/carbone2020_published",),
+        ("papers/carbone2020_published", "small"),
     ],
     ids=" ".join,
 )
@@ -92,7 +96,8 @@ def test_no_config_that_comes_along_is_left_out():
         *("cifar10", "reproduction_cifar10"),
     }
     assert {path.stem for path in (ROOT / "config/papers").glob("*.yaml")} == {
-        *("carbone2021", "carbone2021_published", "carbone2021_cifar10", "carbone2021_cifar10_published")
+        *("carbone2021", "carbone2021_published", "carbone2021_cifar10", "carbone2021_cifar10_published"),
+        *("carbone2020", "carbone2020_published"),
     }
 
 
@@ -113,7 +118,7 @@ def test_paper_and_published_differ_in_definitions_alone(name):
 
 def test_what_a_variant_changes_of_an_entry_that_is_not_there_is_passed_over():
     small = check(merged("cifar10", "small"), SCHEMA)
-    assert set(small["datasets"]) == {"cifar10"}
+    assert set(small["datasets"]) == {"cifar10", "handwritten"}  # Whole entries, which stand for themselves.
     assert set(small["experiments"]) == set(merged("cifar10")["experiments"])
     assert set(small["trainings"]) == set(merged("cifar10")["trainings"])
     assert (small["networks"]["resnet20"]["width"], small["datasets"]["cifar10"]["source"]) == (8, "image_folder")
@@ -169,6 +174,8 @@ def test_networks_differ_in_their_layers_and_trainings_in_their_roles():
         "hmc": "bayesian",
         "nuts": "bayesian",
         "nuts_on_shards": "bayesian",
+        "parallel_hmc": "bayesian",
+        "hmc_on_last_batch": "bayesian",
         "last_layer_hmc": "bayesian",
         "laplace": "bayesian",
         "imported_point": "role",

@@ -5,7 +5,7 @@ import pytest
 
 from resilience import data
 from resilience.data import DataError, Images, Source
-from resilience.datasets.bundled import half_moons
+from resilience.datasets.half_moons import half_moons
 
 
 def source_of(counts: list[int]) -> Source:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from resilience.data import DataError
-from resilience.datasets import bundled, published
+from resilience.datasets import bundled, half_moons, published
 from resilience.datasets.image_folder import image_folder
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -57,7 +57,7 @@ def test_mnist5k_is_part_of_mnists_training_set():
 
 
 def test_half_moons_are_images_of_two_pixels():
-    source = bundled.half_moons(points=300)
+    source = half_moons.half_moons(points=300)
     assert source.train.x.shape[1:] == (1, 1, 2)
     assert 0 <= source.train.x.min() < source.train.x.max() <= 1
     assert set(source.test.y) == {0, 1}

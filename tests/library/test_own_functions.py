@@ -142,9 +142,9 @@ def test_layers_that_are_no_indices_are_refused(own):
 
 
 def test_a_figure_that_wants_what_no_figure_gets_is_refused(own):
-    own.write_text(OWN.replace("(panels, measured)", "(panels, weights)"), encoding="utf-8")
+    own.write_text(OWN.replace("(panels, measured)", "(panels, results)"), encoding="utf-8")
     (problem,) = problems(changed("figures/fig05/figure", "own.py:picture"))
-    assert "own.py:picture takes weights; what a function of this section can take is panels, style, measured" in problem
+    assert "own.py:picture takes results; what a function of this section can take is panels, style, measured" in problem
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def likelihood(log_probabilities: Tensor, part: slice) -> Tensor:
 @torch.no_grad()
 def results(model: Posterior) -> list[Tensor]:
     x, y = images()
-    graphs, predictive = graphs_of(model, SHAPE), Predictive(model, x)
+    graphs, predictive = graphs_of(model, SHAPE), Predictive(model, SHAPE)
     return [
         *(LossGradient(model, SHAPE, objective)(x, y) for objective in ("likelihood", "margin")),
         predictive.log_probabilities(x),

@@ -135,6 +135,10 @@ def of_network(training: str, seed: int) -> str:
     return f"{model(training, seed)}/clean/n{draws(training)}/network.csv"
 
 
+def gradients(seed: int) -> str:
+    return f"{model('svi', seed)}/gradients.safetensors"
+
+
 def under_attack(training: str, seed: int) -> list[str]:
     """The tables of an attacked model: of its predictions, and beside its maps."""
     return [f"{model(training, seed)}/fgsm/n{draws(training)}/predictions.csv", beside(maps(training, seed, "fgsm"))]
@@ -282,7 +286,7 @@ def jobs() -> Iterator[Job]:
                 "points": points,
                 "weights": f"{model('svi', seed)}/weights.safetensors",
             },
-            {"table": f"{model('svi', seed)}/cancellation.csv"},
+            {"table": f"{model('svi', seed)}/cancellation.csv", "gradients": gradients(seed)},
             {"dataset": "digits", "network": "fc2", "training": "svi", "seed": seed},
             {"draws": [1, 2], "neighbours": 12, "dimensions": 3, "network": NETWORK},
         )
@@ -297,6 +301,8 @@ def jobs() -> Iterator[Job]:
             "roles": {"det": "deterministic", "svi": "bayesian"},
             "layers": {"fc2": LAYERS},
             "measures": ["top20"],
+            "of_predictions": list(OF_PREDICTIONS),
+            "growing": [[["digits", "fc2"], ["digits", "fc2"]]],
             "confidence": 0.95,
         },
     )
@@ -341,9 +347,19 @@ def jobs() -> Iterator[Job]:
         "cancellation": {"cancellation": cancellations},
         "failed_attack": {"measured": [table for table in tables if "seed0" in table], "maps": pictures},
         "explanations": {"summary": ["results/measures.csv"]},
+        "gradient_components": {"gradients": [gradients(seed) for seed in (0, 1)]},
+        "draws_alone": {
+            "fits": [
+                f"{model(training, seed)}/{file}"
+                for training in METHODS
+                for seed in (0, 1)
+                for file in ("fit.json", "history.csv")
+            ]
+        },
     }
     for name, inputs in shown.items():
-        panels = {} if name == "cancellation" else {"panels": [PANEL]}
+        panel = PANEL | {"trainings": ["svi"]} if name == "gradient_components" else PANEL
+        panels = {} if name == "cancellation" else {"panels": [panel]}
         options = {"measures": ["top20", "deletion"]} if name == "explanations" else {}
         yield Job(
             "figure",

@@ -4,13 +4,14 @@ from resilience import fork_server
 
 fork_server.hand_over(start=False)
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from resilience import artifacts, catalog, data, jobs, progress, tables
 from resilience.figures import drawing
-from resilience.figures.panels import Maps, Panel, Style
+from resilience.figures.panels import ExpectedGradients, Maps, Model, Panel, Style, Trained
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -56,6 +57,39 @@ def read_pictures(paths: list[str], panels: list[Panel], measures: tables.Measur
     return found
 
 
+def model_of(about: dict[str, Any]) -> Model:
+    """Whose file it is."""
+    return str(about["dataset"]), str(about["network"]), str(about["training"]), int(about["seed"])
+
+
+def read_gradients(paths: list[str]) -> dict[Model, ExpectedGradients]:
+    """Expected gradients of each network."""
+    read = ((artifacts.read_about(path), artifacts.read_tensors(path)) for path in paths)
+    return {model_of(about): ExpectedGradients(**arrays) for about, arrays in read}
+
+
+def placed(paths: list[str]) -> dict[Model, str]:
+    """The folder of each network, by what its path says of it."""
+    folders = [Path(path).parent for path in paths]
+    return {
+        (folder.parts[-4], folder.parts[-3], folder.parts[-2], int(folder.name.removeprefix("seed"))): str(folder)
+        for folder in folders
+    }
+
+
+def read_fits(paths: list[str]) -> dict[Model, Trained]:
+    """What training says of each network."""
+    return {
+        model: Trained(artifacts.read_json(f"{folder}/fit.json"), artifacts.read_table(f"{folder}/history.csv"))
+        for model, folder in placed(paths).items()
+    }
+
+
+def read_weights(paths: list[str]) -> dict[Model, dict[str, Any]]:
+    """The weights of each network, as its file has them."""
+    return {model: artifacts.read_tensors(f"{folder}/weights.safetensors") for model, folder in placed(paths).items()}
+
+
 progress.start(snakemake.log[0])
 settings = jobs.settings_of(snakemake)
 history = jobs.history_of(snakemake)
@@ -78,6 +112,9 @@ readers = {
     "summary": lambda: artifacts.read_table(snakemake.input.summary[0]),
     "maps": lambda: read_pictures(snakemake.input.maps, panels, settings["measures"]),
     "comparisons": lambda: artifacts.read_table(snakemake.input.comparisons[0]),
+    "gradients": lambda: read_gradients(snakemake.input.gradients),
+    "fits": lambda: read_fits(snakemake.input.fits),
+    "weights": lambda: read_weights(snakemake.input.weights),
     "claims": lambda: artifacts.read_table(snakemake.input.claims[0]),
 }
 wanted = catalog.named("figures", entry).inputs

@@ -13,6 +13,7 @@ from resilience.attacks.ball import FeasibleSet, Norm, ball_of
 from resilience.attacks.loop import STEEPEST_IN, Direction, Furthest
 from resilience.attacks.predictive import Predictive, difference_of_logits_ratio, log_odds_against
 from resilience.catalog import entry
+from resilience.networks import image_shape
 from resilience.parameters import Count, Fraction, NonNegative
 from resilience.posterior import Posterior
 from resilience.progress import track
@@ -89,7 +90,7 @@ def _climbed(
     restarts: int,
     loss: Loss,
 ) -> Tensor:
-    predictive, ball, furthest = Predictive(posterior, x), ball_of(norm, x, epsilon), Furthest(x)
+    predictive, ball, furthest = Predictive(posterior, image_shape(x)), ball_of(norm, x, epsilon), Furthest(x)
 
     def raised(attacked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return predictive.gradient(attacked, lambda log_p, part: LOSSES[loss](log_p, y[part]))

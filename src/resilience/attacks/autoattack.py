@@ -14,6 +14,7 @@ from resilience.attacks.loop import STEEPEST_IN, Furthest
 from resilience.attacks.predictive import Predictive, targeted_difference_of_logits_ratio
 from resilience.attacks.square import square, square_l2
 from resilience.catalog import entry
+from resilience.networks import image_shape
 from resilience.parameters import Count, Fraction, NonNegative
 from resilience.posterior import Posterior, predict
 from resilience.progress import logger
@@ -124,7 +125,7 @@ def apgd_towards(
     targets: int,
 ) -> Tensor:
     """APGD on the targeted difference of logits ratio, towards the most probable other classes in turn (APGD-T)."""
-    predictive, ball = Predictive(posterior, x), ball_of(norm, x, epsilon)
+    predictive, ball = Predictive(posterior, image_shape(x)), ball_of(norm, x, epsilon)
     log_p = predictive.log_probabilities(x)
     others = log_p.scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
     found = x.clone()
@@ -160,7 +161,9 @@ def _warn(posterior: Posterior, x: Tensor, y: Tensor, left: dict[str, float]) ->
     """What the published code checks, too: a random prediction, gradients that are zero, and a Square that finds more."""
     if not torch.equal(predict(posterior, x), predict(posterior, x)):
         logger.warning("the prediction differs between two calls: the defence is random, and seems more robust than it is")
-    _, gradient, _ = Predictive(posterior, x).gradient(x, lambda log_p, part: -log_p.gather(1, y[part][:, None])[:, 0])
+    _, gradient, _ = Predictive(posterior, image_shape(x)).gradient(
+        x, lambda log_p, part: -log_p.gather(1, y[part][:, None])[:, 0]
+    )
     zero = _share((gradient == 0).flatten(1).all(1))
     if zero > MANY_ZERO_GRADIENTS:
         logger.warning("%.0f %% of the gradients of the cross-entropy are exactly zero: they may be masked", 100 * zero)

@@ -9,6 +9,7 @@ from resilience.attacks.ball import Norm, ball_of, size_of
 from resilience.attacks.predictive import Predictive
 from resilience.attacks.water_filling import level
 from resilience.catalog import entry
+from resilience.networks import image_shape
 from resilience.parameters import Count, Fraction, NonNegative
 from resilience.posterior import Posterior
 from resilience.progress import track
@@ -68,7 +69,7 @@ def fab_l2(
 
 
 def _found(norm: Norm, posterior: Posterior, x: Tensor, y: Tensor, epsilon: float, steps: int, targets: int) -> Tensor:
-    predictive, ball = Predictive(posterior, x), ball_of(norm, x, epsilon)
+    predictive, ball = Predictive(posterior, image_shape(x)), ball_of(norm, x, epsilon)
     log_p = predictive.log_probabilities(x)
     others = log_p.scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
     found, distance = x.clone(), torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)

@@ -12,10 +12,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import cross_entropy, logsigmoid
 
 from resilience.attacks.ball import Ball, FeasibleSet, NormBall, ball_step, refuse_no_gradient
 from resilience.attacks.loop import DIRECTIONS, Best, Direction, advantage, search, sign, steepest, targets
+from resilience.attacks.predictive import Predictive
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.graphs import chunk_of, graphs_of, knowing_what_they_share, pass_down, trace
@@ -23,7 +24,15 @@ from resilience.networks import Shape, image_shape
 from resilience.parameters import Count, Fraction, NonNegative, NonNegativeCount, Positive, Share
 from resilience.posterior import Posterior
 
-Objective = Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "targeted_carlini_wagner", "saturating"]
+Objective = Literal[
+    "likelihood",
+    "mean_likelihood",
+    "margin",
+    "carlini_wagner",
+    "targeted_carlini_wagner",
+    "saturating",
+    "second_softmax",
+]
 #: What is lowered for a target where it is not the function that is raised for the label.
 TOWARDS_A_TARGET: dict[Objective, Objective] = {"carlini_wagner": "targeted_carlini_wagner"}
 
@@ -35,7 +44,9 @@ def fgsm(
     y: Tensor,
     *,
     epsilon: Fraction,
-    objective: Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating"] = "likelihood",
+    objective: Literal[
+        "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax"
+    ] = "likelihood",
 ) -> Tensor:
     """Fast Gradient Sign Method: x + epsilon · sign ∇ₓ L, clamped to [0, 1] (paper, Sec. VII-B).
 
@@ -71,7 +82,9 @@ def pgd(
     epsilon: Fraction,
     steps: Count = 40,
     step_size: Share | None = None,
-    objective: Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating"] = "likelihood",
+    objective: Literal[
+        "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax"
+    ] = "likelihood",
     target: Literal["none", "next", "least_likely", "random"] | NonNegativeCount = "none",
     start: Literal["random", "clean"] = "random",
     restarts: Count = 1,
@@ -115,7 +128,9 @@ def pgd_l2(
     epsilon: NonNegative,
     steps: Count = 40,
     step_size: Positive | None = None,
-    objective: Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating"] = "likelihood",
+    objective: Literal[
+        "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax"
+    ] = "likelihood",
     target: Literal["none", "next", "least_likely", "random"] | NonNegativeCount = "none",
     start: Literal["random", "clean"] = "random",
     restarts: Count = 1,
@@ -145,7 +160,9 @@ def pgd_l1(
     epsilon: NonNegative,
     steps: Count = 40,
     step_size: Positive | None = None,
-    objective: Literal["likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating"] = "likelihood",
+    objective: Literal[
+        "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax"
+    ] = "likelihood",
     target: Literal["none", "next", "least_likely", "random"] | NonNegativeCount = "none",
     start: Literal["random", "clean"] = "random",
     restarts: Count = 1,
@@ -234,6 +251,9 @@ class LossGradient:
       Wagner 2017, f₆ with κ = 0). ``targeted_carlini_wagner``, which is lowered for a target: L = E_w[max(u, 0)].
     * ``saturating``: the likelihood as automatic differentiation computes it, through the softmax in float32. It is exactly
       zero for a confident network, so an attack does nothing. The published code has it; use it to measure what that hides.
+    * ``second_softmax``: L = −log softmax(E_w[p])_y, as the code of Carbone et al. 2020 has it, which takes the
+      probabilities of a posterior for logits. L cannot leave an interval of length 1, and its gradient vanishes where draws
+      are confident, rightly or wrongly. A single network gives logits there: for one draw it is ``saturating``.
 
     Each image's gradient comes out up to a positive factor, which an attack that takes its sign does not see.
 
@@ -251,6 +271,9 @@ class LossGradient:
         self._graphs = graphs_of(posterior, shape)
         self._chunk = chunk_of(posterior.network, shape)
         self._measure = MEASURES[objective]
+        self._of_mean: Callable[[Tensor, Tensor], Tensor] | None = None
+        if objective in OF_THE_MEAN and len(posterior) > 1:
+            self._of_mean, self._predictive = OF_THE_MEAN[objective], Predictive(posterior, shape)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -261,6 +284,8 @@ class LossGradient:
         AttackError
             If it is not finite: its sign would count as zero, and the attack would leave the image as it is.
         """
+        if (of_mean := self._of_mean) is not None:
+            return self._predictive.gradient(x, lambda log_mean, part: of_mean(log_mean, y[part]))[1]
         total = torch.zeros_like(x)
 
         def work(part: slice) -> None:
@@ -342,7 +367,17 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     "carlini_wagner": _carlini_wagner,
     "targeted_carlini_wagner": _targeted_carlini_wagner,
     "saturating": _saturating,
+    "second_softmax": _saturating,
 }
+
+
+def _second_softmax(log_mean: Tensor, y: Tensor) -> Tensor:
+    """−log softmax(P)_y [N] of mean probabilities P, from log P [N, classes]."""
+    return cross_entropy(log_mean.exp(), y, reduction="none")
+
+
+#: Objectives of several draws that are functions of the mean prediction, not of each draw.
+OF_THE_MEAN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"second_softmax": _second_softmax}
 
 
 def _per_image(factor: Tensor, like: Tensor) -> Tensor:

@@ -15,16 +15,16 @@ from torch import Tensor
 from resilience.attacks.ball import refuse_no_gradient
 from resilience.computing import in_chunks
 from resilience.graphs import Graph, Passed, chunk_of, graphs_of, knowing_what_they_share, pass_down, trace
-from resilience.networks import image_shape
+from resilience.networks import Shape
 from resilience.posterior import Posterior
 
 
 class Predictive:
-    """The posterior predictive of S draws, for images of one shape."""
+    """The posterior predictive of S draws, for images of one shape, (channels, height, width)."""
 
-    def __init__(self, posterior: Posterior, x: Tensor):
-        self._graphs = graphs_of(posterior, image_shape(x))
-        self._chunk = chunk_of(posterior.network, image_shape(x))
+    def __init__(self, posterior: Posterior, shape: Shape):
+        self._graphs = graphs_of(posterior, shape)
+        self._chunk = chunk_of(posterior.network, shape)
 
     @torch.no_grad()
     def log_probabilities(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from resilience.attacks.ball import Ball, NormBall, random_signs
 from resilience.attacks.loop import normalised
 from resilience.attacks.predictive import Predictive
 from resilience.catalog import entry
+from resilience.networks import image_shape
 from resilience.parameters import Count, Fraction, NonNegative, Share
 from resilience.posterior import Posterior, predict
 from resilience.progress import track
@@ -126,7 +127,7 @@ def _margins(posterior: Posterior, x: Tensor, y: Tensor, margin: str) -> Callabl
     """What is lowered: the margin [N] of the mean prediction for images [N, C, H, W]."""
     if margin == "probability":
         return lambda tried: _margin(predict(posterior, tried), y)
-    predictive = Predictive(posterior, x)
+    predictive = Predictive(posterior, image_shape(x))
     return lambda tried: _margin(predictive.log_probabilities(tried), y)
 
 

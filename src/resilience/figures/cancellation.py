@@ -10,7 +10,7 @@ from scipy import stats
 
 from resilience.catalog import entry
 from resilience.figures import drawing
-from resilience.figures.panels import Style
+from resilience.figures.panels import Panel, Style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,11 @@ def cancellation(style: Style, cancellation: pd.DataFrame) -> Figure:
     manifold; dotted is the share for a random direction. Lines are means over test points and seeds. Bands are 95 %
     intervals over seeds, or with a single seed the middle half of the test points.
     """
+    return of_all(style, cancellation)
+
+
+def of_all(style: Style, cancellation: pd.DataFrame) -> Figure:
+    """The figure of all that a table has."""
     places = list(cancellation.groupby(["dataset", "network"], sort=True))
     figure, axes = drawing.canvas(len(places), 2, drawing.PAGE, 0.4 + 2.6 * len(places), width_ratios=[1.2, 1])
     for (left, right), ((dataset, network), table) in zip(axes, places, strict=True):
@@ -43,6 +48,17 @@ def cancellation(style: Style, cancellation: pd.DataFrame) -> Figure:
     for place in axes[-1]:
         place.set_xlabel("number of draws")
     return figure
+
+
+@entry()
+def cancellation_of_panels(panels: list[Panel], style: Style, cancellation: pd.DataFrame) -> Figure:
+    """How far the loss gradients of single draws cancel in their mean, for some networks of many.
+
+    As ``cancellation`` draws it, but of the datasets, networks and trainings of the panels alone.
+    """
+    shown = {(panel.dataset, panel.network, training) for panel in panels for training in panel.trainings}
+    models = zip(cancellation["dataset"], cancellation["network"], cancellation["training"], strict=True)
+    return of_all(style, cancellation[[model in shown for model in models]])
 
 
 def _ratios(axes: Axes, table: pd.DataFrame, style: Style) -> None:

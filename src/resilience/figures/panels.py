@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -111,6 +111,41 @@ class Maps:
         return float(self.measures[measure]["top_k"])
 
 
+#: A network by dataset, network, training and seed.
+Model = tuple[str, str, str, int]
+
+
+@dataclass(frozen=True)
+class ExpectedGradients:
+    """Expected loss gradients of a network at the test points: ``gradient`` [numbers, N, C, H, W] after each of ``draws``.
+
+    ``x`` [N, C, H, W] and ``y`` [N] are the test points.
+    """
+
+    gradient: np.ndarray
+    draws: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+    def after(self, draws: int) -> np.ndarray:
+        """After so many draws [N, C, H, W], or after the most there are."""
+        return np.asarray(self.gradient[np.flatnonzero(self.draws <= draws)[-1]])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training says of a network: ``fit`` (see ``fit.json``) and its ``history``."""
+
+    fit: Mapping[str, Any]
+    history: pd.DataFrame
+
+    @property
+    def r_hat(self) -> float | None:
+        """Split R-hat of the predictions (95 % quantile), where chains have one."""
+        found = self.fit["diagnostics"].get("r_hat_95")
+        return None if found is None else float(found)
+
+
 #: Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = {
     "deterministic": "#4d4d4d",
@@ -121,6 +156,8 @@ COLOURS = {
     "hmc": "#0072b2",
     "nuts": "#3f9fd8",
     "nuts_on_shards": "#3f9fd8",
+    "parallel_hmc": "#0072b2",
+    "hmc_on_last_batch": "#56b4e9",
     "last_layer_hmc": "#56b4e9",
     "laplace": "#8a60b0",
 }
@@ -133,6 +170,8 @@ NAMES = {
     "hmc": "HMC",
     "nuts": "NUTS",
     "nuts_on_shards": "Sharded NUTS",
+    "parallel_hmc": "HMC",
+    "hmc_on_last_batch": "HMC, last batch",
     "last_layer_hmc": "Last-layer HMC",
     "laplace": "Laplace",
 }

@@ -236,8 +236,8 @@ def _sample(
     warmup: int,
 ) -> tuple[Tensor, list[dict[str, float]]]:
     """Draws [chains, draws, P] and facts of one chain for each of ``parts``, the images and labels that it learns from."""
-    starts = _starts(task, len(parts))[: len(parts)]
-    statistics = _statistics(task, len(parts))
+    starts = start_vectors(task, len(parts))
+    statistics = statistics_of_starts(task, len(parts))
     potentials = [
         potential_energy(replace(task, x=x, y=y), prior, constant)
         for (x, y), constant in zip(parts, statistics, strict=True)
@@ -260,17 +260,17 @@ def _sample(
     return torch.stack([chain for chain, _ in found]), [facts for _, facts in found]
 
 
-def _starts(task: Task, chains: int) -> list[Tensor]:
+def start_vectors(task: Task, chains: int) -> list[Tensor]:
     """Vectors that chains start from, each a draw of the training that the task starts from."""
     if task.start is None or len(task.start) < chains:
         raise TrainingError(
             f"{chains} chains need as many starts, and the training named by start has {len(task.start or ())}"
         )
     like = networks.parameters_of(task.network())
-    return [networks.flat({name: start[name] for name in like}) for start in task.start]
+    return [networks.flat({name: start[name] for name in like}) for start, _ in zip(task.start, range(chains), strict=False)]
 
 
-def _statistics(task: Task, chains: int) -> list[Weights]:
+def statistics_of_starts(task: Task, chains: int) -> list[Weights]:
     """Those of batch normalisation for each chain, by which it normalises from its start to its end."""
     names = networks.statistics_of(task.network())
     return [{name: start[name] for name in names} for start, _ in zip(task.start or (), range(chains), strict=False)]
@@ -282,7 +282,7 @@ def _fit(task: Task, facts: list[dict[str, float]], vectors: Tensor, order: Tens
     like = networks.parameters_of(network)
     drawn = [
         networks.by_name(vector, like) | constant
-        for chain, constant in zip(vectors, _statistics(task, len(vectors)), strict=True)
+        for chain, constant in zip(vectors, statistics_of_starts(task, len(vectors)), strict=True)
         for vector in chain
     ]
     with torch.no_grad():
