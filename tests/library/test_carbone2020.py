@@ -329,6 +329,7 @@ def test_lines_against_draws_and_strength_are_the_means():
     figure = under_attack.against_strength([other, PANEL], STYLE, summary())
     assert all(list(line.get_xdata()) == [0.1, 0.2] for line in figure.axes[0].lines)
     assert len(figure.axes[0].lines) == 1 + 3
+    assert figure.axes[1].get_xlabel() == "ε (draws: dotted 1, dashed 10, solid 100)"
     pyplot.close(figure)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 #: Keeps a strength in one line.
 NO_BREAK = "\N{NO-BREAK SPACE}"
 #: Of lines with few draws and with many.
-DASHES = (":", "--", "-")
+DASHES = {":": "dotted", "--": "dashed", "-": "solid"}
 
 
 @entry()
@@ -96,7 +97,7 @@ def against_strength(
                 )
             place.set_ylim(-0.03, 1.03)
             place.set_xticks([panel.epsilon or 0.0 for panel in of_place])
-        axes[1, column].set_xlabel("ε")
+        axes[1, column].set_xlabel(f"ε{_numbers_of_draws(summary, of_place, measure)}")
         axes[0, column].set_title(f"{of_place[0].data}, {network}, {attack}")
     axes[0, 0].set_ylabel(f"{measure} under attack")
     axes[1, 0].set_ylabel("softmax robustness")
@@ -155,7 +156,7 @@ def _rows(summary: pd.DataFrame, panel: Panel, training: str, measure: str) -> p
 def _lines(axes: Axes, tables: list[pd.DataFrame], panels: list[Panel], colour: str) -> None:
     """A line for each number of draws, against ε."""
     numbers = sorted({int(number) for table in tables for number in table["draws"]})
-    for dashes, number in zip(DASHES[-len(numbers) :], numbers, strict=False):
+    for dashes, number in _dashed(numbers):
         found = [table[table["draws"] == number] for table in tables]
         epsilons = [panel.epsilon or 0.0 for panel, rows in zip(panels, found, strict=True) if len(rows)]
         means, low, high = (
@@ -164,6 +165,19 @@ def _lines(axes: Axes, tables: list[pd.DataFrame], panels: list[Panel], colour: 
         axes.plot(epsilons, means, dashes, color=colour, lw=1.3, marker=".", ms=4)
         if number == numbers[-1]:
             axes.fill_between(epsilons, low, high, color=colour, alpha=0.12, lw=0)
+
+
+def _dashed(numbers: list[int]) -> Iterator[tuple[str, int]]:
+    """How the line of each number of draws is drawn: that of the most is solid."""
+    return zip(list(DASHES)[-len(numbers) :], numbers, strict=False)
+
+
+def _numbers_of_draws(summary: pd.DataFrame, panels: list[Panel], measure: str) -> str:
+    """What dashes mean, behind the label of an axis; nothing where no line has any."""
+    of_each = ([int(number) for number in _rows(summary, panels[0], name, measure)["draws"]] for name in panels[0].trainings)
+    numbers = max(of_each, key=len, default=[])
+    said = ", ".join(f"{DASHES[dashes]} {number}" for dashes, number in _dashed(numbers))
+    return f" (draws: {said})" if len(numbers) > 1 else ""
 
 
 def _dot(axes: Axes, row: pd.Series, height: float, colour: str) -> None:
