@@ -50,7 +50,8 @@ def rows(options: argparse.Namespace) -> list[Row]:
     surroundings.pop("RESILIENCE_FORK_SERVER", None)
 
     def run(*command: str, **extra: str) -> str:
-        done = subprocess.run(command, check=True, env=surroundings | extra, cwd=ROOT, capture_output=True, text=True)
+        environment = surroundings | extra
+        done = subprocess.run(command, check=True, env=environment, cwd=ROOT, capture_output=True, encoding="utf-8")
         return done.stdout + done.stderr
 
     repeats = max(3, options.repeats // 2)
