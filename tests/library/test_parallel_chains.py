@@ -45,6 +45,21 @@ def test_energy_is_that_of_each_chain_alone_by_its_formula(task):
         assert torch.allclose(gradient, torch.autograd.grad(energy, z)[0], atol=1e-4)
 
 
+def test_networks_with_batch_statistics_keep_those_of_their_start(task):
+    of_images = replace(
+        task,
+        settings={"architecture": "resnet20", "width": 2},
+        x=torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
+        y=torch.arange(8) % 3,
+        validation_x=torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1)),
+        validation_y=torch.arange(4) % 3,
+    )
+    small = {"chains": 2, "draws": 2, "warmup": 1, "step_size": 1e-4, "leapfrog_steps": 1}
+    fit = parallel_chains.parallel_hmc(of_images, prior="he", **small)
+    for name, value in networks.statistics_of(of_images.network()).items():
+        assert torch.equal(fit.weights[name], torch.stack([value] * 2))
+
+
 def normal(covariance):
     precision = torch.linalg.inv(covariance)
     return lambda z: (torch.einsum("ci,ij,cj->c", z, precision, z).double() / 2, z @ precision)

@@ -232,7 +232,8 @@ def sample(
         logger.info("%d chains go on after iteration %d of %d", chains, done, total)
     if total > done:
         gradients = (total - done) * sampler.leapfrog_steps * chains
-        cost.announce(lambda: energy(position[:1]), task.network(), task.x, gradients)
+        of_one = energy_of(task, prior, statistics[:1])
+        cost.announce(lambda: of_one(position[:1]), task.network(), task.x, gradients)
     with denormals_flushed(), steps(total - done, f"{chains} chains") as advance:
         for finished in range(done + 1, total + 1):
             moving.iterate()
