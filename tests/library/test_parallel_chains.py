@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from resilience import networks
 from resilience.posterior import DRAWS, Posterior
-from resilience.training import parallel_chains
+from resilience.training import last_batch, parallel_chains
 from resilience.training.fit import Task, TrainingError
 from resilience.training.parallel_chains import DualAveraging, Moving, Sampler, energy_of
 from resilience.training.prior import prior_of
@@ -124,8 +124,8 @@ def test_the_last_batch_is_what_remains_and_its_draws_repeat(task, monkeypatch):
         seen.update(images=len(task.x), draws=draws)
         return sample(task, prior, sampler, chains, draws, warmup)
 
-    monkeypatch.setattr(parallel_chains, "sample", watching)
-    fit = parallel_chains.hmc_on_last_batch(task, batch_size=15, **SETTINGS)
+    monkeypatch.setattr(last_batch, "sample", watching)
+    fit = last_batch.hmc_on_last_batch(task, batch_size=15, **SETTINGS)
     # 40 images are batches of 15, 15 and 10; each of three batches makes 10 / 3 + 1 draws of each chain.
     assert seen == {"images": 10, "draws": 3 * 4}
     of_first_chain = torch.cat([value.flatten(1) for value in fit.weights.values()], 1)[::3]
@@ -136,7 +136,7 @@ def test_draws_that_cannot_be_shared_are_refused(task):
     with pytest.raises(TrainingError, match="31 draws cannot be shared by 3 chains"):
         parallel_chains.parallel_hmc(task, **(SETTINGS | {"draws": 31}))
     with pytest.raises(TrainingError, match="31 draws cannot be shared by 3 chains"):
-        parallel_chains.hmc_on_last_batch(task, batch_size=15, **(SETTINGS | {"draws": 31}))
+        last_batch.hmc_on_last_batch(task, batch_size=15, **(SETTINGS | {"draws": 31}))
 
 
 def test_a_start_where_nothing_is_likely_and_steps_that_vanish_are_refused():
