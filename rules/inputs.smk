@@ -24,12 +24,16 @@ def explained_maps(inputs, wildcards):
 def attacked_models():
     """Folder and wildcards of everything that is attacked."""
     for dataset, network, training, attack, draws in GRID.attacked():
-        for seed in GRID.seeds:
+        for seed in GRID.seeds_of(dataset):
             yield model_path(dataset, network, training, seed), dataset, network, training, attack, draws
 
 
 ALL_DATASETS = sorted({dataset for dataset, *_ in GRID.trained()})
-ALL_MODELS = [model_path(*trained, seed) for trained in GRID.trained() for seed in GRID.seeds]
+ALL_MODELS = [
+    model_path(dataset, network, training, seed)
+    for dataset, network, training in GRID.trained()
+    for seed in GRID.seeds_of(dataset)
+]
 ALL_ATTACKS = [f"{model}/{attack}/n{draws}" for model, *_, attack, draws in attacked_models()]
 ALL_EXPLAINED = [
     (model, network, attack, draws, explanation)
@@ -71,9 +75,9 @@ ALL_CLEAN = sorted(
 )
 ALL_TABLES = [*ALL_UNDER_ATTACK, *ALL_CLEAN]
 ALL_CANCELLATIONS = [
-    f"{model_path(*cancelled, seed)}/cancellation.csv"
-    for cancelled in GRID.cancelled()
-    for seed in GRID.seeds
+    f"{model_path(dataset, network, training, seed)}/cancellation.csv"
+    for dataset, network, training in GRID.cancelled()
+    for seed in GRID.seeds_of(dataset)
 ]
 
 JUDGED = ["<results>/claims.csv"] if "claims" in config else []
@@ -188,11 +192,12 @@ def measured_tables(name):
     drawn = catalog.value_in("figures", config["figures"][name], "explanation")
     for panel in panels_of(name):
         place, attacks = (panel["dataset"], panel["network"]), [panel["attack"]]
+        seeds = GRID.seeds_of(panel["dataset"])
         if function.traits.get("noise") and (noise := GRID.noise(panel["attack"])):
             attacks.append(noise)
         for training, attack in itertools.product(panel["trainings"], attacks):
             draws = GRID.draws_of(*place, training, attack)
-            for seed in GRID.seeds[:1] if shows_one else GRID.seeds:
+            for seed in seeds[:1] if shows_one else seeds:
                 for number in draws[-1:] if shows_one else draws:
                     model, here = model_path(*place, training, seed), (*place, training, attack, number)
                     yield f"{model}/{attack}/n{number}/predictions.csv"
@@ -208,7 +213,7 @@ def pictures(name):
         place, attack = (panel["dataset"], panel["network"]), panel["attack"]
         yield f"<results>/{panel['dataset']}/points.safetensors"
         for training in panel["trainings"]:
-            model = model_path(*place, training, GRID.seeds[0])
+            model = model_path(*place, training, GRID.seeds_of(panel["dataset"])[0])
             draws = GRID.draws_of(*place, training, attack)[-1]
             yield f"{model}/{attack}/n{draws}/inputs.safetensors"
             for inputs in (CLEAN, attack):
@@ -217,8 +222,8 @@ def pictures(name):
 
 def panel_models(name):
     """Wildcards of the networks of the panels of a figure, with every seed."""
-    for panel, seed in itertools.product(panels_of(name), GRID.seeds):
-        for training in panel["trainings"]:
+    for panel in panels_of(name):
+        for seed, training in itertools.product(GRID.seeds_of(panel["dataset"]), panel["trainings"]):
             yield panel["dataset"], panel["network"], training, seed
 
 
@@ -264,7 +269,9 @@ def explored_models(name):
     """What a page to explore shows, as wildcards: a model and its attack for each number of draws and each seed."""
     page = config["explore"][name]
     place = {key: page[key] for key in ("dataset", "network", "attack")}
-    for (training, draws), seed in itertools.product(GRID.explored(page), GRID.seeds):
+    for (training, draws), seed in itertools.product(
+        GRID.explored(page), GRID.seeds_of(page["dataset"])
+    ):
         yield {**place, "training": training, "seed": seed, "draws": draws}
 
 

@@ -2,7 +2,7 @@
 
 
 #: What a dataset does not depend on: what is chosen of it, what is judged on it, and what figures call it.
-NOT_OF_THE_DATA = ("test_points", "trained_on", "title")
+NOT_OF_THE_DATA = ("test_points", "trained_on", "title", "seeds")
 
 
 def dataset_recipe(wildcards):
@@ -221,7 +221,7 @@ def explore_recipe(wildcards):
         layers=GRID.layers(page["network"]),
         title=GRID.titles.get(page["dataset"]),
         epsilon=GRID.epsilon(page["attack"]),
-        seeds=GRID.seeds,
+        seeds=GRID.seeds_of(page["dataset"]),
         first=GRID.shown,
         measures={name: entry for name, entry in measures.items() if entry["measure"] == "overlap"},
     )

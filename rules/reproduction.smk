@@ -80,7 +80,7 @@ def tables_of(run):
         for training in {row["training"], row["reference"]} - {""}:
             here = (row["dataset"], row["network"], training, row["attack"])
             for draws in grid.draws_of(*here):
-                for seed in grid.seeds:
+                for seed in grid.seeds_of(row["dataset"]):
                     attacked = f"{results}/{here[0]}/{here[1]}/{training}/seed{seed}/{here[3]}/n{draws}"
                     yield f"{attacked}/predictions.csv"
                     if row["explanation"] in grid.explanations(*here, draws):

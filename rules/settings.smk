@@ -58,7 +58,7 @@ wildcard_constraints:
     dataset=one_of(config["datasets"]),
     network=one_of(config["networks"]),
     training=one_of(config["trainings"]),
-    seed=one_of(config["seeds"]),
+    seed=one_of({seed for dataset in config["datasets"] for seed in GRID.seeds_of(dataset)}),
     attack=one_of(config["attacks"]),
     inputs=one_of([CLEAN, *config["attacks"]]),
     draws=r"[1-9]\d*",

@@ -128,12 +128,16 @@ class Grid:
         """The dataset that the networks have learned on which are judged on this one."""
         return self.config["datasets"][dataset].get("trained_on", dataset)
 
+    def seeds_of(self, dataset: str) -> list[int]:
+        """The seeds of the networks that are judged on a dataset: those of the one that they learn on, if it has its own."""
+        return sorted(self.config["datasets"][self.trained_on(dataset)].get("seeds", self.seeds))
+
     def explainer(self, dataset: str) -> dict[str, Any] | None:
         """Whose explanation a derived dataset is made by, with its seed and number of draws; None if it is made by none."""
         settings = self.config["datasets"][dataset]
         if "by" not in settings:
             return None
-        by = {"seed": self.seeds[0], "draws": 1, **settings["by"]}
+        by = {"seed": self.seeds_of(settings["of"])[0], "draws": 1, **settings["by"]}
         [draws] = self.draws(by["training"], [by["draws"]], f"datasets.{dataset}.by.draws")
         return {**by, "draws": draws}
 

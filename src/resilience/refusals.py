@@ -128,6 +128,10 @@ def _check_claims(grid: Grid, claims: dict[str, Any]) -> None:
                 )
     cancelled = {(dataset, network) for dataset, network, _ in grid.cancelled()}
     for number, series in enumerate(claims["growing"]):
+        seeds = {place["dataset"]: grid.seeds_of(place["dataset"]) for place in series}
+        if len({tuple(of_dataset) for of_dataset in seeds.values()}) > 1:
+            said = ", ".join(f"{dataset}: {of_dataset}" for dataset, of_dataset in seeds.items())
+            raise GridError(f"claims.growing[{number}]: compared are networks of equal seeds, and these differ ({said})")
         for place in series:
             if (place["dataset"], place["network"]) not in cancelled:
                 raise GridError(
@@ -146,6 +150,8 @@ def _check_derived(datasets: dict[str, Any], dataset: str) -> None:
     trained_on = datasets[dataset].get("trained_on", dataset)
     if trained_on != dataset and datasets[trained_on].get("trained_on", trained_on) != trained_on:
         raise GridError(f"datasets.{dataset}.trained_on: nothing is trained on {trained_on} itself; name what that names")
+    if trained_on != dataset and "seeds" in datasets[dataset]:
+        raise GridError(f"datasets.{dataset}.seeds: networks learn on {trained_on}; put the key there")
     if len(seen) > 1 and "train_points" in datasets[dataset]:
         raise GridError(f"datasets.{dataset}.train_points: its splits are those of {seen[1]}; take the key out")
     if "by" in datasets[dataset] and datasets[source := seen[1]].get("trained_on", source) != source:
@@ -154,8 +160,8 @@ def _check_derived(datasets: dict[str, Any], dataset: str) -> None:
 
 def _check_explainer(grid: Grid, dataset: str, by: dict[str, Any]) -> None:
     place = f"datasets.{dataset}.by"
-    if by["seed"] not in grid.seeds:
-        raise GridError(f"{place}.seed: {by['seed']} is not one of the seeds; name one of {grid.seeds}")
+    if by["seed"] not in (seeds := grid.seeds_of(grid.config["datasets"][dataset]["of"])):
+        raise GridError(f"{place}.seed: {by['seed']} is not one of the seeds; name one of {seeds}")
     if grid.config["explanations"][by["explanation"]]["over"] == "each":
         raise GridError(f"{place}.explanation: {by['explanation']} has a map for each draw, and one is needed; name another")
     _check_needs(grid, by["network"], "explanations", by["explanation"])
@@ -265,7 +271,7 @@ def _check_own_files(grid: Grid, training: str) -> None:
     several: dict[str, set[Any]] = {
         "dataset": {dataset for dataset, *_ in uses},
         "network": {network for _, network, _ in uses},
-        "seed": set(grid.seeds),
+        "seed": {seed for dataset, *_ in uses for seed in grid.seeds_of(dataset)},
     }
     for key in paths("trainings", settings):
         for axis, values in several.items():

@@ -61,6 +61,14 @@ def test_seeds_are_sorted_so_that_their_order_in_the_config_does_not_matter(grid
     assert Grid(config).seeds == [1, 3]
 
 
+def test_a_dataset_may_have_seeds_of_its_own_which_those_that_are_judged_on_a_view_of_it_share(grid):
+    own = {**grid.config["datasets"]["digits"], "seeds": [7, 2]}
+    view = {"source": "saturated", "of": "digits", "level": 8, "test_points": 20, "trained_on": "digits"}
+    config = dict(grid.config, datasets={**grid.config["datasets"], "digits": own, "contours": view})
+    assert Grid(config).seeds_of("digits") == Grid(config).seeds_of("contours") == [2, 7]
+    assert grid.seeds_of("digits") == grid.seeds
+
+
 def test_an_imported_network_has_the_role_and_draws_that_its_entry_says():
     config = yaml.safe_load((ROOT / "tests/config.yaml").read_text(encoding="utf-8"))
     config["trainings"]["det"] = {

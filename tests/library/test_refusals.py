@@ -101,6 +101,12 @@ def test_a_dataset_that_an_explanation_makes_needs_a_network_that_has_it(config)
     assert problem.startswith("explanations.pooled: of_pooled needs global average pooling")
 
 
+def test_seeds_stand_with_the_dataset_that_networks_learn_on(config):
+    view = {"source": "saturated", "of": "digits", "level": 8, "test_points": 20, "trained_on": "digits", "seeds": [1]}
+    config["datasets"]["contours"] = view
+    assert problems(config) == ["datasets.contours.seeds: networks learn on digits; put the key there"]
+
+
 def test_a_figure_of_maps_that_does_not_say_of_which_is_refused(config):
     config["figures"] = {"mine": {"figure": "own.py:of_maps", "panels": [PANEL]}}
     assert problems(config) == ["figures.mine: own.py:of_maps draws maps, and has no setting explanation that says which"]
