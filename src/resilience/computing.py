@@ -76,6 +76,17 @@ def in_chunks(work: Callable[[slice], None], total: int, size: int) -> None:
         list(pool.map(torch.no_grad()(work), parts))
 
 
+def joined(of_part: Callable[[slice], torch.Tensor], total: int, size: int) -> torch.Tensor:
+    """What a function gives of every slice of ``size`` among ``total`` items, put together again along the first axis."""
+    found: dict[int, torch.Tensor] = {}
+
+    def work(part: slice) -> None:
+        found[part.start] = of_part(part)
+
+    in_chunks(work, total, size)
+    return torch.cat([found[start] for start in sorted(found)])
+
+
 def _keep_freed_memory() -> None:
     """Let glibc keep what is freed: it would return every intermediate tensor to the system and fault it in again."""
     if sys.platform == "linux":

@@ -11,7 +11,7 @@ from torch import Tensor
 from resilience.attacks.ball import Ball
 from resilience.cancellation import loss_gradient, measure
 from resilience.catalog import entry
-from resilience.computing import in_chunks
+from resilience.computing import in_chunks, joined
 from resilience.graphs import Graph, chunk_of, graphs_of
 from resilience.measures.forward import mean_logits, mean_probabilities
 from resilience.networks import image_shape
@@ -193,10 +193,4 @@ def local_lipschitz(
 def _outputs(graphs: list[Graph], x: Tensor, output: Literal["probabilities", "logits"], chunk: int) -> Tensor:
     """What the posterior says of images [N, C, H, W], float64 [N, classes]."""
     of_chunk = mean_probabilities if output == "probabilities" else mean_logits
-    found: dict[int, Tensor] = {}
-
-    def work(part: slice) -> None:
-        found[part.start] = of_chunk(graphs, x[part])
-
-    in_chunks(work, len(x), chunk)
-    return torch.cat([found[start] for start in sorted(found)])
+    return joined(lambda part: of_chunk(graphs, x[part]), len(x), chunk)
