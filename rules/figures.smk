@@ -3,6 +3,7 @@ rule figure:
     input:
         measured=lambda wildcards: figure_input("measured", wildcards.figure),
         summary=lambda wildcards: figure_input("summary", wildcards.figure),
+        images=lambda wildcards: figure_input("images", wildcards.figure),
         maps=lambda wildcards: figure_input("maps", wildcards.figure),
         cancellation=lambda wildcards: figure_input("cancellation", wildcards.figure),
         gradients=lambda wildcards: figure_input("gradients", wildcards.figure),

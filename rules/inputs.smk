@@ -68,7 +68,7 @@ ALL_CLEAN = sorted(
         ),
         *(
             f"{model}/{CLEAN}/n{draws}/network.csv"
-            for model, _, _, draws, _ in ALL_EXPLAINED
+            for model, *_, draws in attacked_models()
             if GRID.measures("network")
         ),
     }
@@ -188,7 +188,7 @@ def trainings_of(name):
 def measured_tables(name):
     """The tables of the panels of a figure, of its explanation or of all; beside maps only those of the models shown."""
     function = figure_function(name)
-    shows_one = "maps" in function.inputs
+    shows_one = bool({"maps", "images"} & set(function.inputs))
     drawn = catalog.value_in("figures", config["figures"][name], "explanation")
     for panel in panels_of(name):
         place, attacks = (panel["dataset"], panel["network"]), [panel["attack"]]
@@ -206,18 +206,29 @@ def measured_tables(name):
                             yield table_of(model, attack, number, explanation)
 
 
-def pictures(name):
-    """Images and heat maps of the panels of a figure: those of the first seed and of most draws."""
-    explanation = catalog.value_in("figures", config["figures"][name], "explanation")
+def shown_models(name):
+    """The models of the panels of a figure of which one is shown: of the first seed and with most draws, and their attack."""
     for panel in panels_of(name):
         place, attack = (panel["dataset"], panel["network"]), panel["attack"]
-        yield f"<results>/{panel['dataset']}/points.safetensors"
         for training in panel["trainings"]:
             model = model_path(*place, training, GRID.seeds_of(panel["dataset"])[0])
-            draws = GRID.draws_of(*place, training, attack)[-1]
-            yield f"{model}/{attack}/n{draws}/inputs.safetensors"
-            for inputs in (CLEAN, attack):
-                yield from maps_of(model, inputs, draws, explanation, panel["network"])
+            yield model, panel["network"], attack, GRID.draws_of(*place, training, attack)[-1]
+
+
+def panel_images(name):
+    """Test points of the panels of a figure, and what an attack made of them."""
+    yield from (f"<results>/{panel['dataset']}/points.safetensors" for panel in panels_of(name))
+    for model, _, attack, draws in shown_models(name):
+        yield f"{model}/{attack}/n{draws}/inputs.safetensors"
+
+
+def panel_maps(name):
+    """Heat maps of the panels of a figure, before and after an attack, and their images."""
+    explanation = catalog.value_in("figures", config["figures"][name], "explanation")
+    yield from panel_images(name)
+    for model, network, attack, draws in shown_models(name):
+        for inputs in (CLEAN, attack):
+            yield from maps_of(model, inputs, draws, explanation, network)
 
 
 def panel_models(name):
@@ -250,7 +261,8 @@ def panel_fits(name):
 FIGURE_INPUTS = {
     "measured": measured_tables,
     "summary": lambda name: ["<results>/measures.csv"],
-    "maps": pictures,
+    "images": panel_images,
+    "maps": panel_maps,
     "cancellation": lambda name: ALL_CANCELLATIONS,
     "gradients": panel_gradients,
     "fits": panel_fits,

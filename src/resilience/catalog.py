@@ -92,8 +92,8 @@ SECTIONS = {
         "figure",
         "figures",
         (
-            *("panels", "style", "measured", "summary", "maps", "cancellation", "comparisons", "claims"),
-            *("gradients", "fits", "weights"),
+            *("panels", "style", "measured", "summary", "images", "maps", "cancellation", "comparisons"),
+            *("claims", "gradients", "fits", "weights"),
         ),
     ),
 }

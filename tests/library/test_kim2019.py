@@ -80,7 +80,7 @@ def slow_normals(posterior: Posterior) -> np.ndarray:
 
 def test_tilt_is_the_angle_to_the_mean_of_the_runner_up():
     posterior = several()
-    means = [X[Y == label].flatten(1).mean(0).numpy() for label in range(CLASSES)]
+    means = [X[label == Y].flatten(1).mean(0).numpy() for label in range(CLASSES)]
     expected = []
     for image, label, normal in zip(X, Y.tolist(), slow_normals(posterior), strict=True):
         z = np.mean([logits(posterior.network, draw, image[None])[0].detach().numpy() for draw in posterior], axis=0)
@@ -94,7 +94,7 @@ def test_tilt_is_the_angle_to_the_mean_of_the_runner_up():
 @pytest.mark.parametrize("dimensions", [1, 2])
 def test_off_manifold_energy_is_what_the_principal_directions_leave(dimensions):
     posterior = several()
-    centred = np.concatenate([(part := X[Y == label].flatten(1).numpy()) - part.mean(0) for label in range(CLASSES)])
+    centred = np.concatenate([(part := X[label == Y].flatten(1).numpy()) - part.mean(0) for label in range(CLASSES)])
     axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
     expected = [
         sum((normal @ axes[:, axis]) ** 2 for axis in range(dimensions, 4)) / (normal @ normal)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def read_pictures(paths: list[str], panels: list[Panel], measures: tables.Measures) -> list[Maps]:
-    """Images and heat maps of each panel, before and after the attack."""
+    """Images of each panel, and heat maps where there are any, before and after the attack."""
     clean: dict[Any, Any] = {}
     class_names: dict[Any, list[str] | None] = {}
     attacked: dict[Any, Any] = {}
@@ -110,6 +110,7 @@ readers = {
     "measured": lambda: tables.gather(map(artifacts.read_table, snakemake.input.measured), settings["measures"]),
     "cancellation": lambda: pd.concat(map(artifacts.read_table, snakemake.input.cancellation), ignore_index=True),
     "summary": lambda: artifacts.read_table(snakemake.input.summary[0]),
+    "images": lambda: read_pictures(snakemake.input.images, panels, settings["measures"]),
     "maps": lambda: read_pictures(snakemake.input.maps, panels, settings["measures"]),
     "comparisons": lambda: artifacts.read_table(snakemake.input.comparisons[0]),
     "gradients": lambda: read_gradients(snakemake.input.gradients),
