@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resilience.comparisons import resamples
+from resilience.comparisons.statistics import resamples
 from resilience.intervals import Resampled, interval
 from resilience.tables import Measured
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from resilience.comparisons import mean
+from resilience.comparisons.statistics import mean
 from resilience.intervals import interval
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from scipy import stats
 
 from resilience import artifacts, catalog, comparisons, tables, verdicts
 from resilience.compared import Compared
+from resilience.comparisons import statistics
 from resilience.multiple_testing import holm
 from resilience.tables import Measured
 
@@ -22,7 +23,7 @@ def grid(seeds: int, points: int, seed: int, of_seed=0.0, of_point=0.0, noise=1.
 def test_mean_leaves_out_what_does_not_count():
     values = grid(3, 20, 0)
     values[0, :5] = np.nan
-    statistic = comparisons.mean(values)
+    statistic = statistics.mean(values)
     assert statistic.estimate == pytest.approx(np.nanmean(values))
     assert np.allclose(statistic.by_seed, np.nanmean(values, axis=1))
 
@@ -31,7 +32,7 @@ def test_correlation_is_scipys():
     generator = np.random.default_rng(0)
     first, second = np.round(generator.normal(size=(2, 3, 50)), 1)
     second += first
-    statistic = comparisons.correlation(first, second)
+    statistic = statistics.correlation(first, second)
     expected = [stats.spearmanr(one, two).statistic for one, two in zip(first, second, strict=True)]
     assert np.allclose(statistic.by_seed, expected, atol=1e-12)
     assert statistic.estimate == pytest.approx(np.mean(expected))
@@ -41,14 +42,14 @@ def test_correlation_of_a_resample_is_that_of_the_points_drawn():
     generator = np.random.default_rng(0)
     first, second = np.round(generator.normal(size=(2, 30)), 1)
     weights = generator.multinomial(30, np.full(30, 1 / 30), 5).astype(float)
-    found = comparisons._spearman(first, second, weights)
+    found = statistics._spearman(first, second, weights)
     for value, counts in zip(found, weights.astype(int), strict=True):
         drawn = np.repeat(np.arange(30), counts)
         assert value == pytest.approx(stats.spearmanr(first[drawn], second[drawn]).statistic, abs=1e-12)
 
 
 def test_a_constant_has_no_correlation():
-    assert comparisons.correlation(np.ones((2, 10)), np.random.default_rng(0).normal(size=(2, 10))).estimate == 0
+    assert statistics.correlation(np.ones((2, 10)), np.random.default_rng(0).normal(size=(2, 10))).estimate == 0
 
 
 def test_holm():

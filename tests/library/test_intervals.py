@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from resilience import comparisons
+from resilience.comparisons import statistics
 from resilience.intervals import Variances, half_width, interval, p_value, variances_of
 
 
@@ -18,7 +18,7 @@ def grid(seeds: int, points: int, seed: int, of_seed=0.0, of_point=0.0, noise=1.
 
 def test_interval_of_one_seed_is_the_t_interval_of_its_points():
     values = grid(1, 400, 0, mean=0.3)
-    found = interval(comparisons.mean(values), 0.95)
+    found = interval(statistics.mean(values), 0.95)
     low, high = stats.t.interval(0.95, 399, values.mean(), stats.sem(values[0]))
     assert found.low == pytest.approx(low, abs=0.01)
     assert found.high == pytest.approx(high, abs=0.01)
@@ -27,7 +27,7 @@ def test_interval_of_one_seed_is_the_t_interval_of_its_points():
 
 def test_interval_of_seeds_alone_is_their_t_interval():
     values = grid(5, 300, 1, of_seed=1.0, noise=1e-9)
-    found = interval(comparisons.mean(values), 0.95)
+    found = interval(statistics.mean(values), 0.95)
     low, high = stats.t.interval(0.95, 4, values[:, 0].mean(), stats.sem(values[:, 0]))
     assert found.low == pytest.approx(low, abs=1e-6)
     assert found.high == pytest.approx(high, abs=1e-6)
@@ -35,13 +35,13 @@ def test_interval_of_seeds_alone_is_their_t_interval():
 
 
 def test_no_difference_at_all():
-    found = interval(comparisons.mean(np.zeros((3, 10))), 0.95)
+    found = interval(statistics.mean(np.zeros((3, 10))), 0.95)
     assert (found.estimate, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
 def test_variances_are_those_of_a_crossed_design():
     values = grid(4, 300, 0, of_seed=0.1, of_point=0.8, noise=1.2)
-    found = variances_of(comparisons.mean(values))
+    found = variances_of(statistics.mean(values))
     rest = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
     assert found.of_points == pytest.approx(values.mean(0).var(ddof=1) / 300, rel=0.15)
     assert found.of_seeds == pytest.approx(values.mean(1).var(ddof=1) / 4)

@@ -219,7 +219,7 @@ EDITS = {
         set(),
     ),
     "the statistics": (
-        "resilience/comparisons.py",
+        "resilience/comparisons/statistics.py",
         "RESAMPLES = 1000",
         "RESAMPLES = 1001",
         {"comparisons", "figure scatter", "summary"},

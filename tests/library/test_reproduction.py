@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from resilience import reproduction
-from resilience.comparisons import resamples
+from resilience.comparisons.statistics import resamples
 from resilience.figures.reproduction import reproduction as draw
 from resilience.networks import build, learnable_layers
 from resilience.tables import Measured, gather

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from resilience import summary
-from resilience.comparisons import mean
+from resilience.comparisons.statistics import mean
 from resilience.intervals import interval
 from tests.library.test_comparisons import only, robustness_tables
 

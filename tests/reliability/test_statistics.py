@@ -14,7 +14,8 @@ import pytest
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from resilience import comparisons, reproduction, verdicts
+from resilience import reproduction, verdicts
+from resilience.comparisons import statistics
 from resilience.intervals import interval, p_value, variances_of
 from resilience.multiple_testing import holm
 
@@ -74,7 +75,7 @@ def at_most(rate: float, trials: int) -> float:
 def p_values(world: World, trials: int, truth: float = 0.0, seed: int = 0) -> np.ndarray:
     """The p-value of the truth in each trial: below the level where the interval misses it."""
     generator = np.random.default_rng(seed)
-    found = [comparisons.mean(world.difference(generator)) for _ in range(trials)]
+    found = [statistics.mean(world.difference(generator)) for _ in range(trials)]
     return np.array([p_value(abs(statistic.estimate - truth), variances_of(statistic)) for statistic in found])
 
 
@@ -90,13 +91,13 @@ def test_intervals_cover_the_truth_as_often_as_they_promise(seeds, points, of_se
 def test_an_interval_misses_zero_where_its_p_value_is_below_the_level():
     generator = np.random.default_rng(0)
     for _ in range(100):
-        found = interval(comparisons.mean(World(3, 60, 0.03, effect=0.05).difference(generator)), 1 - LEVEL)
+        found = interval(statistics.mean(World(3, 60, 0.03, effect=0.05).difference(generator)), 1 - LEVEL)
         assert (found.low > 0 or found.high < 0) == (found.p < LEVEL)
 
 
 def test_intervals_without_seeds_as_a_source_would_not_cover():
     generator = np.random.default_rng(0)
-    found = [interval(comparisons.mean(World(5, 200, 0.03).difference(generator)), 1 - LEVEL) for _ in range(300)]
+    found = [interval(statistics.mean(World(5, 200, 0.03).difference(generator)), 1 - LEVEL) for _ in range(300)]
     covered = np.mean([one.low_points <= 0 <= one.high_points for one in found])
     print(f"\ncoverage of a bootstrap over points alone, 5 seeds × 200 points, sd of seeds 0.03: {covered:.2f}")
     assert covered < 0.8
@@ -117,7 +118,7 @@ def test_intervals_of_a_subset_that_differs_from_seed_to_seed_cover_as_well(of_s
     for _ in range(1000):
         often = generator.beta(0.5, 1, size=(1, world.points))
         counts = generator.uniform(size=(world.seeds, world.points)) < often
-        statistic = comparisons.mean(np.where(counts, world.difference(generator), np.nan))
+        statistic = statistics.mean(np.where(counts, world.difference(generator), np.nan))
         missed += p_value(abs(statistic.estimate), variances_of(statistic)) < LEVEL
     print(f"\ncoverage on a third of the points, 5 seeds × 200 points, sd of seeds {of_seed}: {1 - missed / 1000:.3f}")
     assert missed / 1000 <= at_most(LEVEL, 1000)
@@ -141,7 +142,7 @@ def test_what_is_large_is_found_and_on_its_side(seeds, points):
     found = {}
     for effect in (0.05, 0.1, -0.1):
         world, generator = World(seeds, points, 0.012, effect), np.random.default_rng(0)
-        intervals = [interval(comparisons.mean(world.difference(generator)), 1 - LEVEL) for _ in range(200)]
+        intervals = [interval(statistics.mean(world.difference(generator)), 1 - LEVEL) for _ in range(200)]
         for number in (1, FAMILY):
             said = [verdicts.verdict(one.low, one.high, min(number * one.p, 1), seeds, LEVEL) for one in intervals]
             rates = {name: said.count(name) / len(said) for name in (verdicts.HOLDS, verdicts.REVERSED)}
@@ -162,7 +163,7 @@ def test_differences_of_correlations_cover_the_truth():
             strength = 0.5 + 0.2 * generator.normal(size=(3, 1))
             softmax = generator.beta(0.5, 0.5, size=(3, 60))
             overlap = np.round(12 * np.clip(0.5 + strength * (softmax - 0.5) + 0.2 * generator.normal(size=(3, 60)), 0, 1))
-            both.append(comparisons.correlation(overlap / 12, softmax))
+            both.append(statistics.correlation(overlap / 12, softmax))
         difference = both[0] - both[1]
         wrong += p_value(abs(difference.estimate), variances_of(difference)) < LEVEL
     print(f"\ncoverage of a difference of correlations, 3 seeds × 60 points: {1 - wrong / trials:.3f}")

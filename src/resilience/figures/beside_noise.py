@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resilience.catalog import entry
-from resilience.comparisons import mean
+from resilience.comparisons.statistics import mean
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
 from resilience.intervals import interval

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resilience.catalog import entry
-from resilience.comparisons import correlation
+from resilience.comparisons.statistics import correlation
 from resilience.figures import drawing
 from resilience.figures.panels import Panel, Style
 from resilience.intervals import interval
