@@ -59,6 +59,13 @@ ALL_UNDER_ATTACK = [
     *(f"{attack}/predictions.csv" for attack in ALL_ATTACKS),
     *(table_of(model, attack, draws, explanation) for model, _, attack, draws, explanation in ALL_EXPLAINED),
 ]
+ALL_NETWORK_TABLES = sorted(
+    {
+        f"{model}/{CLEAN}/n{draws}/network.csv"
+        for model, *_, draws in attacked_models()
+        if GRID.measures("network")
+    }
+)
 ALL_CLEAN = sorted(
     {
         *(
@@ -66,11 +73,7 @@ ALL_CLEAN = sorted(
             for model, _, _, draws, explanation in ALL_EXPLAINED
             if GRID.measures("explanation")
         ),
-        *(
-            f"{model}/{CLEAN}/n{draws}/network.csv"
-            for model, *_, draws in attacked_models()
-            if GRID.measures("network")
-        ),
+        *ALL_NETWORK_TABLES,
     }
 )
 ALL_TABLES = [*ALL_UNDER_ATTACK, *ALL_CLEAN]
@@ -79,6 +82,8 @@ ALL_CANCELLATIONS = [
     for dataset, network, training in GRID.cancelled()
     for seed in GRID.seeds_of(dataset)
 ]
+
+ALL_COMPARED_NETWORKS = ALL_NETWORK_TABLES if GRID.compared("network") else []
 
 JUDGED = ["<results>/claims.csv"] if "claims" in config else []
 
@@ -281,9 +286,7 @@ def explored_models(name):
     """What a page to explore shows, as wildcards: a model and its attack for each number of draws and each seed."""
     page = config["explore"][name]
     place = {key: page[key] for key in ("dataset", "network", "attack")}
-    for (training, draws), seed in itertools.product(
-        GRID.explored(page), GRID.seeds_of(page["dataset"])
-    ):
+    for (training, draws), seed in itertools.product(GRID.explored(page), GRID.seeds_of(page["dataset"])):
         yield {**place, "training": training, "seed": seed, "draws": draws}
 
 

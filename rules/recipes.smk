@@ -141,13 +141,13 @@ def outcomes_recipe(wildcards):
 def comparisons_recipe(wildcards):
     """The comparisons depend on the roles of trainings, on the layers, and on what models are compared by."""
     compared, claims = [*GRID.attacked(), *GRID.cancelled()], config["claims"]
-    measures = [claims["measure"], *claims.get("also", [])]
     return recipe(
         "comparisons.py",
         roles={training: GRID.role(training) for _, _, training, *_ in compared},
         layers={network: GRID.layers(network) for _, network, *_ in compared},
-        measures=[name for name in measures if name in GRID.measures("maps")],
-        of_predictions=[name for name in measures if name in GRID.measures("predictions")],
+        measures=GRID.compared("maps"),
+        of_predictions=GRID.compared("predictions"),
+        of_networks=GRID.compared("network"),
         growing=[[[place["dataset"], place["network"]] for place in series] for series in claims["growing"]],
         confidence=claims["confidence"],
     )

@@ -112,3 +112,29 @@ class Compared:
     @property
     def _bayesian(self) -> pd.DataFrame:
         return self.table[self.table["role"] == "bayesian"]
+
+
+#: What a comparison says of each of its two models.
+OF_BOTH = {
+    "training": "reference",
+    "role": "reference_role",
+    "draws": "reference_draws",
+    "mean": "mean_reference",
+    "relevant": "relevant_reference",
+}
+#: What turns its sign with them, and what then stands for it.
+SIGNED = {
+    "estimate": "estimate",
+    "low": "high",
+    "high": "low",
+    "low_points": "high_points",
+    "high_points": "low_points",
+    "effect_size": "effect_size",
+}
+
+
+def the_other_way_round(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same comparisons as reference minus model, for a claim that something falls."""
+    turned = {name: rows[other] for one, two in OF_BOTH.items() for name, other in ((one, two), (two, one))}
+    signed = {name: -rows[other] for name, other in SIGNED.items()}
+    return rows.assign(**turned, **signed, p_mann_whitney=1 - rows["p_mann_whitney"])

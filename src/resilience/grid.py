@@ -104,6 +104,12 @@ class Grid:
         measures = self.config["measures"]
         return {name: settings for name, settings in measures.items() if named("measures", settings).traits["of"] == kind}
 
+    def compared(self, kind: str) -> list[str]:
+        """The measures of one kind that models are compared by; none without claims."""
+        claims = self.config.get("claims")
+        names = [claims["measure"], *claims.get("also", [])] if claims else []
+        return [name for name in names if name in self.measures(kind)]
+
     def role(self, training: str) -> str:
         """deterministic, adversarial, control or bayesian."""
         function = self.function("trainings", training)

@@ -115,14 +115,12 @@ def _check_measures(grid: Grid) -> None:
 def _check_claims(grid: Grid, claims: dict[str, Any]) -> None:
     if claims["explanation"] not in {explanation for _, explanation in grid.explained()}:
         raise GridError(f"claims.explanation: no experiment has {claims['explanation']}; add it to one")
-    of_maps, of_predictions = grid.measures("maps"), grid.measures("predictions")
-    for key, names, known in (
-        ("measure", [claims["measure"]], of_maps),
-        ("also", claims.get("also", []), of_maps | of_predictions),
-    ):
+    of_maps = grid.measures("maps")
+    of_all = of_maps | grid.measures("predictions") | grid.measures("network")
+    for key, names, known in (("measure", [claims["measure"]], of_maps), ("also", claims.get("also", []), of_all)):
         for name in names:
             if name not in known:
-                kind = "heat maps" if known is of_maps else "heat maps or predictions"
+                kind = "heat maps" if known is of_maps else "heat maps, predictions or a network"
                 raise GridError(
                     f"claims.{key}: {name} is no measure of {kind}, by which models are compared; name {' or '.join(known)}"
                 )

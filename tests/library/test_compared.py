@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from resilience import artifacts, catalog
-from resilience.compared import Compared
+from resilience.compared import Compared, the_other_way_round
 
 ABOUT = {
     "explanation": "epsilon",
@@ -141,3 +141,35 @@ def test_the_main_explanation_is_no_other_rule_and_of_no_fixed_class(table):
     assert (compared.other_rules, compared.of_fixed_class) == ({"epsilon", "gamma"}, set())
     assert compared.other_ways == {"gradient"}
     assert Compared(table, **(ABOUT | {"explanation": "gradient"})).other_ways == set()
+
+
+def test_the_other_way_round_is_the_comparison_of_the_other_two():
+    rows = pd.DataFrame(
+        {
+            "training": ["adv"],
+            "reference": ["det"],
+            "role": ["adversarial"],
+            "reference_role": ["deterministic"],
+            "draws": [1],
+            "reference_draws": [2],
+            "mean": [0.2],
+            "mean_reference": [0.5],
+            "relevant": [0.9],
+            "relevant_reference": [0.8],
+            "estimate": [-0.3],
+            "low": [-0.4],
+            "high": [-0.1],
+            "low_points": [-0.35],
+            "high_points": [-0.2],
+            "effect_size": [-1.5],
+            "p": [0.01],
+            "p_mann_whitney": [0.99],
+        }
+    )
+    turned = the_other_way_round(rows).iloc[0]
+    assert (turned.training, turned.reference, turned.role, turned.draws) == ("det", "adv", "deterministic", 2)
+    assert (turned["mean"], turned.mean_reference, turned.relevant) == (0.5, 0.2, 0.8)
+    assert (turned.estimate, turned.low, turned.high) == (0.3, 0.1, 0.4)
+    assert (turned.low_points, turned.high_points, turned.effect_size) == (0.2, 0.35, 1.5)
+    assert (turned.p, turned.p_mann_whitney) == (0.01, pytest.approx(0.01))
+    assert the_other_way_round(the_other_way_round(rows)).equals(rows[list(rows)])

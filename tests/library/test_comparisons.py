@@ -300,3 +300,32 @@ def test_claims_turn_round_with_the_effect():
 def test_too_few_seeds_give_no_verdict(seeds):
     found = compare(robustness_tables(0.3, seeds=seeds))
     assert set(judge(found)["verdict"]) == {verdicts.INCONCLUSIVE}
+
+
+def test_networks_are_compared_by_what_is_measured_of_them_on_clean_points():
+    generator = np.random.default_rng(0)
+    parts = [
+        pd.DataFrame(
+            {
+                "dataset": "digits",
+                "network": "fc2",
+                "training": training,
+                "seed": seed,
+                "attack": "clean",
+                "draws": 1,
+                "index": np.arange(20),
+                "tilt": generator.normal(level, 1, 20),
+                "unknown": np.nan,
+            }
+        )
+        for training, level in (("det", 40), ("adv", 10))
+        for seed in range(3)
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    here = {"networks": table, "of_networks": ["tilt", "unknown"]}
+    compared = comparisons.compare(robustness_tables(0.1), ROLES, {"fc2": ("1", "3")}, ["top20"], 0.95, **here)
+    row = only(compared, measure="tilt", attack="clean")
+    assert (row.training, row.reference, row.reference_role, row.layer) == ("adv", "det", "deterministic", "3")
+    means = table.groupby("training")["tilt"].mean()
+    assert row.estimate == pytest.approx(means["adv"] - means["det"])
+    assert "unknown" not in set(compared["measure"])

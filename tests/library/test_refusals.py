@@ -136,7 +136,7 @@ def test_a_figure_of_an_explanation_that_nobody_made_is_refused(config):
     [
         ({"explanation": "pooled"}, "claims.explanation: no experiment has pooled; add it to one"),
         ({"measure": "kept"}, "kept is no measure of heat maps, by which models are compared; name top20 or top30"),
-        ({"also": ["kept", "norm"]}, "norm is no measure of heat maps or predictions, by which models are compared"),
+        ({"also": ["kept", "norm", "told"]}, "told is no measure of heat maps, predictions or a network, by which models"),
         ({"also": ["top40"]}, "claims.also: 'top40' is not one of the measures; did you mean"),
         ({"judged": ["carbone2012"]}, "claims.judged: carbone2012 is neither a paper nor a claim; did you mean carbone2021"),
         ({"judged": ["own.py:nobody"]}, "claims.judged: own.py has no function 'nobody' that carries @entry"),
@@ -145,6 +145,7 @@ def test_a_figure_of_an_explanation_that_nobody_made_is_refused(config):
 )
 def test_claims_about_what_is_not_there_are_refused(claims, sentence, config):
     config["measures"] |= {"kept": {"measure": "accuracy"}, "norm": {"measure": "gradient_norm"}}
+    config["measures"]["told"] = {"measure": "deletion"}
     config["claims"] |= claims
     (problem,) = problems(config)
     assert sentence in problem

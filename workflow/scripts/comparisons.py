@@ -15,7 +15,10 @@ progress.start(snakemake.log[0])
 settings = jobs.settings_of(snakemake)
 history = jobs.history_of(snakemake)
 measured = tables.gather(map(artifacts.read_table, snakemake.input.measured))
-cancellation = artifacts.read_tables(snakemake.input.cancellation) if snakemake.input.cancellation else None
-result = comparisons.compare(measured, **settings, cancellation=cancellation)
+of_all = {
+    name: artifacts.read_tables(snakemake.input[name]) if snakemake.input[name] else None
+    for name in ("cancellation", "networks")
+}
+result = comparisons.compare(measured, **settings, **of_all)
 artifacts.write_table(snakemake.output[0], result, history)
 progress.finish()

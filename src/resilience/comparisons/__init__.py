@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from resilience.comparisons.gradients import compare_gradients
+from resilience.comparisons.networks import compare_networks
 from resilience.comparisons.under_attack import compare_under_attack
 from resilience.multiple_testing import holm
 from resilience.tables import Measured
@@ -30,6 +31,8 @@ def compare(
     cancellation: pd.DataFrame | None = None,
     of_predictions: Sequence[str] = (),
     growing: Sequence[Sequence[Sequence[str]]] = (),
+    networks: pd.DataFrame | None = None,
+    of_networks: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Every comparison of two models under one attack, and of the expected gradients of the loss of one model.
 
@@ -51,18 +54,22 @@ def compare(
         Measures of predictions that are compared beside softmax robustness, and with nothing: with zero.
     growing
         Series of places (dataset, network) from small to large, between whose ends expected gradients are compared.
+    networks
+        The tables of what is measured of networks on clean inputs, under one another, if there are any.
+    of_networks
+        Measures of networks that are compared.
 
     Returns
     -------
     pandas.DataFrame
         One row per comparison, none where no two models can be compared; ``estimate`` is model minus reference. ``measure``
         is one of ``measures``, ``softmax_robustness``, ``correlation with`` one of ``measures`` (Spearman's, of softmax
-        robustness), one of ``of_predictions``, or of the loss gradients g of the draws, on clean inputs, ``cancellation``
-        (κ = ‖mean g‖ / mean ‖g‖), ``gradient_size`` (mean ‖g‖), ``expected_size`` (‖mean g‖) or ``expected_largest``
-        (‖mean g‖_∞). ``reference_role`` then says what is compared: the tangent part of g minus its ``normal part``, after
-        most draws, so above zero where the normal part cancels more; after some draws minus after ``more draws``; or of a
-        model minus of a ``larger`` one, or one that has learned from more, whose network and dataset ``reference`` names.
-        ``nothing`` is zero. ``subset`` is
+        robustness), one of ``of_predictions`` or ``of_networks``, or of the loss gradients g of the draws, on clean inputs,
+        ``cancellation`` (κ = ‖mean g‖ / mean ‖g‖), ``gradient_size`` (mean ‖g‖), ``expected_size`` (‖mean g‖) or
+        ``expected_largest`` (‖mean g‖_∞). ``reference_role`` then says what is compared: the tangent part of g minus its
+        ``normal part``, after most draws, so above zero where the normal part cancels more; after some draws minus after
+        ``more draws``; or of a model minus of a ``larger`` one, or one that has learned from more, whose network and dataset
+        ``reference`` names. ``nothing`` is zero. ``subset`` is
         ``all`` points or ``unbroken``: those that both models classify rightly before and after the attack.
         ``effect_size`` is the mean difference over its standard deviation among points; ``p`` belongs to the interval;
         ``p_wilcoxon`` and ``p_mann_whitney`` compare the means over seeds of each point, the latter as the paper does:
@@ -75,6 +82,8 @@ def compare(
     rows = list(compare_under_attack(measured, roles, layers, measures, of_predictions, confidence))
     if cancellation is not None:
         rows.extend(compare_gradients(cancellation, roles, layers, growing, confidence))
+    if networks is not None:
+        rows.extend(compare_networks(networks, roles, layers, of_networks, confidence))
     result = pd.DataFrame(rows, columns=COLUMNS)
     for name in ("p", "p_wilcoxon", "p_mann_whitney"):
         result[f"{name}_corrected"] = holm(result[name].to_numpy(dtype=float))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -63,3 +63,15 @@ def pairs(models: list[Model]) -> Iterator[tuple[Model, Model]]:
             simpler = order[reference.role] < order[model.role]
             if simpler or (reference.training == model.training and reference.draws < model.draws):
                 yield model, reference
+
+
+def about_pair(model: Model, reference: Model) -> dict[str, Any]:
+    """Which two models a comparison is of, as columns."""
+    return {
+        "training": model.training,
+        "role": model.role,
+        "draws": model.draws,
+        "reference": reference.training,
+        "reference_role": reference.role,
+        "reference_draws": reference.draws,
+    }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from resilience.comparisons.differences import both, difference, difference_of_correlations
-from resilience.comparisons.models import Model, pairs
+from resilience.comparisons.models import Model, about_pair, pairs
 from resilience.tables import CORRELATION, NOTHING, SETTING, Measured
 
 
@@ -60,14 +60,7 @@ def _compare_pair(
     of_predictions: Sequence[str],
     confidence: float,
 ) -> Iterator[dict[str, Any]]:
-    about = {
-        "training": model.training,
-        "role": model.role,
-        "draws": model.draws,
-        "reference": reference.training,
-        "reference_role": reference.role,
-        "reference_draws": reference.draws,
-    }
+    about = about_pair(model, reference)
     unbroken = model.stayed_right() & reference.stayed_right()
     everything = np.ones_like(unbroken)
     for name in ("softmax_robustness", *of_predictions):
