@@ -42,7 +42,7 @@ NETWORKS = {
     "pooled": {"architecture": "pooled", "width": 4},
 }
 #: Trainings without steps, so that there is nothing to go on from.
-AT_ONCE = ("laplace",)
+AT_ONCE = ("laplace", "prior_draws")
 #: Trainings that start at one network, not at as many as there are chains.
 FROM_A_POINT = ("svi", "laplace", "last_layer_hmc")
 LAYERS = {"fc2": ("1", "3", "5"), "conv": ("0", "3", "7"), "pooled": ("0", "3", "7")}

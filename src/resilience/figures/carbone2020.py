@@ -320,26 +320,35 @@ def chains(
 ) -> Figure:
     """Markov chains of all weights in the plane along which the draws vary most, each chain in a colour.
 
-    The first two principal components of all draws under the first seed, and their shares of the variance. Chains that stay
-    apart have found other modes, or other permutations of the units of one, which predict the same.
+    The first two principal components of all draws of a panel under the first seed, and their shares of the variance. Chains
+    that stay apart have found other modes, or other permutations of the units of one, which predict the same. Draws that
+    know of no chains, such as those of the prior, are grey dots.
     """
-    columns = [(panel, training) for panel in panels for training in panel.trainings]
-    figure, axes = drawing.canvas(1, len(columns), drawing.PAGE, 2.4)
+    figure, axes = drawing.canvas(1, len(panels), drawing.PAGE, 2.4)
     seed = min(model[3] for model in weights)
-    for place, (panel, training) in zip(axes[0], columns, strict=True):
-        model = (panel.dataset, panel.network, training, seed)
-        draws = np.concatenate([value.reshape(len(value), -1) for _, value in sorted(weights[model].items())], axis=1)
-        number = int(fits[model].fit["diagnostics"].get("chains", 1))
-        places, shares = principal_plane(draws)
-        for chain in range(number):
-            place.plot(*places[chain::number].T, ".-", ms=3, lw=0.4, mew=0)
-        r_hat = fits[model].r_hat
-        place.set_title(drawing.wrapped(f"{panel.data}\n{panel.network}", len(columns)))
-        place.set_xlabel(f"component 1 ({100 * shares[0]:.0f} %)" + ("" if r_hat is None else f", R̂ {r_hat:.2f}"))
+    for place, panel in zip(axes[0], panels, strict=True):
+        models = [(panel.dataset, panel.network, training, seed) for training in panel.trainings]
+        draws = [_flat(weights[model]) for model in models]
+        places, shares = principal_plane(np.concatenate(draws))
+        factors: list[str] = []
+        for model, of_model in zip(models, np.split(places, np.cumsum([len(part) for part in draws])[:-1]), strict=True):
+            number = int(fits[model].fit["diagnostics"].get("chains", 0))
+            if not number:
+                place.plot(*of_model.T, ".", color=drawing.QUIET, ms=3, mew=0, alpha=0.5, zorder=1)
+            for chain in range(number):
+                place.plot(*of_model[chain::number].T, ".-", ms=3, lw=0.4, mew=0)
+            factors.extend(f", R̂ {factor:.2f}" for factor in [fits[model].r_hat] if factor is not None)
+        place.set_title(drawing.wrapped(f"{panel.data}\n{panel.network}", len(panels)))
+        place.set_xlabel(f"component 1 ({100 * shares[0]:.0f} %){''.join(factors)}")
         place.set_ylabel(f"component 2 ({100 * shares[1]:.0f} %)")
         for axis in (place.xaxis, place.yaxis):
             axis.set_major_locator(MaxNLocator(4))
     return figure
+
+
+def _flat(weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """All weights of each draw, [S, P]."""
+    return np.concatenate([value.reshape(len(value), -1) for _, value in sorted(weights.items())], axis=1)
 
 
 def principal_plane(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -160,6 +160,7 @@ COLOURS = {
     "hmc_on_last_batch": "#56b4e9",
     "last_layer_hmc": "#56b4e9",
     "laplace": "#8a60b0",
+    "prior_draws": "#999999",
 }
 NAMES = {
     "deterministic": "Deterministic",
@@ -174,6 +175,7 @@ NAMES = {
     "hmc_on_last_batch": "HMC, last batch",
     "last_layer_hmc": "Last-layer HMC",
     "laplace": "Laplace",
+    "prior_draws": "Prior",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resilience import networks
+from resilience import networks, posterior
 from resilience.artifacts import Arrays
 from resilience.data import unit_interval
 from resilience.networks import Weights
@@ -87,6 +87,11 @@ class Task:
         built = networks.build(dict(self.settings), self.x.shape[1:], self.classes, self.seed if seed is None else seed)
         refuse_unreadable(built, self.x.shape[1:])
         return built.to(self.x.device)
+
+    def judged(self, draws: Weights) -> list[dict[str, float]]:
+        """How good draws are together, as the history of a training that has no course."""
+        found = posterior.accuracy(Posterior(self.network(), draws), self.validation_x, self.validation_y)
+        return [{"draws": len(next(iter(draws.values()))), "validation_accuracy": found}]
 
     def about(self) -> dict[str, Any]:
         """What a weights file needs so that the network can be rebuilt without the config."""

@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from resilience import artifacts, networks, posterior
+from resilience import artifacts, networks
 from resilience.artifacts import ArtifactError
 from resilience.catalog import entry
 from resilience.networks import Weights
 from resilience.parameters import Count, OwnFile
-from resilience.posterior import DRAWS, POINT, Posterior
+from resilience.posterior import DRAWS, POINT
 from resilience.progress import logger
 from resilience.training.fit import Fit, Task, TrainingError
 
@@ -49,7 +49,7 @@ def imported_point(task: Task, *, file: OwnFile, role: Literal["deterministic", 
     """
     weights = _read(file, task)
     _refuse_other_shapes(weights, task, leading=(), file=file)
-    return Fit(weights, POINT, _course({name: value[None] for name, value in weights.items()}, task))
+    return Fit(weights, POINT, task.judged({name: value[None] for name, value in weights.items()}))
 
 
 @entry(at_most="draws", role="role")
@@ -72,7 +72,7 @@ def imported_draws(task: Task, *, file: OwnFile, draws: Count, role: Literal["ba
         raise TrainingError(f"{file}: has {available} draws; draws asks for {draws}")
     _refuse_other_shapes(weights, task, leading=(len(next(iter(weights.values()))),), file=file)
     used = {name: value[:draws].clone() for name, value in weights.items()}
-    return Fit(used, DRAWS, _course(used, task))
+    return Fit(used, DRAWS, task.judged(used))
 
 
 def _read(file: str, task: Task) -> Weights:
@@ -153,10 +153,3 @@ def _refuse_other_shapes(weights: Weights, task: Task, leading: tuple[int, ...],
             of_classes = own[:1] == (task.classes,) and found[len(leading) + 1 :] == own[1:]
             hint = f", since the dataset has {task.classes} classes" if of_classes else ""
             raise TrainingError(f"{file}: {name} has shape {found}; the network needs {shape}{hint}")
-
-
-def _course(draws: Weights, task: Task) -> list[dict[str, float]]:
-    """How good the draws are together; of how they became so nothing is known."""
-    count = len(next(iter(draws.values())))
-    found = posterior.accuracy(Posterior(task.network(), draws), task.validation_x, task.validation_y)
-    return [{"draws": count, "validation_accuracy": found}]
