@@ -40,8 +40,9 @@ def entry(**traits: Any) -> Callable[[F], F]:
     of a training (whether what it starts from is a point estimate), ``share`` of a training (whether its draws may share
     weights, so that it says itself how many fit), ``role`` of a training (deterministic, adversarial, control or bayesian,
     or the parameter that holds it), ``derived`` of an attack (whether it is made from attacked inputs, not from a network),
-    ``norm`` of an attack (that of its ball, if it is not ``linf``), ``noise`` of one (whether it is the control of others),
-    ``of`` of a measure (what it looks at: maps, predictions, explanation or network), ``classes`` and ``side`` of a dataset
+    ``norm`` of an attack (that of its ball, if it is not ``linf``), ``others`` of one (the parameter that says how many
+    draws beyond those of the prediction it is made from, instead of these), ``noise`` of one (whether it is the control of
+    others), ``of`` of a measure (what it looks at: maps, predictions, explanation or network), ``classes`` and ``side`` of a dataset
     (how many, and the pixels of an image's shorter side or the parameter that holds them), ``divides`` of a dataset (the
     parameter that must divide that side), ``least_side`` of a network (the fewest such pixels), ``has`` of a network and
     ``needs`` of an explanation or attack (``convolution``, or ``pooled_head``: global average pooling before one linear
@@ -75,7 +76,10 @@ class Section:
 #: What a measure can ask for, by what it is of.
 MEASURED = {
     "maps": ("clean", "attacked"),
-    "predictions": ("probabilities", "probabilities_attacked", "y", "x", "x_attacked", "zero_gradient"),
+    "predictions": (
+        *("probabilities", "probabilities_attacked", "logits", "logits_attacked", "y"),
+        *("x", "x_attacked", "zero_gradient"),
+    ),
     "explanation": ("posterior", "x", "y", "relevance", "explained", "explain", "generator"),
     "network": ("posterior", "x", "y", "generator"),
 }
@@ -268,6 +272,12 @@ def stored_draws(training: dict[str, Any]) -> int | None:
     return int(training.get(number, default(function, number))) if isinstance(number, str) else number
 
 
+def other_draws(attack: dict[str, Any]) -> int:
+    """How many draws an attack is made from that the prediction has none of; 0 if it has those of the prediction."""
+    parameter = named("attacks", attack).traits.get("others")
+    return int(attack[parameter]) if parameter else 0
+
+
 def claims_of(judged: list[str]) -> list[str]:
     """The claims that a config judges: of a name of a paper all that its module holds, else that one function.
 
@@ -362,7 +372,7 @@ def _refuse_what_does_not_fit(found: Function, section: Section, name: str) -> N
 
 def _refuse_what_says_nothing(found: Function, name: str) -> None:
     """Refuse traits and defaults that a plan cannot read: names of no parameter, and what is computed."""
-    for trait in ("draws", "at_most", "shared_by", "side", "role"):
+    for trait in ("draws", "at_most", "others", "shared_by", "side", "role"):
         said = found.traits.get(trait)
         if isinstance(said, str) and said not in found.parameters and not (trait == "role" and said in ROLES):
             others = f", nor a role such as {' or '.join(ROLES)}" if trait == "role" else ""

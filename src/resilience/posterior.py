@@ -6,7 +6,7 @@ of the heat maps for explanations (Sec. IV-A).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,10 @@ class Posterior:
         """The draws, each as a posterior of one."""
         for weights in self:
             yield Posterior(self.network, {name: value[None] for name, value in weights.items()})
+
+    def part(self, first: int, last: int) -> Posterior:
+        """The draws from one number up to, and without, another; those that there are."""
+        return Posterior(self.network, {name: stack[first:last] for name, stack in self.weights.items()})
 
     def to(self, device: torch.device | str) -> Posterior:
         """The same draws on another device."""
@@ -89,9 +93,20 @@ def predict(posterior: Posterior, x: Tensor) -> Tensor:
     Tensor
         Probabilities [N, classes].
     """
+    return _mean_over_draws(posterior, x, lambda logits: logits.softmax(1))
+
+
+@torch.no_grad()
+def mean_logits(posterior: Posterior, x: Tensor) -> Tensor:
+    """The mean over draws of the logits, [N, classes], for images ``x`` [N, C, H, W] in [0, 1]."""
+    return _mean_over_draws(posterior, x, lambda logits: logits)
+
+
+def _mean_over_draws(posterior: Posterior, x: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """The mean of what is made of each draw's logits, [N, classes]."""
     chunks = []
     for part in x.split(IMAGES_AT_A_TIME):
-        total = sum(networks.logits(posterior.network, weights, part).softmax(1) for weights in posterior)
+        total = sum(of(networks.logits(posterior.network, weights, part)) for weights in posterior)
         chunks.append(torch.as_tensor(total) / len(posterior))
     return torch.cat(chunks)
 

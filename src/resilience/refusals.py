@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from resilience.catalog import Function, inner_entries, named, paths, stored_draws, value_in
+from resilience.catalog import Function, inner_entries, named, other_draws, paths, stored_draws, value_in
 from resilience.grid import Grid, GridError, number_in
 
 #: What a figure can draw that is not made without a section of the config, and that section.
@@ -50,6 +50,8 @@ def grid_of(config: dict[str, Any]) -> Grid:
         _check_needs(grid, network, "explanations", explanation)
     for network, attack in sorted({(cell.network, cell.attack) for cell in grid.cells}):
         _check_needs(grid, network, "attacks", attack)
+    for training, attack, draws in sorted({(cell.training, cell.attack, cell.draws) for cell in grid.cells}):
+        _check_other_draws(grid, training, attack, draws)
     for explanation in config["explanations"]:
         _check_bounds(grid, explanation)
     _check_measures(grid)
@@ -188,6 +190,16 @@ def _check_source(grid: Grid, attack: str) -> None:
         raise GridError(f"{place}.attack: {inner} is itself made from another; name an attack on a network")
     if settings["method"] == "transfer" and grid.function("trainings", source).traits.get("draws") != 1:
         raise GridError(f"{place}.source: {source} is no point estimate; attacks are transferred from a single network")
+
+
+def _check_other_draws(grid: Grid, training: str, attack: str, draws: int) -> None:
+    """An attack from draws that the prediction has none of needs a posterior with so many more."""
+    others, stored = other_draws(grid.config["attacks"][attack]), stored_draws(grid.config["trainings"][training])
+    if others and stored is not None and draws + others > stored:
+        raise GridError(
+            f"attacks.{attack}.draws: {others} draws beyond the {draws} of the prediction are more than "
+            f"trainings.{training} has, {stored}; ask for fewer, or attack posteriors that have more"
+        )
 
 
 def _check_start(grid: Grid, training: str) -> None:

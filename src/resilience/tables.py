@@ -94,6 +94,7 @@ def table_of_predictions(
     probabilities: tuple[np.ndarray, np.ndarray],
     measures: Measures,
     identity: Mapping[str, Any],
+    logits: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """What an attack did to the predictions of one model, and how far it went.
 
@@ -109,6 +110,8 @@ def table_of_predictions(
         Those of predictions.
     identity
         What the table is about; each becomes a column.
+    logits
+        Means over draws [N, classes], before and after the attack, for measures that ask for them.
 
     Returns
     -------
@@ -127,6 +130,8 @@ def table_of_predictions(
         "x_attacked": attacked["x"],
         "zero_gradient": attacked["zero_gradient"],
     }
+    if logits is not None:
+        known |= {"logits": logits[0], "logits_attacked": logits[1]}
     return pd.DataFrame(
         {
             **identity,

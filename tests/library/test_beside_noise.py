@@ -105,6 +105,7 @@ AIMS: dict[str, list[tuple[dict[str, object], Aim]]] = {
     "autoattack_l2": [(IN_L2 | {"steps": 10, "targets": 3, "queries": 50}, broken)],
     "mean_of_attacks": [({"attack": {"method": "fgsm", **GRADIENT}}, doubt)],
     "with_fewer_draws": [({"attack": {"method": "fgsm", **GRADIENT}, "draws": 2}, doubt)],
+    "with_other_draws": [({"attack": {"method": "fgsm", **GRADIENT}, "draws": 2}, doubt)],
     "saliency_top_k": [(GRADIENT, relevance_off_the_top), (GRADIENT, forgotten)],
     "saliency_region": [(GRADIENT, relevance_in_the_region)],
     "saliency_target": [(GRADIENT, nearness_to_the_target)],

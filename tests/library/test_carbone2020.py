@@ -27,7 +27,7 @@ from resilience.figures.cancellation import cancellation_of_panels
 from resilience.figures.panels import ExpectedGradients, Panel, Style, Trained
 from resilience.grid import Grid
 from resilience.measures import predictions
-from resilience.posterior import Posterior
+from resilience.posterior import Posterior, mean_logits
 from tests.conftest import double_network, noisy_posterior
 from tests.library.lrp_stacks import STACKS, images
 from tests.library.test_cancellation import one_table
@@ -63,6 +63,51 @@ def test_second_softmax_of_a_single_network_is_one_softmax_of_its_logits():
     single, y = noisy_posterior(network, 1), torch.arange(6) % 3
     found = [LossGradient(single, shape, objective)(x, y) for objective in ("second_softmax", "saturating")]
     assert torch.equal(*found)
+
+
+def test_the_loss_of_mean_logits_is_followed_by_autograd():
+    build, shape = STACKS["linear"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=6)
+    posterior, y = noisy_posterior(network, 5, noise=0.5), torch.arange(6) % 3
+    variable = x.clone().requires_grad_()
+    mean = torch.stack([networks.logits(network, draw, variable) for draw in posterior]).mean(0)
+    (expected,) = torch.autograd.grad(cross_entropy(mean, y, reduction="sum"), variable)
+    found = LossGradient(posterior, shape, "mean_logits")(x, y)
+    torch.testing.assert_close(direction(found), direction(expected), rtol=0, atol=1e-10)
+    of_probabilities = LossGradient(posterior, shape, "likelihood")(x, y)
+    assert not torch.allclose(direction(found), direction(of_probabilities), atol=1e-3)
+    single = noisy_posterior(network, 1)
+    alone = [LossGradient(single, shape, objective)(x, y) for objective in ("mean_logits", "likelihood")]
+    assert torch.equal(*alone)
+
+
+def test_mean_logits_are_those_of_all_draws_and_measured_as_probabilities_are():
+    build, shape = STACKS["linear"]
+    network, x = double_network(build(True), 0), images(shape, 0, count=6)
+    posterior, y = noisy_posterior(network, 5, noise=0.5), np.arange(6) % 3
+    slow = np.mean([networks.logits(network, draw, x).detach().numpy() for draw in posterior], axis=0)
+    found = mean_logits(posterior, x).numpy()
+    assert np.allclose(found, slow)
+    assert (predictions.accuracy_by_logits(found, y) == (slow.argmax(1) == y)).all()
+    other = np.roll(slow, 1, axis=0)
+    softmax = [np.exp(part) / np.exp(part).sum(1, keepdims=True) for part in (slow, other)]
+    expected = 1 - abs(softmax[0] - softmax[1]).max(1)
+    assert np.allclose(predictions.softmax_robustness_by_logits(slow, other), expected)
+
+
+def test_an_attack_with_other_draws_needs_a_posterior_that_has_them():
+    config = copy.deepcopy(DEFAULT)
+    config["attacks"]["others"] = {"method": "with_other_draws", "attack": {"method": "fgsm", "epsilon": 0.1}, "draws": 7}
+    assert catalog.other_draws(config["attacks"]["others"]) == 7
+    assert catalog.other_draws(config["attacks"]["fgsm"]) == 0
+    name = next(iter(config["experiments"]))
+    config["experiments"][name]["attacks"] = ["others"]
+    assert "attacks.others.draws: 7 draws beyond the" in problems(config)[0]
+    config["experiments"] = {name: config["experiments"][name] | {"trainings": ["svi"], "attacks": ["others"]}}
+    config |= {"figures": {}, "explore": {}}
+    config.pop("claims")
+    config.pop("cancellation", None)
+    assert check(config, SCHEMA)
 
 
 def test_fewer_draws_are_the_first_ones_and_all_where_there_are_no_more():

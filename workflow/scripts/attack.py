@@ -23,7 +23,11 @@ settings = recipe["attack"]
 place = snakemake.wildcards
 device = computing.prepare(snakemake.threads)
 history = jobs.history_of(snakemake, computing.name_of(device))
-network = posterior.load(snakemake.input.weights, int(place.draws), recipe["network"]).to(device)
+predicting = int(place.draws)
+others = catalog.other_draws(settings)
+network = posterior.load(snakemake.input.weights, predicting + others, recipe["network"]).to(device)
+# Whoever attacks has the draws of the prediction, or others.
+network = network.part(predicting, predicting + others) if others else network
 points = artifacts.read_tensors(snakemake.input.points)
 x, y = torch.from_numpy(points["x"]).to(device), torch.from_numpy(points["y"]).to(device)
 

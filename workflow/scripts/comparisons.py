@@ -15,10 +15,9 @@ progress.start(snakemake.log[0])
 settings = jobs.settings_of(snakemake)
 history = jobs.history_of(snakemake)
 measured = tables.gather(map(artifacts.read_table, snakemake.input.measured))
-of_all = {
-    name: artifacts.read_tables(snakemake.input[name]) if snakemake.input[name] else None
-    for name in ("cancellation", "networks")
-}
-result = comparisons.compare(measured, **settings, **of_all)
+cancellation, networks = (
+    artifacts.read_tables(snakemake.input[name]) if snakemake.input[name] else None for name in ("cancellation", "networks")
+)
+result = comparisons.compare(measured, **settings, cancellation=cancellation, networks=networks)
 artifacts.write_table(snakemake.output[0], result, history)
 progress.finish()

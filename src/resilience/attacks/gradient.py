@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, logsigmoid
 
 from resilience.attacks.ball import Ball, FeasibleSet, NormBall, ball_step, refuse_no_gradient
 from resilience.attacks.loop import DIRECTIONS, Best, Direction, advantage, search, sign, steepest, targets
-from resilience.attacks.predictive import Predictive
+from resilience.attacks.predictive import Average, OfLogits, OfProbabilities, Predictive, log_odds_against
 from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.graphs import chunk_of, graphs_of, knowing_what_they_share, pass_down, trace
@@ -32,6 +32,7 @@ Objective = Literal[
     "targeted_carlini_wagner",
     "saturating",
     "second_softmax",
+    "mean_logits",
 ]
 #: What is lowered for a target where it is not the function that is raised for the label.
 TOWARDS_A_TARGET: dict[Objective, Objective] = {"carlini_wagner": "targeted_carlini_wagner"}
@@ -45,7 +46,7 @@ def fgsm(
     *,
     epsilon: Fraction,
     objective: Literal[
-        "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax"
+        "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax", "mean_logits"
     ] = "likelihood",
 ) -> Tensor:
     """Fast Gradient Sign Method: x + epsilon · sign ∇ₓ L, clamped to [0, 1] (paper, Sec. VII-B).
@@ -83,7 +84,7 @@ def pgd(
     steps: Count = 40,
     step_size: Share | None = None,
     objective: Literal[
-        "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax"
+        "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax", "mean_logits"
     ] = "likelihood",
     target: Literal["none", "next", "least_likely", "random"] | NonNegativeCount = "none",
     start: Literal["random", "clean"] = "random",
@@ -129,7 +130,7 @@ def pgd_l2(
     steps: Count = 40,
     step_size: Positive | None = None,
     objective: Literal[
-        "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax"
+        "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax", "mean_logits"
     ] = "likelihood",
     target: Literal["none", "next", "least_likely", "random"] | NonNegativeCount = "none",
     start: Literal["random", "clean"] = "random",
@@ -161,7 +162,7 @@ def pgd_l1(
     steps: Count = 40,
     step_size: Positive | None = None,
     objective: Literal[
-        "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax"
+        "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax", "mean_logits"
     ] = "likelihood",
     target: Literal["none", "next", "least_likely", "random"] | NonNegativeCount = "none",
     start: Literal["random", "clean"] = "random",
@@ -254,6 +255,8 @@ class LossGradient:
     * ``second_softmax``: L = −log softmax(E_w[p])_y, as the code of Carbone et al. 2020 has it, which takes the
       probabilities of a posterior for logits. L cannot leave an interval of length 1, and its gradient vanishes where draws
       are confident, rightly or wrongly. A single network gives logits there: for one draw it is ``saturating``.
+    * ``mean_logits``: L = −log softmax(E_w[z])_y, the loss of a prediction by the mean of logits, as that code has it for
+      ensembles; for one draw it is ``likelihood``.
 
     Each image's gradient comes out up to a positive factor, which an attack that takes its sign does not see.
 
@@ -273,7 +276,8 @@ class LossGradient:
         self._measure = MEASURES[objective]
         self._of_mean: Callable[[Tensor, Tensor], Tensor] | None = None
         if objective in OF_THE_MEAN and len(posterior) > 1:
-            self._of_mean, self._predictive = OF_THE_MEAN[objective], Predictive(posterior, shape)
+            self._of_mean, average = OF_THE_MEAN[objective]
+            self._predictive = Predictive(posterior, shape, average())
 
     @torch.no_grad()
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -285,7 +289,7 @@ class LossGradient:
             If it is not finite: its sign would count as zero, and the attack would leave the image as it is.
         """
         if (of_mean := self._of_mean) is not None:
-            return self._predictive.gradient(x, lambda log_mean, part: of_mean(log_mean, y[part]))[1]
+            return self._predictive.gradient(x, lambda mean, part: of_mean(mean, y[part]))[1]
         total = torch.zeros_like(x)
 
         def work(part: slice) -> None:
@@ -368,6 +372,7 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     "targeted_carlini_wagner": _targeted_carlini_wagner,
     "saturating": _saturating,
     "second_softmax": _saturating,
+    "mean_logits": _likelihood,
 }
 
 
@@ -376,8 +381,11 @@ def _second_softmax(log_mean: Tensor, y: Tensor) -> Tensor:
     return cross_entropy(log_mean.exp(), y, reduction="none")
 
 
-#: Objectives of several draws that are functions of the mean prediction, not of each draw.
-OF_THE_MEAN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"second_softmax": _second_softmax}
+#: Objectives of several draws that are functions of what these predict together, not of each; and how they predict.
+OF_THE_MEAN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], type[Average]]] = {
+    "second_softmax": (_second_softmax, OfProbabilities),
+    "mean_logits": (log_odds_against, OfLogits),
+}
 
 
 def _per_image(factor: Tensor, like: Tensor) -> Tensor:

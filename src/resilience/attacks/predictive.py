@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,12 +20,64 @@ from resilience.networks import Shape
 from resilience.posterior import Posterior
 
 
-class Predictive:
-    """The posterior predictive of S draws, for images of one shape, (channels, height, width)."""
+class Average(Protocol):
+    """What is made of the logits of several draws."""
 
-    def __init__(self, posterior: Posterior, shape: Shape):
+    def so_far(self, total: Tensor | None, logits: Tensor) -> Tensor:
+        """The sum with that of one more draw [N, classes]."""
+
+    def mean(self, total: Tensor, draws: int) -> Tensor:
+        """The mean of so many draws [N, classes] from their sum."""
+
+    def slope(self, slope: Tensor, logits: Tensor, mean: Tensor, draws: int) -> Tensor:
+        """∂f / ∂z [N, classes] for the logits z of one draw, from ∂f / ∂mean."""
+
+
+class OfProbabilities:
+    """Logarithms of the mean probabilities, log E_w[softmax z]: the posterior predictive."""
+
+    def so_far(self, total: Tensor | None, logits: Tensor) -> Tensor:
+        """Logarithms of the sum of probabilities."""
+        log_p = logits.log_softmax(1)
+        return log_p if total is None else torch.logaddexp(total, log_p)
+
+    def mean(self, total: Tensor, draws: int) -> Tensor:
+        """Logarithms of their mean."""
+        return total - math.log(draws)
+
+    def slope(self, slope: Tensor, logits: Tensor, mean: Tensor, draws: int) -> Tensor:
+        """With g the slope and r_s = p_s / Σ_s p_s, that is g r_s − p_s Σ_j g_j r_sj."""
+        log_p = logits.log_softmax(1)
+        shares = slope * torch.exp(log_p - mean - math.log(draws))
+        return shares - log_p.exp() * shares.sum(1, keepdim=True)
+
+
+class OfLogits:
+    """The mean logits, E_w[z]: what the code of Carbone et al. 2020 takes for the prediction of an ensemble."""
+
+    def so_far(self, total: Tensor | None, logits: Tensor) -> Tensor:
+        """Their sum."""
+        return logits if total is None else total + logits
+
+    def mean(self, total: Tensor, draws: int) -> Tensor:
+        """Their mean."""
+        return total / draws
+
+    def slope(self, slope: Tensor, logits: Tensor, mean: Tensor, draws: int) -> Tensor:
+        """The same for all draws."""
+        return slope / draws
+
+
+class Predictive:
+    """The prediction of S draws together, for images of one shape, (channels, height, width).
+
+    That is the posterior predictive, unless another average than that of probabilities is taken.
+    """
+
+    def __init__(self, posterior: Posterior, shape: Shape, average: Average | None = None):
         self._graphs = graphs_of(posterior, shape)
         self._chunk = chunk_of(posterior.network, shape)
+        self._average = average or OfProbabilities()
 
     @torch.no_grad()
     def log_probabilities(self, x: Tensor) -> Tensor:
@@ -33,23 +86,21 @@ class Predictive:
 
         def work(part: slice) -> None:
             images = x[part]
-            found[part.start], _ = _mean(knowing_what_they_share(self._graphs, images), images)
+            found[part.start], _ = self._mean(knowing_what_they_share(self._graphs, images), images)
 
         in_chunks(work, len(x), self._chunk)
         return torch.cat([found[first] for first in sorted(found)])
 
     @torch.no_grad()
     def gradient(self, x: Tensor, of: Callable[[Tensor, slice], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """A value [N] of log E_w[p], its gradient [N, C, H, W], and the classes [N] that the images are taken for.
-
-        With g = ∂f / ∂log P and r_s = p_s / Σ_s p_s, that with respect to the logits of draw s is g r_s − p_s Σ_j g_j r_sj.
+        """A value [N] of the mean, its gradient [N, C, H, W], and the classes [N] that the images are taken for.
 
         Parameters
         ----------
         x
             Images [N, C, H, W].
         of
-            Gets the log-probabilities of some of the images, and which these are.
+            Gets the mean of some of the images, log-probabilities unless another average is taken, and which these are.
         """
         values, total = x.new_zeros(len(x)), torch.zeros_like(x)
         classes = torch.zeros(len(x), dtype=torch.long, device=x.device)
@@ -57,10 +108,10 @@ class Predictive:
         def work(part: slice) -> None:
             images = x[part]
             graphs = knowing_what_they_share(self._graphs, images)
-            log_mean, passed_up = _mean(graphs, images)
-            classes[part] = log_mean.argmax(1)
+            mean, passed_up = self._mean(graphs, images)
+            classes[part] = mean.argmax(1)
             with torch.enable_grad():
-                variable = log_mean.clone().requires_grad_()
+                variable = mean.clone().requires_grad_()
                 value = of(variable, part)
                 (slope,) = torch.autograd.grad(value.sum(), variable)
             values[part] = value.detach()
@@ -68,9 +119,7 @@ class Predictive:
             for graph in reversed(graphs):
                 # The last draw has been passed up just now; no other is kept, so memory does not grow with their number.
                 passed = passed_up if graph is passed_up.graph else trace(graph, images)
-                log_p = passed.output.log_softmax(1)
-                shares = slope * torch.exp(log_p - log_mean - math.log(len(graphs)))
-                of_logits = shares - log_p.exp() * shares.sum(1, keepdim=True)
+                of_logits = self._average.slope(slope, passed.output, mean, len(graphs))
                 for node, gradient in pass_down(passed, {len(graph.nodes) - 1: of_logits}, graph.begin).items():
                     sums[node] = gradient + sums[node] if node in sums else gradient
             # What draws share is passed down once.
@@ -80,17 +129,15 @@ class Predictive:
         refuse_no_gradient(total)
         return values, total, classes
 
-
-def _mean(graphs: Sequence[Graph], x: Tensor) -> tuple[Tensor, Passed]:
-    """Logarithms of E_w[p] [N, classes], and the pass up of the last draw."""
-    total, passed = None, None
-    for graph in graphs:
-        passed = trace(graph, x)
-        log_p = passed.output.log_softmax(1)
-        total = log_p if total is None else torch.logaddexp(total, log_p)
-    assert total is not None
-    assert passed is not None
-    return total - math.log(len(graphs)), passed
+    def _mean(self, graphs: Sequence[Graph], x: Tensor) -> tuple[Tensor, Passed]:
+        """The mean of all draws [N, classes], and the pass up of the last one."""
+        total, passed = None, None
+        for graph in graphs:
+            passed = trace(graph, x)
+            total = self._average.so_far(total, passed.output)
+        assert total is not None
+        assert passed is not None
+        return self._average.mean(total, len(graphs)), passed
 
 
 def log_odds_against(log_probabilities: Tensor, y: Tensor) -> Tensor:

@@ -111,8 +111,45 @@ def second_softmax(probabilities: np.ndarray, probabilities_attacked: np.ndarray
     numpy.ndarray
         [N], from that bound to 1 (unchanged).
     """
-    before, after = (np.exp(part.astype(np.float64)) for part in (probabilities, probabilities_attacked))
-    return softmax_robustness(before / before.sum(1, keepdims=True), after / after.sum(1, keepdims=True))
+    return softmax_robustness(*(_softmax(part) for part in (probabilities, probabilities_attacked)))
+
+
+@entry(of="predictions")
+def accuracy_by_logits(logits_attacked: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Whether the largest mean logit after the attack is that of the label, as for the ensembles of Carbone et al. 2020.
+
+    Parameters
+    ----------
+    logits_attacked
+        Mean over draws of the logits [N, classes] after the attack.
+    y
+        Labels [N].
+
+    Returns
+    -------
+    numpy.ndarray
+        [N], 1 or 0. Of equally large logits the first counts.
+    """
+    return accuracy(logits_attacked, y)
+
+
+@entry(of="predictions")
+def softmax_robustness_by_logits(logits: np.ndarray, logits_attacked: np.ndarray) -> np.ndarray:
+    """How little the softmax of the mean logits changes, 1 − ‖softmax E_w[z](x) − softmax E_w[z](x̃)‖_∞.
+
+    What the code of Carbone et al. 2020 measures of ensembles.
+
+    Parameters
+    ----------
+    logits, logits_attacked
+        Mean over draws of the logits [N, classes] before and after the attack.
+
+    Returns
+    -------
+    numpy.ndarray
+        [N], from 0 (fragile) to 1 (unchanged).
+    """
+    return softmax_robustness(*(_softmax(part) for part in (logits, logits_attacked)))
 
 
 @entry(of="predictions")
@@ -164,6 +201,12 @@ def l2_change(x: np.ndarray, x_attacked: np.ndarray) -> np.ndarray:
         [N], from 0 to √(C · H · W).
     """
     return np.sqrt((_change(x, x_attacked) ** 2).sum(1))
+
+
+def _softmax(values: np.ndarray) -> np.ndarray:
+    """Softmax of values [N, classes], in float64."""
+    raised = np.exp(values.astype(np.float64) - values.max(1, keepdims=True))
+    return np.asarray(raised / raised.sum(1, keepdims=True))
 
 
 def _change(x: np.ndarray, x_attacked: np.ndarray) -> np.ndarray:
