@@ -48,6 +48,8 @@ class NormBall:
 
     def __init__(self, x: Tensor, epsilon: float, order: Literal[1, 2]):
         self._x, self._epsilon, self._order = x, epsilon, order
+        self._original = x.double().flatten(1)
+        self._below = 1 - self._original
 
     def project(self, attacked: Tensor) -> Tensor:
         """The nearest images in the ball and in [0, 1] at once, but for rounding.
@@ -56,9 +58,8 @@ class NormBall:
         one threshold in ℓ1, and then clamped; factor and threshold are those with which the norm *after* clamping is epsilon
         (in ℓ1: Croce & Hein 2021, "Mind the Box", Sec. 2). Projecting on the ball and clamping then would stay inside.
         """
-        change = (attacked.double() - self._x.double()).flatten(1)
-        original = self._x.double().flatten(1)
-        room = torch.where(change > 0, 1 - original, original)
+        change = attacked.double().flatten(1) - self._original
+        room = torch.where(change > 0, self._below, self._original)
         sizes = change.abs()
         outside = self._measured(torch.minimum(sizes, room)) > self._epsilon
         if outside.any():
@@ -78,7 +79,7 @@ class NormBall:
         return self.project(self._x + (self._epsilon * size[:, None] * unit).to(self._x).view_as(self._x))
 
     def _measured(self, change: Tensor) -> Tensor:
-        return change.norm(p=self._order, dim=1)
+        return torch.linalg.vector_norm(change, self._order, dim=1)
 
     def _smaller(self, sizes: Tensor, room: Tensor) -> Tensor:
         """Sizes [N, D] of changes of norm epsilon that are no larger than the room [N, D]."""
@@ -101,14 +102,14 @@ class NormBall:
         """Images with such changes [N, D], in the precision of ``x``; where rounding took them out, taken back a little."""
         found = self._moved(change)
         back = torch.full((len(change), 1), 2.0**-24, dtype=torch.float64, device=change.device)
-        while (out := self._measured((found.double() - self._x.double()).flatten(1)) > self._epsilon).any():
+        while (out := self._measured(found.double().flatten(1) - self._original) > self._epsilon).any():
             nearer = self._moved(change * (1 - back))
             found = torch.where(_per_image(out), nearer, found)
             back = (2 * back).clamp(max=1)
         return found
 
     def _moved(self, change: Tensor) -> Tensor:
-        return (self._x.double() + change.view(self._x.shape)).to(self._x).clamp(0, 1)
+        return (self._original + change).to(self._x).clamp(0, 1).view(self._x.shape)
 
 
 class FeasibleSet(Protocol):
