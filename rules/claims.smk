@@ -3,6 +3,7 @@ rule comparisons:
     input:
         measured=ALL_UNDER_ATTACK,
         cancellation=ALL_CANCELLATIONS,
+        retrained=ALL_RETRAINED,
     output:
         report("<results>/comparisons.csv", category="Tables", labels={"table": "comparisons"}),
     log:

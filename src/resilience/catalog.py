@@ -93,7 +93,7 @@ SECTIONS = {
         "figures",
         (
             *("panels", "style", "measured", "summary", "maps", "cancellation", "comparisons", "claims"),
-            *("gradients", "fits", "weights"),
+            *("gradients", "fits", "weights", "scores"),
         ),
     ),
 }

@@ -1,4 +1,4 @@
-"""The comparisons as a claim asks for them: of Bayesian networks with most draws, one kind of them at a time."""
+"""The comparisons as a claim asks for them: of networks of one role with most draws, one kind of them at a time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from resilience.grid import CLEAN
-from resilience.tables import CORRELATION
+from resilience.tables import CORRELATION, OTHER_EXPLANATION
 
 if TYPE_CHECKING:
     import pandas as pd
+
+BAYESIAN = "bayesian"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Compared:
         The attacks that push all networks equally far, and those that are random noise.
     outputs
         By network the layer that stands for its output.
+    methods
+        By explanation how it is made.
     """
 
     table: pd.DataFrame
@@ -42,23 +46,40 @@ class Compared:
     matched_size: Collection[str] = ()
     noise: Collection[str] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
 
-    def attacked(self) -> pd.DataFrame:
-        """Bayesian networks under attacks that do what they can to each network."""
-        attacks = self._bayesian["attack"]
-        return self._bayesian[~attacks.isin({CLEAN, *self.matched_size, *self.noise})]
+    def attacked(self, role: str = BAYESIAN) -> pd.DataFrame:
+        """Networks of a role under attacks that do what they can to each network."""
+        rows = self.of(role)
+        return rows[~rows["attack"].isin({CLEAN, *self.matched_size, *self.noise})]
 
-    def matched(self) -> pd.DataFrame:
-        """Bayesian networks under attacks that push all networks equally far."""
-        return self._bayesian[self._bayesian["attack"].isin(set(self.matched_size))]
+    def matched(self, role: str = BAYESIAN) -> pd.DataFrame:
+        """Networks of a role under attacks that push all networks equally far."""
+        rows = self.of(role)
+        return rows[rows["attack"].isin(set(self.matched_size))]
 
-    def under_noise(self) -> pd.DataFrame:
-        """Bayesian networks under random noise."""
-        return self._bayesian[self._bayesian["attack"].isin(set(self.noise))]
+    def under_noise(self, role: str = BAYESIAN) -> pd.DataFrame:
+        """Networks of a role under random noise."""
+        rows = self.of(role)
+        return rows[rows["attack"].isin(set(self.noise))]
 
-    def clean(self) -> pd.DataFrame:
-        """Bayesian networks on inputs that nothing attacked."""
-        return self._bayesian[self._bayesian["attack"] == CLEAN]
+    def clean(self, role: str = BAYESIAN) -> pd.DataFrame:
+        """Networks of a role on inputs that nothing attacked."""
+        rows = self.of(role)
+        return rows[rows["attack"] == CLEAN]
+
+    def of(self, role: str) -> pd.DataFrame:
+        """Networks of a role, whatever is done to them."""
+        return self.table[self.table["role"] == role]
+
+    def made_by(self, rows: pd.DataFrame, *methods: str) -> pd.DataFrame:
+        """Those of explanations that are made by some methods."""
+        return rows[rows["explanation"].isin({name for name, method in self.methods.items() if method in methods})]
+
+    def beside(self, rows: pd.DataFrame, method: str) -> pd.DataFrame:
+        """Those whose reference is another explanation of the same model, that is made by a method."""
+        others = {name for name, made in self.methods.items() if made == method}
+        return rows[(rows["reference_role"] == OTHER_EXPLANATION) & rows["reference"].isin(others)]
 
     def explanations(
         self,
@@ -109,6 +130,15 @@ class Compared:
         """The explanations by LRP of the class of the clean image."""
         return set(self.of_clean_class) & set(self.by_rules) - {self.explanation}
 
-    @property
-    def _bayesian(self) -> pd.DataFrame:
-        return self.table[self.table["role"] == "bayesian"]
+
+def reversed_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same comparisons the other way round, reference minus model: above zero where the model is below."""
+    turned = {key: -rows[key] for key in ("estimate", "effect_size")}
+    for one, other, sign in (
+        ("mean", "mean_reference", 1),
+        ("relevant", "relevant_reference", 1),
+        ("low", "high", -1),
+        ("low_points", "high_points", -1),
+    ):
+        turned |= {one: sign * rows[other], other: sign * rows[one]}
+    return rows.assign(**turned, p_mann_whitney=1 - rows["p_mann_whitney"])

@@ -66,6 +66,10 @@ JOBS = {
         "explain_dataset.py",
         [LRP, ("resilience.lrp_rules", "gamma"), ("resilience.architectures.stacks", "fc2")],
     ),
+    "retrain": (
+        "retrain.py",
+        [("resilience.training.point", "deterministic"), ("resilience.architectures.stacks", "fc2")],
+    ),
     "predict": ("predict.py", [("resilience.measures.predictions", "accuracy"), ("resilience.architectures.stacks", "fc2")]),
     "measure overlap": ("measure.py", [("resilience.measures.maps", "overlap")]),
     "measure cosine": ("measure.py", [("resilience.measures.maps", "cosine")]),
@@ -83,6 +87,7 @@ JOBS = {
         [("resilience.measures.networks", "gradient_norm"), ("resilience.architectures.stacks", "fc2")],
     ),
     "summary": ("summary.py", []),
+    "scores": ("scores.py", []),
     "comparisons": ("comparisons.py", []),
     "claims": ("claims.py", [("resilience.claims.carbone2021", "more_robust")]),
     "outcomes": ("outcomes.py", []),

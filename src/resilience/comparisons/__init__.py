@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from resilience.comparisons.gradients import compare_gradients
+from resilience.comparisons.scores import Scored, compare_scores
 from resilience.comparisons.under_attack import compare_under_attack
 from resilience.multiple_testing import holm
 from resilience.tables import Measured
@@ -30,8 +31,10 @@ def compare(
     cancellation: pd.DataFrame | None = None,
     of_predictions: Sequence[str] = (),
     growing: Sequence[Sequence[Sequence[str]]] = (),
+    series: Sequence[Sequence[str]] = (),
+    scored: Scored | None = None,
 ) -> pd.DataFrame:
-    """Every comparison of two models under one attack, and of the expected gradients of the loss of one model.
+    """Every comparison of two models under one attack, of expected gradients of the loss, and of scores of explanations.
 
     Parameters
     ----------
@@ -51,6 +54,10 @@ def compare(
         Measures of predictions that are compared beside softmax robustness, and with nothing: with zero.
     growing
         Series of places (dataset, network) from small to large, between whose ends expected gradients are compared.
+    series
+        Series of trainings from weak to strong, along which models are compared, too.
+    scored
+        The ROAR and KAR scores of explanations, if networks learned again.
 
     Returns
     -------
@@ -62,7 +69,10 @@ def compare(
         (‖mean g‖_∞). ``reference_role`` then says what is compared: the tangent part of g minus its ``normal part``, after
         most draws, so above zero where the normal part cancels more; after some draws minus after ``more draws``; or of a
         model minus of a ``larger`` one, or one that has learned from more, whose network and dataset ``reference`` names.
-        ``nothing`` is zero. ``subset`` is
+        ``nothing`` is zero. Of scores, ``measure`` is ``ROAR score`` or ``KAR score``, where ``reference`` is a training, or
+        in the same model an ``other explanation`` or a ``control explanation``; or ``rank correlation of`` or ``linear
+        correlation of`` one of both ``with strength`` or ``with test accuracy`` over the trainings against an attack, whose
+        norm ``training`` names, and that without one. ``subset`` is
         ``all`` points or ``unbroken``: those that both models classify rightly before and after the attack.
         ``effect_size`` is the mean difference over its standard deviation among points; ``p`` belongs to the interval;
         ``p_wilcoxon`` and ``p_mann_whitney`` compare the means over seeds of each point, the latter as the paper does:
@@ -72,9 +82,11 @@ def compare(
     """
     import pandas as pd
 
-    rows = list(compare_under_attack(measured, roles, layers, measures, of_predictions, confidence))
+    rows = list(compare_under_attack(measured, roles, layers, measures, of_predictions, series, confidence))
     if cancellation is not None:
         rows.extend(compare_gradients(cancellation, roles, layers, growing, confidence))
+    if scored is not None:
+        rows.extend(compare_scores(scored, roles, layers, series, confidence))
     result = pd.DataFrame(rows, columns=COLUMNS)
     for name in ("p", "p_wilcoxon", "p_mann_whitney"):
         result[f"{name}_corrected"] = holm(result[name].to_numpy(dtype=float))

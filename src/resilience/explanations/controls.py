@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d, pad
 
 from resilience.catalog import entry
 
@@ -42,3 +43,27 @@ def constant_map(x: Tensor) -> Tensor:
         Relevance [N, C, H, W], all of it 1.
     """
     return torch.ones_like(x)
+
+
+@entry(control=True)
+def edges(x: Tensor) -> Tensor:
+    """Where the image has edges: the length of its gradient by Sobel's filter, √(S_x² + S_y²), in each channel.
+
+    S_x is the correlation with [[−1, 0, 1], [−2, 0, 2], [−1, 0, 1]] and S_y that with its transpose. Beyond the border the
+    image goes on as it ends there.
+
+    Parameters
+    ----------
+    x
+        Images [N, C, H, W].
+
+    Returns
+    -------
+    Tensor
+        Relevance [N, C, H, W], none of it negative.
+    """
+    across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=x.dtype, device=x.device)
+    filters = torch.stack([across, across.T])[:, None]
+    channels = x.reshape(-1, 1, *x.shape[2:])
+    slopes = conv2d(pad(channels, (1, 1, 1, 1), mode="replicate"), filters)
+    return slopes.norm(dim=1).reshape(x.shape)
