@@ -96,12 +96,12 @@ JOBS = {
     "report": ("report.py", []),
 }
 ON_CLEAN = {"measure explanation", "measure network"}
-TORCH = {name for name in JOBS if name.split()[0] in ("train", "attack", "explain", "predict")} | ON_CLEAN
+TORCH = {name for name in JOBS if name.split()[0] in ("train", "attack", "explain", "retrain", "predict")} | ON_CLEAN
 EXPLAIN = {name for name in JOBS if name.split()[0] == "explain"} | {"measure explanation"}
 MEASURES_OF_MAPS = {"measure overlap", "measure cosine"}
 FIGURES = {"figure scatter", "figure boxes"}
 CALL_OPTIONS = TORCH | FIGURES | MEASURES_OF_MAPS | {"dataset", "match size", "claims"}
-LOAD_SEEDING = TORCH | {"dataset", "points", "comparisons", "figure scatter", "figure boxes", "summary"}
+LOAD_SEEDING = TORCH | {"dataset", "points", "comparisons", "figure scatter", "figure boxes", "summary", "scores"}
 
 EDITS = {
     "a comment": (
@@ -135,7 +135,7 @@ EDITS = {
         "resilience/training/point.py",
         "optimiser.zero_grad()",
         "optimiser.zero_grad(set_to_none=True)",
-        {"train det", "train conv", "train adv"},
+        {"train det", "train conv", "train adv", "retrain"},
     ),
     "one network": (
         "resilience/architectures/stacks.py",
@@ -227,7 +227,7 @@ EDITS = {
         "resilience/comparisons/statistics.py",
         "RESAMPLES = 1000",
         "RESAMPLES = 1001",
-        {"comparisons", "figure scatter", "summary"},
+        {"comparisons", "figure scatter", "summary", "scores"},
     ),
     "the verdict": ("resilience/verdicts.py", "if low > 0:", "if low > 0.01:", {"claims"}),
     "one figure": ("resilience/figures/scatter.py", "alpha=0.3", "alpha=0.4", {"figure scatter"}),
