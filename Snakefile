@@ -48,12 +48,17 @@ else:
 
         include: "rules/cancellation.smk"
 
+    if "retraining" in config:
+
+        include: "rules/retraining.smk"
+
     rule all:
         """Everything: figures, claims, outcomes, the report and the pages to explore."""
         default_target: True
         input:
             rules.figures.input,
             JUDGED,
+            SCORED,
             rules.outcomes.output,
             rules.summary.output,
             rules.report.output,

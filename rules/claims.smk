@@ -4,6 +4,7 @@ rule comparisons:
         measured=ALL_UNDER_ATTACK,
         cancellation=ALL_CANCELLATIONS,
         networks=ALL_COMPARED_NETWORKS,
+        retrained=ALL_RETRAINED,
     output:
         report("<results>/comparisons.csv", category="Tables", labels={"table": "comparisons"}),
     log:

@@ -11,6 +11,7 @@ rule figure:
         weights=lambda wildcards: figure_input("weights", wildcards.figure),
         comparisons=lambda wildcards: figure_input("comparisons", wildcards.figure),
         claims=lambda wildcards: figure_input("claims", wildcards.figure),
+        scores=lambda wildcards: figure_input("scores", wildcards.figure),
     output:
         png=report(
             "<results>/figures/{figure}.png",

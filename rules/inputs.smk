@@ -82,10 +82,16 @@ ALL_CANCELLATIONS = [
     for dataset, network, training in GRID.cancelled()
     for seed in GRID.seeds_of(dataset)
 ]
+ALL_RETRAINED = [
+    f"{model_path(dataset, network, training, seed)}/dataset/n{draws}/explanations/{explanation}/retrained.csv"
+    for dataset, network, training, draws, explanation in GRID.retrained()
+    for seed in GRID.seeds
+]
 
 ALL_COMPARED_NETWORKS = ALL_NETWORK_TABLES if GRID.compared("network") else []
 
 JUDGED = ["<results>/claims.csv"] if "claims" in config else []
+SCORED = ["<results>/scores.csv"] if "retraining" in config else []
 
 
 def filled(section, name, wildcards):
@@ -187,6 +193,8 @@ def trainings_of(name):
     shown = {training for panel in panels_of(name) for training in panel["trainings"]}
     if "cancellation" in figure_function(name).inputs:
         shown.update(training for _, _, training in GRID.cancelled())
+    if "scores" in figure_function(name).inputs:
+        shown.update(config["retraining"]["trainings"])
     return shown
 
 
@@ -272,6 +280,7 @@ FIGURE_INPUTS = {
     "gradients": panel_gradients,
     "fits": panel_fits,
     "weights": panel_weights,
+    "scores": lambda name: ["<results>/scores.csv"],
     "comparisons": lambda name: ["<results>/comparisons.csv"],
     "claims": lambda name: ["<results>/claims.csv"],
 }

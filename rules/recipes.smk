@@ -128,6 +128,48 @@ def cancellation_recipe(wildcards):
     )
 
 
+def retrain_recipe(wildcards):
+    """Retrained networks depend on what learns and how, on the shares and repeats, and on the network that is explained."""
+    section, network = config["retraining"], GRID.network(wildcards.network)
+    learns = {
+        "network": GRID.network(section["by"]["network"]),
+        "training": config["trainings"][section["by"]["training"]],
+    }
+    functions = [
+        ("networks", network),
+        ("networks", learns["network"]),
+        ("trainings", learns["training"]),
+        *catalog.inner_entries("trainings", learns["training"]),
+    ]
+    return recipe(
+        "retrain.py",
+        functions,
+        network=network,
+        learns=learns,
+        **{key: section[key] for key in ("by", "shares", "repeats")},
+    )
+
+
+def scores_recipe(wildcards):
+    """The scores depend on the shares, on the random map that they are measured from, and on what trainings are."""
+    return recipe(
+        "scores.py",
+        **of_scores(),
+        roles={training: GRID.role(training) for training in config["retraining"]["trainings"]},
+    )
+
+
+def of_scores():
+    """What scores are made from, and what trainings they are correlated over."""
+    section, strengths = config["retraining"], GRID.strengths()
+    return {
+        "shares": section["shares"],
+        "random": GRID.random_map(),
+        "controls": [name for name in section["explanations"] if GRID.is_control(name)],
+        "strengths": {name: strengths[name] for name in section["trainings"] if name in strengths},
+    }
+
+
 def outcomes_recipe(wildcards):
     """The outcomes depend on the layers, on what is shown of explanations, and on which attacks are noise."""
     return recipe(
@@ -140,7 +182,7 @@ def outcomes_recipe(wildcards):
 
 def comparisons_recipe(wildcards):
     """The comparisons depend on the roles of trainings, on the layers, and on what models are compared by."""
-    compared, claims = [*GRID.attacked(), *GRID.cancelled()], config["claims"]
+    compared, claims = [*GRID.attacked(), *GRID.cancelled(), *GRID.retrained()], config["claims"]
     return recipe(
         "comparisons.py",
         roles={training: GRID.role(training) for _, _, training, *_ in compared},
@@ -149,7 +191,9 @@ def comparisons_recipe(wildcards):
         of_predictions=GRID.compared("predictions"),
         of_networks=GRID.compared("network"),
         growing=[[[place["dataset"], place["network"]] for place in series] for series in claims["growing"]],
+        series=claims["series"],
         confidence=claims["confidence"],
+        retraining=of_scores() | {"explanations": config["retraining"]["explanations"]} if SCORED else None,
     )
 
 
@@ -176,6 +220,10 @@ def claims_recipe(wildcards):
         matched_size=sorted(MATCHED),
         noise=sorted(NOISY),
         outputs={network: GRID.layers(network)[-1] for _, network, *_ in GRID.attacked()},
+        methods={
+            name: config["explanations"][name]["method"]
+            for *_, name in [*GRID.explained(), *GRID.retrained()]
+        },
     )
 
 

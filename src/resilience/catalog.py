@@ -42,8 +42,8 @@ def entry(**traits: Any) -> Callable[[F], F]:
     or the parameter that holds it), ``derived`` of an attack (whether it is made from attacked inputs, not from a network),
     ``norm`` of an attack (that of its ball, if it is not ``linf``), ``others`` of one (the parameter that says how many
     draws beyond those of the prediction it is made from, instead of these), ``noise`` of one (whether it is the control of
-    others), ``of`` of a measure (what it looks at: maps, predictions, explanation or network), ``classes`` and ``side`` of a dataset
-    (how many, and the pixels of an image's shorter side or the parameter that holds them), ``divides`` of a dataset (the
+    others), ``of`` of a measure (what it looks at: maps, predictions, explanation or network), ``classes`` and ``side`` of a
+    dataset (how many, and the pixels of an image's shorter side or the parameter that holds them), ``divides`` of one (the
     parameter that must divide that side), ``least_side`` of a network (the fewest such pixels), ``has`` of a network and
     ``needs`` of an explanation or attack (``convolution``, or ``pooled_head``: global average pooling before one linear
     layer), ``at_least`` of an explanation or a rule (which parameters must be no less than which), ``one_more`` of a rule
@@ -97,7 +97,7 @@ SECTIONS = {
         "figures",
         (
             *("panels", "style", "measured", "summary", "images", "maps", "cancellation", "comparisons"),
-            *("claims", "gradients", "fits", "weights"),
+            *("claims", "gradients", "fits", "weights", "scores"),
         ),
     ),
 }

@@ -1,4 +1,4 @@
-"""The comparisons as a claim asks for them: of Bayesian networks with most draws, one kind of them at a time."""
+"""The comparisons as a claim asks for them: of networks of one role with most draws, one kind of them at a time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from resilience.grid import CLEAN
-from resilience.tables import CORRELATION
+from resilience.tables import CORRELATION, OTHER_EXPLANATION
 
 if TYPE_CHECKING:
     import pandas as pd
+
+BAYESIAN = "bayesian"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Compared:
         The attacks that push all networks equally far, and those that are random noise.
     outputs
         By network the layer that stands for its output.
+    methods
+        By explanation how it is made.
     """
 
     table: pd.DataFrame
@@ -42,23 +46,40 @@ class Compared:
     matched_size: Collection[str] = ()
     noise: Collection[str] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
 
-    def attacked(self) -> pd.DataFrame:
-        """Bayesian networks under attacks that do what they can to each network."""
-        attacks = self._bayesian["attack"]
-        return self._bayesian[~attacks.isin({CLEAN, *self.matched_size, *self.noise})]
+    def attacked(self, role: str = BAYESIAN) -> pd.DataFrame:
+        """Networks of a role under attacks that do what they can to each network."""
+        rows = self.of(role)
+        return rows[~rows["attack"].isin({CLEAN, *self.matched_size, *self.noise})]
 
-    def matched(self) -> pd.DataFrame:
-        """Bayesian networks under attacks that push all networks equally far."""
-        return self._bayesian[self._bayesian["attack"].isin(set(self.matched_size))]
+    def matched(self, role: str = BAYESIAN) -> pd.DataFrame:
+        """Networks of a role under attacks that push all networks equally far."""
+        rows = self.of(role)
+        return rows[rows["attack"].isin(set(self.matched_size))]
 
-    def under_noise(self) -> pd.DataFrame:
-        """Bayesian networks under random noise."""
-        return self._bayesian[self._bayesian["attack"].isin(set(self.noise))]
+    def under_noise(self, role: str = BAYESIAN) -> pd.DataFrame:
+        """Networks of a role under random noise."""
+        rows = self.of(role)
+        return rows[rows["attack"].isin(set(self.noise))]
 
-    def clean(self) -> pd.DataFrame:
-        """Bayesian networks on inputs that nothing attacked."""
-        return self._bayesian[self._bayesian["attack"] == CLEAN]
+    def clean(self, role: str = BAYESIAN) -> pd.DataFrame:
+        """Networks of a role on inputs that nothing attacked."""
+        rows = self.of(role)
+        return rows[rows["attack"] == CLEAN]
+
+    def of(self, role: str) -> pd.DataFrame:
+        """Networks of a role, whatever is done to them."""
+        return self.table[self.table["role"] == role]
+
+    def made_by(self, rows: pd.DataFrame, *methods: str) -> pd.DataFrame:
+        """Those of explanations that are made by some methods."""
+        return rows[rows["explanation"].isin({name for name, method in self.methods.items() if method in methods})]
+
+    def beside(self, rows: pd.DataFrame, method: str) -> pd.DataFrame:
+        """Those whose reference is another explanation of the same model, that is made by a method."""
+        others = {name for name, made in self.methods.items() if made == method}
+        return rows[(rows["reference_role"] == OTHER_EXPLANATION) & rows["reference"].isin(others)]
 
     def explanations(
         self,
@@ -114,27 +135,23 @@ class Compared:
         return self.table[self.table["role"] == "bayesian"]
 
 
-#: What a comparison says of each of its two models.
-OF_BOTH = {
-    "training": "reference",
-    "role": "reference_role",
-    "draws": "reference_draws",
-    "mean": "mean_reference",
-    "relevant": "relevant_reference",
-}
-#: What turns its sign with them, and what then stands for it.
-SIGNED = {
-    "estimate": "estimate",
-    "low": "high",
-    "high": "low",
-    "low_points": "high_points",
-    "high_points": "low_points",
-    "effect_size": "effect_size",
-}
+#: What a comparison says of each of its two models: which they are, and what was found of them.
+NAMED = (("training", "reference"), ("role", "reference_role"), ("draws", "reference_draws"))
+FOUND = (("mean", "mean_reference"), ("relevant", "relevant_reference"))
+ENDS = (("low", "high"), ("low_points", "high_points"))
 
 
 def the_other_way_round(rows: pd.DataFrame) -> pd.DataFrame:
-    """The same comparisons as reference minus model, for a claim that something falls."""
-    turned = {name: rows[other] for one, two in OF_BOTH.items() for name, other in ((one, two), (two, one))}
-    signed = {name: -rows[other] for name, other in SIGNED.items()}
-    return rows.assign(**turned, **signed, p_mann_whitney=1 - rows["p_mann_whitney"])
+    """The same comparisons as reference minus model, for a claim that something falls.
+
+    Models change places where the reference is one; a correlation, which has none, turns its sign.
+    """
+    of_models = rows["reference"].fillna("") != ""
+    turned = {name: -rows[name] for name in ("estimate", "effect_size")}
+    for one, other in NAMED:
+        turned |= {one: rows[other].where(of_models, rows[one]), other: rows[one].where(of_models, rows[other])}
+    for one, other in FOUND:
+        turned |= {one: rows[other], other: rows[one]}
+    for low, high in ENDS:
+        turned |= {low: -rows[high], high: -rows[low]}
+    return rows.assign(**turned, p_mann_whitney=1 - rows["p_mann_whitney"])

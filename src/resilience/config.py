@@ -246,6 +246,11 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
     for name, page in config["explore"].items():
         for key, section in EXPLORED.items():
             yield from _undefined([page[key]], section, f"explore.{name}.{key}", config)
+    if retraining := config.get("retraining"):
+        for key in ("datasets", "networks", "trainings", "explanations"):
+            yield from _undefined(retraining[key], key, f"retraining.{key}", config)
+        for key, section in (("network", "networks"), ("training", "trainings")):
+            yield from _undefined([retraining["by"][key]], section, f"retraining.by.{key}", config)
     if config.get("variant") in config["datasets"]:
         yield f"variant: {config['variant']!r} is also one of the datasets, and both name a folder; choose another"
     if config["results"].rstrip("/").rpartition("/")[2] in config["datasets"]:
@@ -261,6 +266,8 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
     for number, series in enumerate(claims["growing"]):
         for key in ("dataset", "network"):
             yield from _undefined([place[key] for place in series], f"{key}s", f"claims.growing[{number}].{key}", config)
+    for number, trainings in enumerate(claims["series"]):
+        yield from _undefined(trainings, "trainings", f"claims.series[{number}]", config)
     for name in claims["judged"]:
         try:
             claims_of([name])

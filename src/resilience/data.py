@@ -191,7 +191,7 @@ def derive(source: Arrays, relevance: Arrays, change: Callable[..., np.ndarray],
     DataError
         If the changed images are not of that shape, or not in [0, 1].
     """
-    mean = unit_interval(source["train.x"]).mean((0, 2, 3), dtype=np.float64).astype(np.float32)
+    mean = mean_of_training(source)
     found: Arrays = {}
     for part in SPLITS:
         x, y = unit_interval(source[f"{part}.x"]), source[f"{part}.y"]
@@ -203,6 +203,11 @@ def derive(source: Arrays, relevance: Arrays, change: Callable[..., np.ndarray],
             raise DataError(f"{name}: changed images are not all in [0, 1]")
         found |= {f"{part}.x": changed, f"{part}.y": y}
     return found
+
+
+def mean_of_training(source: Arrays) -> np.ndarray:
+    """The mean of each channel of the training images of a dataset (see :func:`split`), float32 [C] in [0, 1]."""
+    return unit_interval(source["train.x"]).mean((0, 2, 3), dtype=np.float64).astype(np.float32)
 
 
 def balanced_points(labels: np.ndarray, count: int, *identity: str) -> np.ndarray:

@@ -173,9 +173,7 @@ class Grid:
         settings = self.config["attacks"][attack]
         if self.derived(settings):
             return self.norm(settings["attack"])
-        entries = [settings, *(entry for section, entry in inner_entries("attacks", settings) if section == "attacks")]
-        norms = (named("attacks", entry).traits.get("norm") for entry in entries)
-        return next((norm for norm in norms if norm), "linf")
+        return _norm_of(settings)
 
     def is_noise(self, attack: str) -> bool:
         """Whether an attack is the control of others: random, of their size."""
@@ -207,6 +205,7 @@ class Grid:
     def trained(self) -> list[tuple[str, str, str]]:
         """Every (dataset, network, training) that is needed, those that others start from included."""
         needed = {(self.trained_on(cell.dataset), cell.network, cell.training) for cell in self.cells}
+        needed |= {(dataset, network, training) for dataset, network, training, *_ in self.retrained()}
         for dataset, network, training in sorted(needed):
             while start := self.start(training):
                 needed.add((dataset, network, start))
@@ -224,6 +223,57 @@ class Grid:
         requested = sorted(self.config["cancellation"]["draws"])
         most = min(requested[-1], stored_draws(self.config["trainings"][training]) or requested[-1])
         return [*(number for number in requested if number < most), most]
+
+    def retrained(self) -> list[tuple[str, str, str, int, str]]:
+        """Every (dataset, network, training, draws, explanation) that networks learn again after; none without the section.
+
+        What says nothing of a network stands beside the explanations of all, and so the first training alone has it.
+        """
+        if not (section := self.config.get("retraining")):
+            return []
+        found = set()
+        for dataset, network, training in product(section["datasets"], section["networks"], section["trainings"]):
+            draws = self.draws(training, section["draws"], "retraining.draws")
+            for explanation in section["explanations"]:
+                if not self.is_control(explanation):
+                    found |= {(dataset, network, training, number, explanation) for number in draws}
+                elif training == section["trainings"][0]:
+                    found.add((dataset, network, training, draws[-1], explanation))
+        return sorted(found)
+
+    def random_map(self) -> str | None:
+        """The explanation that all others are scored against: a random one that says nothing of the network, if any is."""
+        explanations = self.config["retraining"]["explanations"]
+        random = (name for name in explanations if "generator" in self.function("explanations", name).inputs)
+        return next((name for name in random if self.is_control(name)), None)
+
+    def is_control(self, explanation: str) -> bool:
+        """Whether an explanation says nothing of the network."""
+        return bool(self.function("explanations", explanation).traits.get("control"))
+
+    def strengths(self) -> dict[str, dict[str, Any]]:
+        """Of trainings without an attack, and of those against one, how strong it is.
+
+        ``strength`` is the attack's epsilon over the largest that any adversarial training of its ``norm`` has, 0 without
+        an attack, and ``objective`` what the attack raises. Neither posteriors nor controls have any.
+        """
+        trainings = self.config["trainings"]
+        against = {
+            name: attack
+            for name, entry in trainings.items()
+            if self.role(name) == "adversarial" and (attack := _attack_within(entry))
+        }
+        epsilons = {
+            name: (_norm_of(attack), value_in("attacks", attack, "epsilon") or 0) for name, attack in against.items()
+        }
+        found: dict[str, dict[str, Any]] = {
+            name: {"norm": "", "objective": "", "strength": 0.0} for name in trainings if self.role(name) == "deterministic"
+        }
+        for name, (norm, epsilon) in epsilons.items():
+            largest = max(other for kind, other in epsilons.values() if kind == norm)
+            objective = value_in("attacks", against[name], "objective") or ""
+            found[name] = {"norm": norm, "objective": objective, "strength": epsilon / largest if largest else 0.0}
+        return found
 
     def attacked(self) -> list[tuple[str, str, str, str, int]]:
         """Every (dataset, network, training, attack, draws)."""
@@ -256,3 +306,15 @@ class Grid:
 def number_in(function: Function, settings: dict[str, Any], parameter: str) -> int:
     """The whole number that an entry, or else its function's default, gives a parameter."""
     return int(settings.get(parameter, default(function, parameter)))
+
+
+def _attack_within(training: dict[str, Any]) -> dict[str, Any] | None:
+    """The attack that a training holds, if it holds one."""
+    return next((entry for section, entry in inner_entries("trainings", training) if section == "attacks"), None)
+
+
+def _norm_of(attack: dict[str, Any]) -> str:
+    """The norm that an attack's entry, or one that it holds, keeps below its epsilon."""
+    entries = [attack, *(entry for section, entry in inner_entries("attacks", attack) if section == "attacks")]
+    norms = (named("attacks", entry).traits.get("norm") for entry in entries)
+    return next((norm for norm in norms if norm), "linf")

@@ -9,7 +9,13 @@ from resilience.catalog import Function, inner_entries, named, other_draws, path
 from resilience.grid import Grid, GridError, number_in
 
 #: What a figure can draw that is not made without a section of the config, and that section.
-DRAWN = {"cancellation": "cancellation", "gradients": "cancellation", "comparisons": "claims", "claims": "claims"}
+DRAWN = {
+    "cancellation": "cancellation",
+    "gradients": "cancellation",
+    "scores": "retraining",
+    "comparisons": "claims",
+    "claims": "claims",
+}
 
 
 #: What an explanation, or an attack on one, may need of a network, in words.
@@ -59,6 +65,8 @@ def grid_of(config: dict[str, Any]) -> Grid:
         _check_claims(grid, config["claims"])
     if "cancellation" in config:
         _check_cancellation(grid)
+    if "retraining" in config:
+        _check_retraining(grid)
     for name, figure in config["figures"].items():
         _check_figure(grid, name, figure)
     for name, page in config["explore"].items():
@@ -309,6 +317,41 @@ def _check_cancellation(grid: Grid) -> None:
         )
 
 
+def _check_retraining(grid: Grid) -> None:
+    """Each explanation has one map of an image, a random one stands beside, and what learns from it learns by itself."""
+    section, config = grid.config["retraining"], grid.config
+    for dataset in section["datasets"]:
+        if (elsewhere := grid.trained_on(dataset)) != dataset:
+            raise GridError(
+                f"retraining.datasets: {dataset} is judged by what learned on {elsewhere}, and nothing is trained on it "
+                f"itself; name {elsewhere}"
+            )
+        for network in (*section["networks"], section["by"]["network"]):
+            _check_size(grid, dataset, network)
+    for explanation in section["explanations"]:
+        if config["explanations"][explanation]["over"] == "each":
+            raise GridError(
+                f"retraining.explanations: {explanation} has a map for each draw, and one says which pixels go; name another"
+            )
+        for network in section["networks"]:
+            _check_needs(grid, network, "explanations", explanation)
+    if grid.random_map() is None:
+        known = [name for name, entry in config["explanations"].items() if entry["method"] == "random_map"]
+        raise GridError(
+            f"retraining.explanations: none of {', '.join(section['explanations'])} is a random map, which scores are "
+            f"measured from; add {' or '.join(known) or 'one, {method: random_map}'}"
+        )
+    _check_what_learns_again(grid, section["by"]["training"])
+
+
+def _check_what_learns_again(grid: Grid, training: str) -> None:
+    function, place = grid.function("trainings", training), "retraining.by.training"
+    if function.traits.get("draws") != 1:
+        raise GridError(f"{place}: {training} is no point estimate, as what learns again is; name one")
+    if paths("trainings", grid.config["trainings"][training]) or grid.start(training):
+        raise GridError(f"{place}: {training} does not learn from images alone; name a training that does")
+
+
 def _check_figure(grid: Grid, name: str, figure: dict[str, Any]) -> None:
     function = named("figures", figure)
     panels, place = figure.get("panels", []), f"figures.{name}"
@@ -317,6 +360,12 @@ def _check_figure(grid: Grid, name: str, figure: dict[str, Any]) -> None:
     for drawn, section in DRAWN.items():
         if drawn in function.inputs and section not in grid.config:
             raise GridError(f"{place}: {figure['figure']} draws what the section {section!r} asks for, which is missing")
+    if "scores" in function.inputs:
+        for key in ("explanations", "trainings"):
+            for one in figure.get(key, []):
+                if one not in grid.config["retraining"][key]:
+                    known = ", ".join(grid.config["retraining"][key])
+                    raise GridError(f"{place}.{key}: {one} is not one of retraining.{key}; name some of {known}")
     if len(panels) > function.traits.get("panels", len(panels)):
         raise GridError(f"{place}.panels: {figure['figure']} draws {function.traits['panels']} panel, not {len(panels)}")
     explanation = value_in("figures", figure, "explanation")

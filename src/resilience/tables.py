@@ -31,6 +31,7 @@ SETTING = ["dataset", "network", "attack", "training", "draws"]
 CORRELATION = "correlation with "
 #: What stands for the role of a reference that is no other model.
 NORMAL_PART, MORE_DRAWS, LARGER, NOTHING = "normal part", "more draws", "larger", "nothing"
+OTHER_EXPLANATION, CONTROL = "other explanation", "control explanation"
 #: What tables have beside the measures of the config.
 OF_MAPS = [*MODEL, "explanation", "layer", "index", "relevant"]
 OF_PREDICTIONS = [

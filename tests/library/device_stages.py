@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resilience import cancellation, catalog, explain, posterior
+from resilience import cancellation, catalog, explain, posterior, retraining
 from resilience.artifacts import write_tensors
 from resilience.attacks import saliency
 from resilience.attacks.gradient import LossGradient
+from resilience.data import SPLITS
 from resilience.explanations import lrp
 from resilience.lrp_composites import AnyRule
 from resilience.networks import learnable_layers
@@ -102,6 +103,7 @@ def stages() -> Iterator[tuple[str, Stage]]:
         yield f"explained classes, {network}", explained(network)
         yield f"predictions, {network}", predictions(network)
         yield f"cancellation, {network}", gradients(network)
+        yield f"retrained, {network}", retrained(network)
     for section, stage, what in (("attacks", attack, ""), ("explanations", explanation, "explained by ")):
         for name, settings in entries(section):
             if not any(can_have(network, section, settings) for network in EVERYTHING_ON):
@@ -290,6 +292,21 @@ def gradients(network: str) -> Stage:
         measured = cancellation.measure(given(network).to(device), x, y, tangents, [1, DRAWS])
         # A direction is known up to its sign, so planes are compared by what they project.
         return measured | {"planes": tangents.transpose(1, 2) @ tangents}
+
+    return stage
+
+
+def retrained(network: str) -> Stage:
+    """A network that learns again without the pixels that matter most, and with them alone."""
+
+    def stage(device: torch.device) -> dict[str, Any]:
+        of_task = task(network, torch.device("cpu"))
+        x, y = of_task.validation_x.numpy(), of_task.validation_y.numpy()
+        arrays = {f"{split}.{key}": value for split in SPLITS for key, value in (("x", x), ("y", y))}
+        relevance = {f"{split}.relevance": x - x.mean(0) for split in SPLITS}
+        settings = {"method": "deterministic", "epochs": 2, "learning_rate": 0.01, "batch_size": 16}
+        learn = retraining.Retraining(NETWORKS[network], settings, CLASSES, device)
+        return retraining.retrain(arrays, relevance, [0.3], [1], learn, [network])
 
     return stage
 

@@ -150,6 +150,8 @@ ALLOWED = {
     "transfer": set(),
     "match_size": set(),
     "cancellation": {"torch", "pandas"},
+    "retrain": {"torch", "pandas"},
+    "scores": {"scipy"},
     "reproduction": {"pandas", "scipy"},
     "reproduction_figure": {"matplotlib", "pandas", "scipy"},
 }

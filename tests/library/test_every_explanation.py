@@ -29,6 +29,7 @@ EVERY = {
     "occlusion": {"window": 2},
     "random_map": {},
     "constant_map": {},
+    "edges": {},
     "lrp": {"rule": {"rule": "epsilon"}},
 }
 RANDOM = {"smooth_grad", "random_map"}
@@ -47,6 +48,7 @@ PASSES = {
     "occlusion": (82, 0),  # 9 × 9 windows, and the image itself
     "random_map": (0, 0),
     "constant_map": (0, 0),
+    "edges": (0, 0),
 }
 
 

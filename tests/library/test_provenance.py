@@ -66,6 +66,10 @@ JOBS = {
         "explain_dataset.py",
         [LRP, ("resilience.lrp_rules", "gamma"), ("resilience.architectures.stacks", "fc2")],
     ),
+    "retrain": (
+        "retrain.py",
+        [("resilience.training.point", "deterministic"), ("resilience.architectures.stacks", "fc2")],
+    ),
     "predict": ("predict.py", [("resilience.measures.predictions", "accuracy"), ("resilience.architectures.stacks", "fc2")]),
     "measure overlap": ("measure.py", [("resilience.measures.maps", "overlap")]),
     "measure cosine": ("measure.py", [("resilience.measures.maps", "cosine")]),
@@ -83,6 +87,7 @@ JOBS = {
         [("resilience.measures.networks", "gradient_norm"), ("resilience.architectures.stacks", "fc2")],
     ),
     "summary": ("summary.py", []),
+    "scores": ("scores.py", []),
     "comparisons": ("comparisons.py", []),
     "claims": ("claims.py", [("resilience.claims.carbone2021", "more_robust")]),
     "outcomes": ("outcomes.py", []),
@@ -91,12 +96,12 @@ JOBS = {
     "report": ("report.py", []),
 }
 ON_CLEAN = {"measure explanation", "measure network"}
-TORCH = {name for name in JOBS if name.split()[0] in ("train", "attack", "explain", "predict")} | ON_CLEAN
+TORCH = {name for name in JOBS if name.split()[0] in ("train", "attack", "explain", "retrain", "predict")} | ON_CLEAN
 EXPLAIN = {name for name in JOBS if name.split()[0] == "explain"} | {"measure explanation"}
 MEASURES_OF_MAPS = {"measure overlap", "measure cosine"}
 FIGURES = {"figure scatter", "figure boxes"}
 CALL_OPTIONS = TORCH | FIGURES | MEASURES_OF_MAPS | {"dataset", "match size", "claims"}
-LOAD_SEEDING = TORCH | {"dataset", "points", "comparisons", "figure scatter", "figure boxes", "summary"}
+LOAD_SEEDING = TORCH | {"dataset", "points", "comparisons", "figure scatter", "figure boxes", "summary", "scores"}
 
 EDITS = {
     "a comment": (
@@ -130,7 +135,7 @@ EDITS = {
         "resilience/training/point.py",
         "optimiser.zero_grad()",
         "optimiser.zero_grad(set_to_none=True)",
-        {"train det", "train conv", "train adv"},
+        {"train det", "train conv", "train adv", "retrain"},
     ),
     "one network": (
         "resilience/architectures/stacks.py",
@@ -222,7 +227,7 @@ EDITS = {
         "resilience/comparisons/statistics.py",
         "RESAMPLES = 1000",
         "RESAMPLES = 1001",
-        {"comparisons", "figure scatter", "summary"},
+        {"comparisons", "figure scatter", "summary", "scores"},
     ),
     "the verdict": ("resilience/verdicts.py", "if low > 0:", "if low > 0.01:", {"claims"}),
     "one figure": ("resilience/figures/scatter.py", "alpha=0.3", "alpha=0.4", {"figure scatter"}),

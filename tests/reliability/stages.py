@@ -31,6 +31,9 @@ EXPLANATION = {
     "start": "one",
     "activations": "pass",
 }
+RANDOM = {"method": "random_map", "explained": "predicted", "over": "mean"}
+#: Of the pixels, without which and with which alone networks learn again.
+SHARES = [0.2, 0.6]
 OF_MAPS = {f"top{k}": {"measure": "overlap", "top_k": k, "pixels": "absolute", "channels": "sum"} for k in (20, 30)}
 OF_PREDICTIONS = {"right": {"measure": "accuracy"}}
 OF_EXPLANATIONS = {"deletion": {"measure": "deletion", "steps": 4}, "randomisation": {"measure": "randomisation"}}
@@ -135,6 +138,10 @@ def of_network(training: str, seed: int) -> str:
     return f"{model(training, seed)}/clean/n{draws(training)}/network.csv"
 
 
+def retrained(explanation: str, seed: int) -> str:
+    return f"{model('det', seed)}/dataset/n1/explanations/{explanation}/retrained.csv"
+
+
 def gradients(seed: int) -> str:
     return f"{model('svi', seed)}/gradients.safetensors"
 
@@ -208,6 +215,32 @@ def jobs() -> Iterator[Job]:
                 "share": 0.3,
             },
         )
+        chance = f"{Path(important).parent.with_name('random')}/relevance.safetensors"
+        yield Job(
+            "explain_dataset",
+            {"data": "results/digits/data.safetensors", "weights": f"{model('det', seed)}/weights.safetensors"},
+            {"relevance": chance},
+            place | {"draws": 1, "explanation": "random"},
+            {"explanation": RANDOM, "layers": LAYERS, "network": NETWORK},
+        )
+        for explanation, maps_of_all in (("epsilon", important), ("random", chance)):
+            yield Job(
+                "retrain",
+                {
+                    "data": "results/digits/data.safetensors",
+                    "weights": f"{model('det', seed)}/weights.safetensors",
+                    "relevance": maps_of_all,
+                },
+                {"table": retrained(explanation, seed)},
+                place | {"draws": 1, "explanation": explanation},
+                {
+                    "network": NETWORK,
+                    "by": {"network": "fc2", "training": "det"},
+                    "learns": {"network": NETWORK, "training": trainings["det"]},
+                    "shares": SHARES,
+                    "repeats": 2,
+                },
+            )
         for training in METHODS:
             place = {"dataset": "digits", "network": "fc2", "training": training, "seed": seed}
             weights = f"{model(training, seed)}/weights.safetensors"
@@ -293,9 +326,22 @@ def jobs() -> Iterator[Job]:
     models = [(training, seed) for training in METHODS for seed in (0, 1)]
     tables = [table for each in models for table in under_attack(*each)]
     cancellations = [f"{model('svi', seed)}/cancellation.csv" for seed in (0, 1)]
+    scored = [retrained(explanation, seed) for explanation in ("epsilon", "random") for seed in (0, 1)]
+    of_scores = {
+        "shares": SHARES,
+        "random": "random",
+        "controls": ["random"],
+        "strengths": {"det": {"norm": "", "objective": "", "strength": 0.0}},
+    }
+    yield Job(
+        "scores",
+        {"retrained": scored},
+        {"table": "results/scores.csv"},
+        settings={**of_scores, "roles": {"det": "deterministic"}},
+    )
     yield Job(
         "comparisons",
-        {"measured": tables, "cancellation": cancellations},
+        {"measured": tables, "cancellation": cancellations, "retrained": scored},
         {"table": "results/comparisons.csv"},
         settings={
             "roles": {"det": "deterministic", "svi": "bayesian"},
@@ -303,6 +349,8 @@ def jobs() -> Iterator[Job]:
             "measures": ["top20"],
             "of_predictions": list(OF_PREDICTIONS),
             "growing": [[["digits", "fc2"], ["digits", "fc2"]]],
+            "series": [["det", "svi"]],
+            "retraining": {**of_scores, "explanations": ["epsilon", "random"]},
             "confidence": 0.95,
         },
     )
@@ -334,6 +382,7 @@ def jobs() -> Iterator[Job]:
             "matched_size": [],
             "noise": [],
             "outputs": {"fc2": LAYERS[-1]},
+            "methods": {"epsilon": "lrp", "random": "random_map"},
         },
     )
     pictures = [
@@ -347,6 +396,7 @@ def jobs() -> Iterator[Job]:
         "cancellation": {"cancellation": cancellations},
         "failed_attack": {"measured": [table for table in tables if "seed0" in table], "maps": pictures},
         "explanations": {"summary": ["results/measures.csv"]},
+        "scores_by_training": {"scores": ["results/scores.csv"]},
         "gradient_components": {"gradients": [gradients(seed) for seed in (0, 1)]},
         "draws_alone": {
             "fits": [
@@ -359,7 +409,7 @@ def jobs() -> Iterator[Job]:
     }
     for name, inputs in shown.items():
         panel = PANEL | {"trainings": ["svi"]} if name == "gradient_components" else PANEL
-        panels = {} if name == "cancellation" else {"panels": [panel]}
+        panels = {} if name in ("cancellation", "scores_by_training") else {"panels": [panel]}
         options = {"measures": ["top20", "deletion"]} if name == "explanations" else {}
         yield Job(
             "figure",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from resilience.artifacts import read_tensors
+from resilience.artifacts import read_table, read_tensors
 from tests.workflow.conftest import Project, copy_project
 
 SHARE = 0.25
@@ -25,6 +25,17 @@ MEASURES = {
 }
 
 
+RETRAINING = {
+    "datasets": ["digits"],
+    "networks": ["fc2"],
+    "trainings": ["svi"],
+    "explanations": ["random", "gradient"],
+    "draws": [2],
+    "by": {"network": "conv", "training": "det"},
+    "shares": [SHARE],
+}
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Project:
     """A network that learns digits without what another network's explanation calls important, measured in every way."""
@@ -32,8 +43,11 @@ def built(tmp_path_factory) -> Project:
     config = project.config() | {"measures": MEASURES, "figures": {}, "explore": {}}
     del config["claims"]
     config["datasets"]["without"] = WITHOUT
+    config["retraining"] = RETRAINING
+    config["figures"] = {"scored": {"figure": "scores_by_training"}}
     config["explanations"] |= {
         "gradient": {"method": "gradient"},
+        "random": {"method": "random_map"},
         "draws": config["explanations"]["gamma"] | {"over": "each"},
     }
     config["experiments"] = {
@@ -47,7 +61,7 @@ def built(tmp_path_factory) -> Project:
         }
     }
     project.write_config(config)
-    project.snakemake("--cores", "2", "--quiet", "rules", "--", "summary", "outcomes")
+    project.snakemake("--cores", "2", "--quiet", "rules", "--", "summary", "outcomes", "retraining", "scored")
     return project
 
 
@@ -117,3 +131,21 @@ def test_another_explanation_of_what_is_important_makes_the_dataset_anew(built, 
         "results/without/data.safetensors",
         "results/digits/fc2/det/seed0/dataset/n1/explanations/epsilon/relevance.safetensors",
     }
+
+
+def test_networks_learn_again_from_what_explanations_leave(built):
+    scores = read_table(built.folder / "results/scores.csv").set_index(["explanation", "protocol"])
+    for explanation in ("random", "gradient"):
+        folder = built.folder / f"results/digits/fc2/svi/seed0/dataset/n2/explanations/{explanation}"
+        table = read_table(folder / "retrained.csv")
+        test = read_tensors(built.folder / "results/digits/data.safetensors")["test.y"]
+        assert (table["index"].tolist(), table["label"].tolist()) == (list(range(len(test))), test.tolist())
+        for protocol in ("roar", "kar"):
+            ends = [table[name].mean() for name in ("none_replaced", f"{protocol}_{SHARE}", "all_replaced")]
+            replaced = SHARE if protocol == "roar" else 1 - SHARE
+            row = scores.loc[explanation, protocol]
+            assert [row[f"accuracy_{q:g}"] for q in (0, replaced, 1)] == pytest.approx(ends)
+        assert not (folder / "checkpoint").exists()
+    assert scores.loc[("random", "roar"), "score"] == 0
+    # With other networks as without an experiment of their own.
+    assert (built.folder / "results/digits/fc2/svi/seed0/weights.safetensors").exists()

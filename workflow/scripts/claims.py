@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 progress.start(snakemake.log[0])
 settings = jobs.settings_of(snakemake)
 history = jobs.history_of(snakemake)
-known = ("explanation", "measure", "by_rules", "otherwise", "of_clean_class", "matched_size", "noise", "outputs")
+known = (
+    *("explanation", "measure", "by_rules", "otherwise", "of_clean_class", "matched_size", "noise", "outputs"),
+    "methods",
+)
 compared = Compared(artifacts.read_table(snakemake.input[0]), **{key: settings[key] for key in known})
 
 

@@ -116,6 +116,7 @@ readers = {
     "gradients": lambda: read_gradients(snakemake.input.gradients),
     "fits": lambda: read_fits(snakemake.input.fits),
     "weights": lambda: read_weights(snakemake.input.weights),
+    "scores": lambda: artifacts.read_table(snakemake.input.scores[0]),
     "claims": lambda: artifacts.read_table(snakemake.input.claims[0]),
 }
 wanted = catalog.named("figures", entry).inputs

@@ -1,4 +1,4 @@
-"""Kim et al. 2019, "Bridging Adversarial Robustness and Gradient Interpretability", and objections to it.
+"""Kim et al. 2019, "Bridging Adversarial Robustness and Gradient Interpretability", and what it did not ask.
 
 Each function gives the comparisons that decide a claim, each a value that should be above zero. Trainings that are compared
 are the standard one with those against attacks, and these with one another where the config has them in a series.
@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING
 from resilience.catalog import entry
 from resilience.compared import the_other_way_round
 from resilience.grid import CLEAN
-from resilience.tables import NOTHING
+from resilience.scores import KAR, PROTOCOLS, ROAR, SCORES, STRENGTH, TEST_ACCURACY, correlation_name
+from resilience.tables import CONTROL, NOTHING
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from resilience.compared import Compared
+
+#: Of the networks that the paper looks at.
+PUBLISHED_ROLES = ("deterministic", "adversarial")
+#: The local and the global explanation of the paper.
+GRADIENT, PRODUCT = "gradient", "gradient_times_input"
 
 
 @entry(place="Sec. 2.1, Fig. 1")
@@ -59,6 +65,76 @@ def gradient_along_the_manifold(compared: Compared) -> pd.DataFrame:
     return the_other_way_round(_stronger(_on_clean(compared, "energy")))
 
 
+@entry(place="Sec. 3.2", published="0.89 to 0.99")
+def roar_and_strength(compared: Compared) -> pd.DataFrame:
+    """The ROAR scores of gradients, and of gradients times input, rise with the strength of adversarial training."""
+    return compared.made_by(_correlations(compared, ROAR, STRENGTH), GRADIENT, PRODUCT)
+
+
+@entry(place="Sec. 3.2", published="ROAR: 0.018 standard, 0.007 strongest")
+def global_above_local(compared: Compared) -> pd.DataFrame:
+    """Gradients times input, which are global, have higher ROAR and KAR scores than gradients, which are local."""
+    table = compared.table[compared.table["measure"].isin([SCORES[protocol] for protocol in PROTOCOLS])]
+    return compared.beside(compared.made_by(table[table["role"].isin(PUBLISHED_ROLES)], PRODUCT), GRADIENT)
+
+
+@entry(place="Sec. 3.2", published="linear: 0.63 (l2), 0.89 (linf)")
+def kar_of_products_and_strength(compared: Compared) -> pd.DataFrame:
+    """The KAR score of gradients times input rises with the strength of adversarial training."""
+    return compared.made_by(_correlations(compared, KAR, STRENGTH), PRODUCT)
+
+
+@entry(place="Sec. 3.2", published="linear: −0.53 (l2)")
+def kar_of_gradients_and_l2(compared: Compared) -> pd.DataFrame:
+    """The KAR score of gradients falls with the strength of adversarial training in ℓ2 balls."""
+    rows = compared.made_by(_correlations(compared, KAR, STRENGTH), GRADIENT)
+    return the_other_way_round(rows[rows["training"].str.split().str[0] == "l2"])
+
+
+@entry(place="Sec. 3.3", published="linear: −0.94 to −0.98")
+def roar_and_test_accuracy(compared: Compared) -> pd.DataFrame:
+    """The ROAR scores of gradients, and of gradients times input, fall with test accuracy, a trade-off."""
+    return the_other_way_round(compared.made_by(_correlations(compared, ROAR, TEST_ACCURACY), GRADIENT, PRODUCT))
+
+
+@entry(place="not in the paper")
+def bayesian_above_deterministic(compared: Compared) -> pd.DataFrame:
+    """Explanations of Bayesian networks have higher ROAR and KAR scores than those of a single network."""
+    return _scores_of_bayesian(compared, "deterministic")
+
+
+@entry(place="not in the paper")
+def bayesian_above_adversarial(compared: Compared) -> pd.DataFrame:
+    """Explanations of Bayesian networks have higher ROAR and KAR scores than those of adversarially trained networks."""
+    return _scores_of_bayesian(compared, "adversarial")
+
+
+@entry(place="not in the paper")
+def bayesian_above_controls(compared: Compared) -> pd.DataFrame:
+    """Explanations of Bayesian networks have higher ROAR and KAR scores than those of MAP networks and of ensembles."""
+    return _scores_of_bayesian(compared, "control")
+
+
+@entry(place="not in the paper")
+def explanations_above_controls(compared: Compared) -> pd.DataFrame:
+    """Explanations of standard and adversarially trained networks score higher than what says nothing of the network."""
+    table = compared.table[compared.table["measure"].isin([SCORES[protocol] for protocol in PROTOCOLS])]
+    return table[(table["reference_role"] == CONTROL) & table["role"].isin(PUBLISHED_ROLES)]
+
+
+def _correlations(compared: Compared, protocol: str, against: str) -> pd.DataFrame:
+    """The rank correlations of the scores of a protocol over adversarial trainings."""
+    rows = compared.clean("adversarial")
+    return rows[rows["measure"] == correlation_name("rank correlation", protocol, against)]
+
+
+def _scores_of_bayesian(compared: Compared, reference: str) -> pd.DataFrame:
+    """The scores of Bayesian networks, of both protocols, beside those of networks of a role."""
+    rows = compared.clean()
+    rows = rows[rows["measure"].isin([SCORES[protocol] for protocol in PROTOCOLS]) & (rows["reference_role"] == reference)]
+    return rows[rows["draws"] == rows.groupby(["dataset", "network", "training"])["draws"].transform("max")]
+
+
 def _under_attack(compared: Compared, *measures: str) -> pd.DataFrame:
     """The comparisons of measures under attacks, not under noise."""
     attacked = ~compared.table["attack"].isin({CLEAN, *compared.noise})
@@ -72,4 +148,4 @@ def _on_clean(compared: Compared, measure: str) -> pd.DataFrame:
 
 def _stronger(rows: pd.DataFrame) -> pd.DataFrame:
     """Those of an adversarially trained network with the standard one, or with one that was trained against less."""
-    return rows[(rows["role"] == "adversarial") & rows["reference_role"].isin({"deterministic", "adversarial"})]
+    return rows[(rows["role"] == "adversarial") & rows["reference_role"].isin(PUBLISHED_ROLES)]

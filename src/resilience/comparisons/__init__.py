@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from resilience.comparisons.gradients import compare_gradients
 from resilience.comparisons.networks import compare_networks
+from resilience.comparisons.scores import Scored, compare_scores
 from resilience.comparisons.under_attack import compare_under_attack
 from resilience.multiple_testing import holm
 from resilience.tables import Measured
@@ -33,8 +34,10 @@ def compare(
     growing: Sequence[Sequence[Sequence[str]]] = (),
     networks: pd.DataFrame | None = None,
     of_networks: Sequence[str] = (),
+    series: Sequence[Sequence[str]] = (),
+    scored: Scored | None = None,
 ) -> pd.DataFrame:
-    """Every comparison of two models under one attack, and of the expected gradients of the loss of one model.
+    """Every comparison of two models under one attack, of expected gradients of the loss, and of scores of explanations.
 
     Parameters
     ----------
@@ -58,6 +61,10 @@ def compare(
         The tables of what is measured of networks on clean inputs, under one another, if there are any.
     of_networks
         Measures of networks that are compared.
+    series
+        Series of trainings from weak to strong, along which models are compared, too.
+    scored
+        The ROAR and KAR scores of explanations, if networks learned again.
 
     Returns
     -------
@@ -69,7 +76,10 @@ def compare(
         ``expected_largest`` (‖mean g‖_∞). ``reference_role`` then says what is compared: the tangent part of g minus its
         ``normal part``, after most draws, so above zero where the normal part cancels more; after some draws minus after
         ``more draws``; or of a model minus of a ``larger`` one, or one that has learned from more, whose network and dataset
-        ``reference`` names. ``nothing`` is zero. ``subset`` is
+        ``reference`` names. ``nothing`` is zero. Of scores, ``measure`` is ``ROAR score`` or ``KAR score``, where
+        ``reference`` is a training, or in the same model an ``other explanation`` or a ``control explanation``; or ``rank
+        correlation of`` or ``linear correlation of`` one of both ``with strength`` or ``with test accuracy`` over the
+        trainings against an attack, whose norm ``training`` names, and that without one. ``subset`` is
         ``all`` points or ``unbroken``: those that both models classify rightly before and after the attack.
         ``effect_size`` is the mean difference over its standard deviation among points; ``p`` belongs to the interval;
         ``p_wilcoxon`` and ``p_mann_whitney`` compare the means over seeds of each point, the latter as the paper does:
@@ -79,11 +89,13 @@ def compare(
     """
     import pandas as pd
 
-    rows = list(compare_under_attack(measured, roles, layers, measures, of_predictions, confidence))
+    rows = list(compare_under_attack(measured, roles, layers, measures, of_predictions, series, confidence))
     if cancellation is not None:
         rows.extend(compare_gradients(cancellation, roles, layers, growing, confidence))
     if networks is not None:
-        rows.extend(compare_networks(networks, roles, layers, of_networks, confidence))
+        rows.extend(compare_networks(networks, roles, layers, of_networks, series, confidence))
+    if scored is not None:
+        rows.extend(compare_scores(scored, roles, layers, series, confidence))
     result = pd.DataFrame(rows, columns=COLUMNS)
     for name in ("p", "p_wilcoxon", "p_mann_whitney"):
         result[f"{name}_corrected"] = holm(result[name].to_numpy(dtype=float))

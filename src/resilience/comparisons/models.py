@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,13 +56,19 @@ def _by_seed(table: pd.DataFrame, values: pd.Series) -> np.ndarray:
     return ordered.reshape(table["seed"].nunique(), -1)
 
 
-def pairs(models: list[Model]) -> Iterator[tuple[Model, Model]]:
-    """What the paper or an objection to it compares: a model with those of simpler roles, more draws with fewer."""
+def pairs(models: list[Model], series: Sequence[Sequence[str]] = ()) -> Iterator[tuple[Model, Model]]:
+    """What the paper or an objection to it compares: a model with those of simpler roles, and more draws with fewer.
+
+    Along each of ``series``, trainings from weak to strong, also a training with the one before it, and the last with the
+    first.
+    """
     order = {"deterministic": 0, "adversarial": 1, "control": 1, "bayesian": 2}
+    along = {pair for trainings in series for pair in (*pairwise(trainings), (trainings[0], trainings[-1]))}
     for model in models:
         for reference in models:
             simpler = order[reference.role] < order[model.role]
-            if simpler or (reference.training == model.training and reference.draws < model.draws):
+            more_draws = reference.training == model.training and reference.draws < model.draws
+            if simpler or more_draws or (reference.training, model.training) in along:
                 yield model, reference
 
 

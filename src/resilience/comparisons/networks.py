@@ -18,6 +18,7 @@ def compare_networks(
     roles: Mapping[str, str],
     layers: Mapping[str, Sequence[str]],
     measures: Sequence[str],
+    series: Sequence[Sequence[str]],
     confidence: float,
 ) -> Iterator[dict[str, Any]]:
     """The rows of all pairs of models of one dataset and network.
@@ -26,7 +27,7 @@ def compare_networks(
     ----------
     tables
         What is measured of all networks, see :func:`resilience.tables.table_of_clean`, under one another.
-    roles, layers, confidence
+    roles, layers, series, confidence
         See :func:`resilience.comparisons.compare`.
     measures
         Those of networks that are compared.
@@ -36,7 +37,7 @@ def compare_networks(
             Model(training, roles[training], draws, part, {})
             for (training, draws), part in group.groupby(["training", "draws"], sort=True)
         ]
-        for model, reference in pairs(models):
+        for model, reference in pairs(models, series):
             for name in measures:
                 first, second, known = both(model.values(name), reference.values(name))
                 if known.any(1).all():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+from scipy import stats
 
 from resilience.intervals import Resampled
 from resilience.seeding import generator_of
 
 RESAMPLES = 1000
+#: What varies less is taken to be the same everywhere.
+NO_SPREAD = 1e-9
 
 
 def mean(values: np.ndarray) -> Resampled:
@@ -36,6 +40,42 @@ def correlation(first: np.ndarray, second: np.ndarray) -> Resampled:
     return Resampled(float(by_seed.mean()), by_both.mean(0), by_seed, by_both, first.shape[1])
 
 
+def correlation_along(first: Sequence[Resampled | float], second: Sequence[Resampled], ranks: bool) -> Resampled:
+    """Mean over seeds of the correlation, over models, of two statistics of each, or of a number with one.
+
+    Parameters
+    ----------
+    first, second
+        Of each model; those of all are of the same seeds and points. What is drawn anew in an interval are seeds and points,
+        not the models.
+    ranks
+        Whether it is Spearman's, else Pearson's. What does not vary has no correlation; it counts as none.
+    """
+    shape = second[0].by_both.shape
+    by_seed, by_both = (
+        _pearson(*(stats.rankdata(part, axis=0) if ranks else part for part in pair))
+        for pair in (
+            [_stacked(one, "by_seed", shape[:1]) for one in (first, second)],
+            [_stacked(one, "by_both", shape) for one in (first, second)],
+        )
+    )
+    return Resampled(float(by_seed.mean()), by_both.mean(0), by_seed, by_both, second[0].points)
+
+
+def _stacked(statistics: Sequence[Resampled | float], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A field of statistics [models, …], a number in the place of one the same everywhere."""
+    found = [getattr(one, name) if isinstance(one, Resampled) else np.full(shape, one) for one in statistics]
+    return np.stack(found)
+
+
+def _pearson(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pearson's correlation over the first axis."""
+    centred = [part - part.mean(0) for part in (first, second)]
+    spread = np.sqrt((centred[0] ** 2).sum(0) * (centred[1] ** 2).sum(0))
+    together = (centred[0] * centred[1]).sum(0)
+    return np.divide(together, spread, out=np.zeros_like(together), where=spread > NO_SPREAD)
+
+
 @cache
 def resamples(points: int) -> np.ndarray:
     """How often each point is drawn in each resample, [RESAMPLES, points]: the same for all statistics."""
@@ -51,7 +91,7 @@ def _spearman(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.
     spread = np.sqrt(squares[0] * squares[1])
     product = (centred[0] * centred[1] * weights).sum(1)
     # A quantity that does not vary has no rank correlation; it counts as none.
-    return np.divide(product, spread, out=np.zeros_like(product), where=spread > 1e-9)
+    return np.divide(product, spread, out=np.zeros_like(product), where=spread > NO_SPREAD)
 
 
 def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

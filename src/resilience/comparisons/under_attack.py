@@ -20,6 +20,7 @@ def compare_under_attack(
     layers: Mapping[str, Sequence[str]],
     measures: Sequence[str],
     of_predictions: Sequence[str],
+    series: Sequence[Sequence[str]],
     confidence: float,
 ) -> Iterator[dict[str, Any]]:
     """The rows of all pairs of models under one attack, and of each model beside zero.
@@ -28,7 +29,7 @@ def compare_under_attack(
     """
     for (dataset, network, attack), group in _models(measured, roles).items():
         about = {"dataset": dataset, "network": network, "attack": attack}
-        for model, reference in pairs(group):
+        for model, reference in pairs(group, series):
             for row in _compare_pair(model, reference, layers[network][-1], measures, of_predictions, confidence):
                 yield about | row
         for model in group:

@@ -14,6 +14,9 @@ from resilience.catalog import entry
 from resilience.measures.channels import of_pixels
 from resilience.parameters import DatasetName, Explainer, Part
 
+#: What is left of an image: the ``rest`` without its most important pixels (ROAR), or these ``top`` ones alone (KAR).
+Keep = Literal["top", "rest"]
+
 
 @entry()
 def occluded(
@@ -43,10 +46,51 @@ def occluded(
     keep
         ``rest``: the most important pixels are replaced (ROAR). ``top``: all others are (KAR).
     """
-    importance = np.abs(of_pixels(relevance)).reshape(len(x), -1)
-    order = np.lexsort((generator.random(importance.shape), -importance), axis=1)
-    count = max(1, round(share * importance.shape[1]))
-    top = np.zeros(importance.shape, dtype=bool)
+    return occlude(x, by_importance(relevance, generator), mean, share, keep)
+
+
+def by_importance(relevance: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """The pixels of each image by |Σ_channels R|, the most important first, ties in random order.
+
+    Parameters
+    ----------
+    relevance
+        [N, C, H, W].
+    generator
+        Of the order among ties.
+
+    Returns
+    -------
+    numpy.ndarray
+        Numbers of pixels, row by row, [N, H · W].
+    """
+    importance = np.abs(of_pixels(relevance)).reshape(len(relevance), -1)
+    return np.lexsort((generator.random(importance.shape), -importance), axis=1)
+
+
+def occlude(x: np.ndarray, order: np.ndarray, mean: np.ndarray, share: float, keep: Keep) -> np.ndarray:
+    """Images in which pixels are replaced by the mean.
+
+    Parameters
+    ----------
+    x
+        [N, C, H, W] in [0, 1].
+    order
+        Of their pixels, see :func:`by_importance`.
+    mean
+        Of each channel of the training images, [C].
+    share
+        Share of the pixels, the first ones of the order and at least one, that count as the most important ones.
+    keep
+        ``rest``: these are replaced. ``top``: all others are.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 [N, C, H, W].
+    """
+    count = max(1, round(share * order.shape[1]))
+    top = np.zeros(order.shape, dtype=bool)
     np.put_along_axis(top, order[:, :count], True, axis=1)
     replaced = (top if keep == "rest" else ~top).reshape(len(x), 1, *x.shape[2:])
     return np.where(replaced, mean[None, :, None, None], x).astype(np.float32)

@@ -49,23 +49,27 @@ def gradient_times_input(
     x: Tensor,
     explained: Tensor,
     *,
+    baseline: Fraction = 0.0,
     of: Literal["logit", "probability", "log_probability", "loss"] = "logit",
 ) -> Tensor:
-    """Gradient times input, x ∂f_c(x) / ∂x (Shrikumar et al. 2016; Kim et al. 2019, Sec. 3.1).
+    """Gradient times input, (x − a) ∂f_c(x) / ∂x (Shrikumar et al. 2016; Kim et al. 2019, Sec. 3.1).
 
-    Of a network without biases whose activations are ReLU or LeakyReLU, the logit is the sum of this map.
+    Of a network without biases whose activations are ReLU or LeakyReLU, the logit is the sum of this map where a = 0.
 
     Parameters
     ----------
     graph, x, explained, of
         See :func:`gradient`.
+    baseline
+        a, what counts as no input: 0 is black. Kim et al. 2019 scale images to [−1, 1], where x' ∂L / ∂x' is this with 0.5,
+        since x' = 2 x − 1 and so ∂x / ∂x' = 1 / 2.
 
     Returns
     -------
     Tensor
-        Relevance [N, C, H, W]. A black pixel has none.
+        Relevance [N, C, H, W]. A pixel like the baseline has none.
     """
-    return x * gradient_of(of, graph, x, explained)
+    return (x - baseline) * gradient_of(of, graph, x, explained)
 
 
 @entry()
