@@ -121,6 +121,25 @@ def trained_weights(wildcards):
     return f"{model_path(dataset, wildcards.network, wildcards.training, wildcards.seed)}/weights.safetensors"
 
 
+def manifold_path(dataset, manifold, seed):
+    """Folder of a manifold that is learned from a dataset."""
+    return f"<results>/{dataset}/manifolds/{manifold}/seed{seed}"
+
+
+def measured_manifolds(wildcards):
+    """The manifolds that measures of predictions ask for."""
+    named = {GRID.manifold_of(measure) for measure in GRID.measured_predictions(wildcards.dataset)} - {None}
+    folders = [manifold_path(wildcards.dataset, manifold, wildcards.seed) for manifold in sorted(named)]
+    return [f"{folder}/manifold.safetensors" for folder in folders]
+
+
+def judging_weights(wildcards):
+    """The weights of the networks that say for measures of predictions which points count."""
+    judges = {GRID.judge_of(measure) for measure in GRID.measured_predictions(wildcards.dataset)} - {None}
+    place = (GRID.trained_on(wildcards.dataset), wildcards.network)
+    return [f"{model_path(*place, judge, wildcards.seed)}/weights.safetensors" for judge in sorted(judges)]
+
+
 def explained_before(wildcards):
     """The explanation of every image that a derived dataset is made by, if there is one."""
     by = GRID.explainer(wildcards.dataset)
@@ -242,6 +261,13 @@ def panel_fits(name):
             yield f"{model_path(GRID.trained_on(dataset), network, training, seed)}/{file}"
 
 
+def pictured_manifolds(name):
+    """The pictures of the manifolds that a figure shows, those of the first seed."""
+    figure = config["figures"][name]
+    for manifold in figure["manifolds"]:
+        yield f"{manifold_path(figure['dataset'], manifold, GRID.seeds[0])}/pictures.safetensors"
+
+
 FIGURE_INPUTS = {
     "measured": measured_tables,
     "summary": lambda name: ["<results>/measures.csv"],
@@ -250,6 +276,7 @@ FIGURE_INPUTS = {
     "gradients": panel_gradients,
     "fits": panel_fits,
     "weights": panel_weights,
+    "pictures": pictured_manifolds,
     "comparisons": lambda name: ["<results>/comparisons.csv"],
     "claims": lambda name: ["<results>/claims.csv"],
 }

@@ -58,6 +58,7 @@ wildcard_constraints:
     dataset=one_of(config["datasets"]),
     network=one_of(config["networks"]),
     training=one_of(config["trainings"]),
+    manifold=one_of(config["manifolds"]),
     seed=one_of(config["seeds"]),
     attack=one_of(config["attacks"]),
     inputs=one_of([CLEAN, *config["attacks"]]),

@@ -41,6 +41,8 @@ def entry(**traits: Any) -> Callable[[F], F]:
     weights, so that it says itself how many fit), ``role`` of a training (deterministic, adversarial, control or bayesian,
     or the parameter that holds it), ``derived`` of an attack (whether it is made from attacked inputs, not from a network),
     ``norm`` of an attack (that of its ball, if it is not ``linf``), ``noise`` of one (whether it is the control of others),
+    ``sides`` of a manifold (how many pixels a side of an image may have), ``span`` of one (the parameter with the number of
+    directions or images that span it, which pixels and training images bound),
     ``of`` of a measure (what it looks at: maps, predictions, explanation or network), ``classes`` and ``side`` of a dataset
     (how many, and the pixels of an image's shorter side or the parameter that holds them), ``divides`` of a dataset (the
     parameter that must divide that side), ``least_side`` of a network (the fewest such pixels), ``has`` of a network and
@@ -75,7 +77,10 @@ class Section:
 #: What a measure can ask for, by what it is of.
 MEASURED = {
     "maps": ("clean", "attacked"),
-    "predictions": ("probabilities", "probabilities_attacked", "y", "x", "x_attacked", "zero_gradient"),
+    "predictions": (
+        *("probabilities", "probabilities_attacked", "y", "x", "x_attacked", "zero_gradient"),
+        *("learned", "judgements", "device"),
+    ),
     "explanation": ("posterior", "x", "y", "relevance", "explained", "explain", "generator"),
     "network": ("posterior", "x", "y", "generator"),
 }
@@ -83,6 +88,7 @@ SECTIONS = {
     "datasets": Section("source", "datasets", ("x", "y", "relevance", "mean", "generator")),
     "networks": Section("architecture", "architectures", ("shape", "classes"), "layers"),
     "trainings": Section("method", "training", ("task",), "role"),
+    "manifolds": Section("manifold", "manifolds", ("task",)),
     "attacks": Section("method", "attacks", ("posterior", "x", "y", "generator")),
     "rules": Section("rule", "lrp_rules"),
     "explanations": Section("method", "explanations", ("graph", "x", "explained", "layers", "generator")),
@@ -93,7 +99,7 @@ SECTIONS = {
         "figures",
         (
             *("panels", "style", "measured", "summary", "maps", "cancellation", "comparisons", "claims"),
-            *("gradients", "fits", "weights"),
+            *("gradients", "fits", "weights", "pictures"),
         ),
     ),
 }
