@@ -261,8 +261,8 @@ def panel_fits(name):
             yield f"{model_path(GRID.trained_on(dataset), network, training, seed)}/{file}"
 
 
-def pictured_manifolds(name):
-    """The pictures of the manifolds that a figure shows, those of the first seed."""
+def projected_pictures(name):
+    """What the manifolds that a figure shows make of test images, those of the first seed."""
     figure = config["figures"][name]
     for manifold in figure["manifolds"]:
         yield f"{manifold_path(figure['dataset'], manifold, GRID.seeds[0])}/pictures.safetensors"
@@ -276,7 +276,7 @@ FIGURE_INPUTS = {
     "gradients": panel_gradients,
     "fits": panel_fits,
     "weights": panel_weights,
-    "pictures": pictured_manifolds,
+    "projections": projected_pictures,
     "comparisons": lambda name: ["<results>/comparisons.csv"],
     "claims": lambda name: ["<results>/claims.csv"],
 }

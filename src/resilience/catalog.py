@@ -51,7 +51,8 @@ def entry(**traits: Any) -> Callable[[F], F]:
     (which must be one more than which), ``composite`` of one (whether it is made of the rules of several layers),
     ``control`` of an explanation (whether it says nothing of the network), ``panels`` and ``trainings`` of a figure (the
     most panels, and the fewest trainings in each, that it draws), ``inner_layers`` of a figure (whether it draws these,
-    too), ``noise`` of a figure (whether it shows the same networks under random noise, too).
+    too), ``noise`` of a figure (whether it shows the same networks under random noise, too), ``clean`` of one (the setting
+    with the measure of clean images that stands beside its ``measure``).
     """
 
     def mark(function: F) -> F:
@@ -99,7 +100,7 @@ SECTIONS = {
         "figures",
         (
             *("panels", "style", "measured", "summary", "maps", "cancellation", "comparisons", "claims"),
-            *("gradients", "fits", "weights", "pictures"),
+            *("gradients", "fits", "weights", "projections"),
         ),
     ),
 }

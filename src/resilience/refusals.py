@@ -136,7 +136,7 @@ def _check_manifold(grid: Grid, manifold: str) -> None:
 
 
 def _check_judged_images(grid: Grid, measure: str) -> None:
-    """A manifold judges images of the datasets that it is learned from, and what an attack did to a network is asked of one."""
+    """A manifold judges images of datasets that it is learned from, and a judge is a single network trained on them."""
     manifold, judge = grid.manifold_of(measure), grid.judge_of(measure)
     datasets = sorted({cell.dataset for cell in grid.cells})
     if manifold and not any(dataset in grid.learned_from(manifold) for dataset in datasets):
@@ -147,7 +147,7 @@ def _check_judged_images(grid: Grid, measure: str) -> None:
     if judge is None:
         return
     if grid.function("trainings", judge).traits.get("draws") != 1:
-        raise GridError(f"measures.{measure}.judge: {judge} is no point estimate; name one, such as a deterministic training")
+        raise GridError(f"measures.{measure}.judge: {judge} is no point estimate; name one, such as deterministic")
     trained = grid.trained()
     for dataset, network in sorted({(cell.dataset, cell.network) for cell in grid.cells}):
         here = (grid.trained_on(dataset), network, judge)
@@ -357,16 +357,18 @@ def _check_figure(grid: Grid, name: str, figure: dict[str, Any]) -> None:
         raise GridError(f"{place}.explanation: {explanation} has a map for each draw, and a figure shows one; name another")
     for number, panel in enumerate(panels):
         _check_panel(grid, f"{place}.panels[{number}]", panel, function, explanation)
-    if "pictures" in function.inputs:
-        _check_pictures(grid, place, figure)
+    if "projections" in function.inputs:
+        _check_projections(grid, place, figure)
     if clean := function.traits.get("clean"):
         _check_distances(grid, place, figure, clean)
 
 
-def _check_pictures(grid: Grid, place: str, figure: dict[str, Any]) -> None:
+def _check_projections(grid: Grid, place: str, figure: dict[str, Any]) -> None:
     for manifold in figure["manifolds"]:
         if figure["dataset"] not in (known := grid.learned_from(manifold)):
-            raise GridError(f"{place}.dataset: {manifold} is not learned from {figure['dataset']}; name {' or '.join(known)}")
+            raise GridError(
+                f"{place}.dataset: {manifold} is not learned from {figure['dataset']}; name {' or '.join(known)}"
+            )
 
 
 def _check_distances(grid: Grid, place: str, figure: dict[str, Any], clean: str) -> None:

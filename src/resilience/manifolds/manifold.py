@@ -17,11 +17,11 @@ IMAGES_OF_A_SPLIT = 1000
 
 
 class ImagesError(ValueError):
-    """Images that a manifold cannot be learned from. The message says which key of the config asks for it, and what they allow."""
+    """Images that a manifold cannot be learned from. The message says which key asks for it, and what they allow."""
 
 
 class Manifold(ABC):
-    """A set of images near which those of a dataset lie. It is stored in one file; see :mod:`resilience.manifolds.stored`."""
+    """A set of images near which those of a dataset lie; :mod:`resilience.manifolds.stored` keeps it in one file."""
 
     #: What the file says that it is.
     kind: ClassVar[str]

@@ -43,7 +43,8 @@ def nearest_neighbours(task: Task, *, of: DatasetName | list[DatasetName], neigh
     number, pixels = len(task.x), task.x[0].numel()
     if neighbours > number or neighbours >= pixels:
         raise ImagesError(
-            f"neighbours: {neighbours} must be fewer than the pixels, {pixels}, and no more than the training images, {number}"
+            f"neighbours: {neighbours} is too many; take fewer than there are pixels, {pixels}, and at most as many as "
+            f"training images, {number}"
         )
     manifold = Neighbours(task.x, neighbours)
     return Learned(manifold, [mean_distances(manifold, task)])

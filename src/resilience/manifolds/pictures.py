@@ -25,8 +25,8 @@ def of_every_class(labels: np.ndarray) -> np.ndarray:
 
 
 def pictures(manifold: Manifold, x: Tensor, index: np.ndarray, seed: int) -> Arrays:
-    """``x`` [N, C, H, W] in [0, 1] and its ``index`` [N], their ``projection``, and ``sample`` where there can be any."""
-    found = {"x": x, "projection": manifold.project(x).clamp(0, 1)}
+    """``x`` [N, C, H, W] in [0, 1] and its ``index`` [N], its ``projection``, and ``sample`` where there can be any."""
+    found = {"x": x, "projection": manifold.project(x)}
     sample = manifold.sample(SHOWN, torch.Generator().manual_seed(seed_of(seed, "sample")))
     if sample is not None:
         found["sample"] = sample

@@ -18,9 +18,7 @@ from resilience.manifolds.vae_gan import VaeGan
 KINDS: dict[str, type[Manifold]] = {"plane": Plane, "neighbours": Neighbours, "vae_gan": VaeGan}
 
 
-def save(
-    path: str | Path, manifold: Manifold, seed: int, about: Mapping[str, Any], history: History | None = None
-) -> None:
+def save(path: str | Path, manifold: Manifold, seed: int, about: Mapping[str, Any], history: History | None = None) -> None:
     """Write a manifold.
 
     Parameters

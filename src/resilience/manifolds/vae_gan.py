@@ -46,8 +46,8 @@ def vae_gan(
     Parameters
     ----------
     of
-        The dataset whose training images it is learned from, of 8 × 8, 28 × 28 or 32 × 32 pixels; of several names, each has a
-        manifold of its own.
+        The dataset whose training images it is learned from, of 8 × 8, 28 × 28 or 32 × 32 pixels; of several names, each has
+        a manifold of its own.
     latent
         Dimension of the latent space.
     epochs
@@ -75,7 +75,7 @@ def vae_gan(
         If a loss is no longer finite.
     """
     shape = image_shape(task.x)
-    channels, height, breadth = shape
+    _, height, breadth = shape
     if height != breadth or height not in ENCODERS:
         known = ", ".join(f"{side} × {side}" for side in ENCODERS)
         raise ImagesError(f"of: images of {height} × {breadth} pixels, and vae_gan takes those of {known}")
@@ -135,10 +135,10 @@ class VaeGan(Manifold):
         """Both networks from a file."""
         shape, latent, width = settings["shape"], settings["latent"], settings["width"]
         parts = {"encoder": vae_gan_networks.encoder, "decoder": vae_gan_networks.decoder}
-        networks = []
+        networks: dict[str, nn.Module] = {}
         for part, made in parts.items():
             network = made(shape, latent, width).to(next(iter(tensors.values())))
             own = {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
             network.load_state_dict({**network.state_dict(), **own})
-            networks.append(network.eval())
-        return cls(*networks, settings)
+            networks[part] = network.eval()
+        return cls(networks["encoder"], networks["decoder"], settings)

@@ -1,7 +1,7 @@
 """Encoder, decoder and discriminator of the VAE-GAN of Kim et al. 2019 (Sec. 2.1), and smaller ones of their kind.
 
-Within a layer the order is: convolution, activation, batch normalisation. Images are in [−1, 1] here. The widths are those of
-the published networks at ``width`` 64: of images of 28 × 28 pixels and of 32 × 32. Those of 8 × 8 have the same layers as
+Within a layer the order is: convolution, activation, batch normalisation. Images are in [−1, 1] here. With a ``width`` of 64
+the networks for images of 28 × 28 and of 32 × 32 pixels are the published ones. Those for 8 × 8 have the layers of those for
 28 × 28, as far as there are pixels.
 """
 
@@ -72,9 +72,7 @@ def encoder(shape: Shape, latent: int, width: int) -> nn.Sequential:
     for factor in factors:
         layers += _convolution(channels, factor * width, side, kernel)
         channels, side = factor * width, -(-side // 2)
-    return nn.Sequential(
-        *layers, nn.Flatten(), nn.Linear(channels * side**2, 2 * latent), nn.BatchNorm1d(2 * latent)
-    )
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * side**2, 2 * latent), nn.BatchNorm1d(2 * latent))
 
 
 def decoder(shape: Shape, latent: int, width: int) -> nn.Sequential:

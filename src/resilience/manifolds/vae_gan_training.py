@@ -40,9 +40,7 @@ class Turns:
     def __init__(self, networks: VaeGanNetworks, schedule: Schedule):
         self.networks, self.schedule = networks, schedule
         self.optimisers = {
-            name: torch.optim.Adam(
-                network.parameters(), lr=schedule.learning_rate, betas=(schedule.momentum, SECOND_MOMENT)
-            )
+            name: torch.optim.Adam(network.parameters(), lr=schedule.learning_rate, betas=(schedule.momentum, SECOND_MOMENT))
             for name, network in networks.by_name.items()
         }
 
