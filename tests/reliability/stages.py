@@ -33,6 +33,21 @@ EXPLANATION = {
 }
 OF_MAPS = {f"top{k}": {"measure": "overlap", "top_k": k, "pixels": "absolute", "channels": "sum"} for k in (20, 30)}
 OF_PREDICTIONS = {"right": {"measure": "accuracy"}}
+MANIFOLDS: dict[str, dict[str, Any]] = {
+    "plane": {"manifold": "principal_components", "of": "digits", "components": 3},
+    "vae": {"manifold": "vae_gan", "of": "digits", "latent": 2, "epochs": 1, "width": 2},
+}
+DISTANCES = {
+    "far": {"measure": "distance_to_manifold", "manifold": "vae", "of": "attacked", "judge": "det", "reconstructions": 2},
+    "far_clean": {
+        "measure": "distance_to_manifold",
+        "manifold": "vae",
+        "of": "clean",
+        "judge": "none",
+        "reconstructions": 2,
+    },
+    "farther": {"measure": "farther_from_manifold", "manifold": "plane", "judge": "itself", "reconstructions": 0},
+}
 OF_EXPLANATIONS = {"deletion": {"measure": "deletion", "steps": 4}, "randomisation": {"measure": "randomisation"}}
 OF_NETWORKS = {"gradient_norm": {"measure": "gradient_norm"}}
 #: Published numbers, for the stage that compares them with a run's.
@@ -126,6 +141,10 @@ def maps(training: str, seed: int, inputs: str) -> list[str]:
     return [*(f"{folder}/layer{layer}.safetensors" for layer in LAYERS), f"{folder}/explained.safetensors"]
 
 
+def manifold(name: str, seed: int) -> str:
+    return f"results/digits/manifolds/{name}/seed{seed}"
+
+
 def beside(found: list[str]) -> str:
     """The table beside some maps."""
     return f"{Path(found[0]).parent}/measures.csv"
@@ -208,6 +227,21 @@ def jobs() -> Iterator[Job]:
                 "share": 0.3,
             },
         )
+        for name, settings in MANIFOLDS.items():
+            yield Job(
+                "manifold",
+                {"data": "results/digits/data.safetensors"},
+                {
+                    key: f"{manifold(name, seed)}/{file}"
+                    for key, file in (
+                        ("manifold", "manifold.safetensors"),
+                        ("history", "history.csv"),
+                        ("pictures", "pictures.safetensors"),
+                    )
+                },
+                {"dataset": "digits", "manifold": name, "seed": seed},
+                {"manifold": settings},
+            )
         for training in METHODS:
             place = {"dataset": "digits", "network": "fc2", "training": training, "seed": seed}
             weights = f"{model(training, seed)}/weights.safetensors"
@@ -239,10 +273,16 @@ def jobs() -> Iterator[Job]:
             )
             yield Job(
                 "predict",
-                {"points": points, "attacked": attacked, "weights": weights},
+                {
+                    "points": points,
+                    "attacked": attacked,
+                    "weights": weights,
+                    "manifolds": [f"{manifold(name, seed)}/manifold.safetensors" for name in MANIFOLDS],
+                    "judges": [f"{model('det', seed)}/weights.safetensors"],
+                },
                 {"table": f"{Path(attacked).parent}/predictions.csv"},
                 here,
-                {"measures": OF_PREDICTIONS, "network": NETWORK},
+                {"measures": OF_PREDICTIONS | DISTANCES, "network": NETWORK},
             )
             yield Job(
                 "measure_explanation",
@@ -348,6 +388,8 @@ def jobs() -> Iterator[Job]:
         "failed_attack": {"measured": [table for table in tables if "seed0" in table], "maps": pictures},
         "explanations": {"summary": ["results/measures.csv"]},
         "gradient_components": {"gradients": [gradients(seed) for seed in (0, 1)]},
+        "distances_to_manifold": {"measured": tables},
+        "manifold_pictures": {"projections": [f"{manifold(name, 0)}/pictures.safetensors" for name in MANIFOLDS]},
         "draws_alone": {
             "fits": [
                 f"{model(training, seed)}/{file}"
@@ -359,8 +401,12 @@ def jobs() -> Iterator[Job]:
     }
     for name, inputs in shown.items():
         panel = PANEL | {"trainings": ["svi"]} if name == "gradient_components" else PANEL
-        panels = {} if name == "cancellation" else {"panels": [panel]}
-        options = {"measures": ["top20", "deletion"]} if name == "explanations" else {}
+        panels = {} if name in ("cancellation", "manifold_pictures") else {"panels": [panel]}
+        options: dict[str, Any] = {
+            "explanations": {"measures": ["top20", "deletion"]},
+            "distances_to_manifold": {"measure": "far", "clean": "far_clean"},
+            "manifold_pictures": {"dataset": "digits", "manifolds": list(MANIFOLDS)},
+        }.get(name, {})
         yield Job(
             "figure",
             inputs,

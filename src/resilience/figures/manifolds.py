@@ -60,7 +60,7 @@ def distances_to_manifold(
     for place, panel in zip(axes.flat, panels, strict=False):
         clean_distances, attacked = rescaled(panel, measured, measure, clean)
         colours = shades(panel, style)
-        entries = {f"clean: {_told(clean_distances)}": Patch(color=CLEAN_SHADE)}
+        entries: dict[str, Patch | Line2D] = {f"clean: {_told(clean_distances)}": Patch(color=CLEAN_SHADE)}
         _density(place, clean_distances, CLEAN_SHADE, filled=True)
         for training, distances in attacked.items():
             _density(place, distances, colours[training])
