@@ -130,6 +130,7 @@ def _check_manifold(grid: Grid, manifold: str) -> None:
                 f"{', '.join(map(str, sides))}; name another dataset, or another manifold, such as principal_components"
             )
         points = grid.config["datasets"][grid.root(dataset)].get("train_points", math.inf)
+        # Images whose side is known here are square, or have two pixels; how many channels they have is not.
         for most, what in ((points, "training images"), (COLOURS * side**2 - 1, "directions")) if key else ():
             if (number := number_in(function, settings, str(key))) > most:
                 raise GridError(f"{place}.{key}: {number} is more than {dataset} has {what}, {most}; take at most that")
