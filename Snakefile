@@ -40,6 +40,10 @@ else:
     include: "rules/report.smk"
     include: "rules/history.smk"
 
+    if config["manifolds"]:
+
+        include: "rules/manifolds.smk"
+
     if "claims" in config:
 
         include: "rules/claims.smk"

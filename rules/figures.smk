@@ -9,6 +9,7 @@ rule figure:
         gradients=lambda wildcards: figure_input("gradients", wildcards.figure),
         fits=lambda wildcards: figure_input("fits", wildcards.figure),
         weights=lambda wildcards: figure_input("weights", wildcards.figure),
+        projections=lambda wildcards: figure_input("projections", wildcards.figure),
         comparisons=lambda wildcards: figure_input("comparisons", wildcards.figure),
         claims=lambda wildcards: figure_input("claims", wildcards.figure),
         scores=lambda wildcards: figure_input("scores", wildcards.figure),

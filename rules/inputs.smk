@@ -85,7 +85,7 @@ ALL_CANCELLATIONS = [
 ALL_RETRAINED = [
     f"{model_path(dataset, network, training, seed)}/dataset/n{draws}/explanations/{explanation}/retrained.csv"
     for dataset, network, training, draws, explanation in GRID.retrained()
-    for seed in GRID.seeds
+    for seed in GRID.seeds_of(dataset)
 ]
 
 ALL_COMPARED_NETWORKS = ALL_NETWORK_TABLES if GRID.compared("network") else []
@@ -134,6 +134,25 @@ def trained_weights(wildcards):
     """The weights of a network, which may have learned on another dataset than it is judged on."""
     dataset = GRID.trained_on(wildcards.dataset)
     return f"{model_path(dataset, wildcards.network, wildcards.training, wildcards.seed)}/weights.safetensors"
+
+
+def manifold_path(dataset, manifold, seed):
+    """Folder of a manifold that is learned from a dataset."""
+    return f"<results>/{dataset}/manifolds/{manifold}/seed{seed}"
+
+
+def measured_manifolds(wildcards):
+    """The manifolds that measures of predictions ask for."""
+    named = {GRID.manifold_of(measure) for measure in GRID.measured_predictions(wildcards.dataset)} - {None}
+    folders = [manifold_path(wildcards.dataset, manifold, wildcards.seed) for manifold in sorted(named)]
+    return [f"{folder}/manifold.safetensors" for folder in folders]
+
+
+def judging_weights(wildcards):
+    """The weights of the networks that say for measures of predictions which points count."""
+    judges = {GRID.judge_of(measure) for measure in GRID.measured_predictions(wildcards.dataset)} - {None}
+    place = (GRID.trained_on(wildcards.dataset), wildcards.network)
+    return [f"{model_path(*place, judge, wildcards.seed)}/weights.safetensors" for judge in sorted(judges)]
 
 
 def explained_before(wildcards):
@@ -271,6 +290,13 @@ def panel_fits(name):
             yield f"{model_path(GRID.trained_on(dataset), network, training, seed)}/{file}"
 
 
+def projected_pictures(name):
+    """What the manifolds that a figure shows make of test images, those of the first seed."""
+    figure = config["figures"][name]
+    for manifold in figure["manifolds"]:
+        yield f"{manifold_path(figure['dataset'], manifold, GRID.seeds_of(figure['dataset'])[0])}/pictures.safetensors"
+
+
 FIGURE_INPUTS = {
     "measured": measured_tables,
     "summary": lambda name: ["<results>/measures.csv"],
@@ -281,6 +307,7 @@ FIGURE_INPUTS = {
     "fits": panel_fits,
     "weights": panel_weights,
     "scores": lambda name: ["<results>/scores.csv"],
+    "projections": projected_pictures,
     "comparisons": lambda name: ["<results>/comparisons.csv"],
     "claims": lambda name: ["<results>/claims.csv"],
 }

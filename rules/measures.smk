@@ -29,6 +29,8 @@ rule predict:
         points="<results>/{dataset}/points.safetensors",
         attacked="<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/inputs.safetensors",
         weights=trained_weights,
+        manifolds=measured_manifolds,
+        judges=judging_weights,
     output:
         "<results>/{dataset}/{network}/{training}/seed{seed}/{attack}/n{draws}/predictions.csv",
     log:

@@ -47,6 +47,12 @@ def training_recipe(wildcards):
     return recipe("train.py", functions, **settings)
 
 
+def manifold_recipe(wildcards):
+    """A manifold depends on its entry; the other datasets that it is of have one of their own."""
+    entry = config["manifolds"][wildcards.manifold] | {"of": wildcards.dataset}
+    return recipe("manifold.py", [("manifolds", entry)], manifold=entry)
+
+
 def attack_recipe(wildcards):
     """An attack depends on its entry and on the network."""
     network, attack = GRID.network(wildcards.network), config["attacks"][wildcards.attack]
@@ -91,8 +97,9 @@ def measure_recipe(wildcards):
 
 
 def predict_recipe(wildcards):
-    """What is measured of predictions depends on the network and on the measures of these."""
-    (measures, functions), network = measures_of("predictions"), GRID.network(wildcards.network)
+    """What is measured of predictions depends on the network and on the measures that the dataset has of these."""
+    measures, network = GRID.measured_predictions(wildcards.dataset), GRID.network(wildcards.network)
+    functions = [("measures", settings) for settings in measures.values()]
     return recipe("predict.py", [*functions, ("networks", network)], measures=measures, network=network)
 
 

@@ -59,6 +59,7 @@ wildcard_constraints:
     network=one_of(config["networks"]),
     training=one_of(config["trainings"]),
     seed=one_of({seed for dataset in config["datasets"] for seed in GRID.seeds_of(dataset)}),
+    manifold=one_of(config["manifolds"]),
     attack=one_of(config["attacks"]),
     inputs=one_of([CLEAN, *config["attacks"]]),
     draws=r"[1-9]\d*",

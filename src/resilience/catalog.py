@@ -44,13 +44,16 @@ def entry(**traits: Any) -> Callable[[F], F]:
     draws beyond those of the prediction it is made from, instead of these), ``noise`` of one (whether it is the control of
     others), ``of`` of a measure (what it looks at: maps, predictions, explanation or network), ``classes`` and ``side`` of a
     dataset (how many, and the pixels of an image's shorter side or the parameter that holds them), ``divides`` of one (the
-    parameter that must divide that side), ``least_side`` of a network (the fewest such pixels), ``has`` of a network and
+    parameter that must divide that side), ``sides`` of a manifold (how many pixels a side of an image may have), ``span`` of
+    one (the parameter with the number of directions or images that span it, which pixels and training images bound),
+    ``least_side`` of a network (the fewest such pixels), ``has`` of a network and
     ``needs`` of an explanation or attack (``convolution``, or ``pooled_head``: global average pooling before one linear
     layer), ``at_least`` of an explanation or a rule (which parameters must be no less than which), ``one_more`` of a rule
     (which must be one more than which), ``composite`` of one (whether it is made of the rules of several layers),
     ``control`` of an explanation (whether it says nothing of the network), ``panels`` and ``trainings`` of a figure (the
     most panels, and the fewest trainings in each, that it draws), ``inner_layers`` of a figure (whether it draws these,
-    too), ``noise`` of a figure (whether it shows the same networks under random noise, too).
+    too), ``noise`` of a figure (whether it shows the same networks under random noise, too), ``clean`` of one (the setting
+    with the measure of clean images that stands beside its ``measure``).
     """
 
     def mark(function: F) -> F:
@@ -79,6 +82,7 @@ MEASURED = {
     "predictions": (
         *("probabilities", "probabilities_attacked", "logits", "logits_attacked", "y"),
         *("x", "x_attacked", "zero_gradient"),
+        *("learned", "judgements", "device"),
     ),
     "explanation": ("posterior", "x", "y", "relevance", "explained", "explain", "generator"),
     "network": ("posterior", "x", "y", "generator"),
@@ -87,6 +91,7 @@ SECTIONS = {
     "datasets": Section("source", "datasets", ("x", "y", "relevance", "mean", "generator")),
     "networks": Section("architecture", "architectures", ("shape", "classes"), "layers"),
     "trainings": Section("method", "training", ("task",), "role"),
+    "manifolds": Section("manifold", "manifolds", ("task",)),
     "attacks": Section("method", "attacks", ("posterior", "x", "y", "generator")),
     "rules": Section("rule", "lrp_rules"),
     "explanations": Section("method", "explanations", ("graph", "x", "explained", "layers", "generator")),
@@ -97,7 +102,7 @@ SECTIONS = {
         "figures",
         (
             *("panels", "style", "measured", "summary", "images", "maps", "cancellation", "comparisons"),
-            *("claims", "gradients", "fits", "weights", "scores"),
+            *("claims", "gradients", "fits", "weights", "scores", "projections"),
         ),
     ),
 }

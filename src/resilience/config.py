@@ -174,15 +174,16 @@ def _named_within(
     path: tuple[str, ...], schema: dict[str, Any], value: Any
 ) -> Iterator[tuple[tuple[str, ...], dict[str, Any], Any]]:
     """Where a value, or what it holds, names an entry of another section."""
-    if "name_in" in schema:
+    if "name_in" in schema and isinstance(value, str):
         yield path, schema, value
-    for option in schema.get("anyOf", ()):
-        if "name_in" in option:
-            yield path, option, value
+    # A word that an option has of its own is no name.
+    options = schema.get("anyOf", ())
+    for option in () if any(value in option.get("enum", ()) for option in options) else options:
+        yield from _named_within(path, option, value)
     for key, inner in schema.get("properties", {}).items():
         if key in value:
             yield from _named_within((*path, key), inner, value[key])
-    for index, item in enumerate(value if "items" in schema else ()):
+    for index, item in enumerate(value if "items" in schema and isinstance(value, list) else ()):
         yield from _named_within((*path, str(index)), schema["items"], item)
 
 

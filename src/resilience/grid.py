@@ -110,6 +110,28 @@ class Grid:
         names = [claims["measure"], *claims.get("also", [])] if claims else []
         return [name for name in names if name in self.measures(kind)]
 
+    def manifold_of(self, measure: str) -> str | None:
+        """The manifold that a measure asks for, if any."""
+        return self.config["measures"][measure].get("manifold")
+
+    def judge_of(self, measure: str) -> str | None:
+        """The training whose networks say for a measure which points count, if that is another one's business."""
+        judge = self.config["measures"][measure].get("judge")
+        return judge if judge in self.config["trainings"] else None
+
+    def learned_from(self, manifold: str) -> list[str]:
+        """The datasets that a manifold is learned from, each by itself."""
+        of = self.config["manifolds"][manifold]["of"]
+        return [of] if isinstance(of, str) else list(of)
+
+    def measured_predictions(self, dataset: str) -> dict[str, dict[str, Any]]:
+        """The measures of predictions on a dataset: those of a manifold only where that is learned from it."""
+        return {
+            name: settings
+            for name, settings in self.measures("predictions").items()
+            if (manifold := self.manifold_of(name)) is None or dataset in self.learned_from(manifold)
+        }
+
     def role(self, training: str) -> str:
         """deterministic, adversarial, control or bayesian."""
         function = self.function("trainings", training)

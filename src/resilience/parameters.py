@@ -11,6 +11,8 @@ from typing import Annotated, Any
 Fraction = Annotated[float, {"minimum": 0, "maximum": 1}]
 Share = Annotated[float, {"exclusiveMinimum": 0, "maximum": 1}]
 Part = Annotated[float, {"exclusiveMinimum": 0, "exclusiveMaximum": 1}]
+#: What is left of the past with each step of a moving average.
+MovingAverage = Annotated[float, {"minimum": 0, "exclusiveMaximum": 1}]
 Positive = Annotated[float, {"exclusiveMinimum": 0}]
 NonNegative = Annotated[float, {"minimum": 0}]
 Percent = Annotated[float, {"exclusiveMinimum": 0, "maximum": 100}]
@@ -36,10 +38,13 @@ Patches = Annotated[int, {"minimum": 2, "maximum": 4096}]
 #: Names an entry of another section: ``start: map`` in a training.
 TrainingName = Annotated[str, {"name_in": "trainings"}]
 DatasetName = Annotated[str, {"name_in": "datasets"}]
+ManifoldName = Annotated[str, {"name_in": "manifolds"}]
 AttackName = Annotated[str, {"name_in": "attacks"}]
 ExplanationName = Annotated[str, {"name_in": "explanations"}]
 MeasureName = Annotated[str, {"name_in": "measures", "of": ("maps",)}]
 PredictionMeasureName = Annotated[str, {"name_in": "measures", "of": ("predictions",)}]
+#: A measure of how far images are from a manifold.
+DistanceName = Annotated[str, {"name_in": "measures", "function": "distance_to_manifold"}]
 #: A measure of heat maps under attack, or one of an explanation and what it explains.
 ExplanationMeasureName = Annotated[str, {"name_in": "measures", "of": ("maps", "explanation")}]
 #: A measure that counts top pixels, so that a picture can show them.

@@ -18,6 +18,8 @@ DRAWN = {
 }
 
 
+#: The most channels that images have.
+COLOURS = 3
 #: What an explanation, or an attack on one, may need of a network, in words.
 NEEDED = {"convolution": "a convolution", "pooled_head": "global average pooling before one linear layer"}
 
@@ -60,7 +62,11 @@ def grid_of(config: dict[str, Any]) -> Grid:
         _check_other_draws(grid, training, attack, draws)
     for explanation in config["explanations"]:
         _check_bounds(grid, explanation)
+    for manifold in config["manifolds"]:
+        _check_manifold(grid, manifold)
     _check_measures(grid)
+    for measure in grid.measures("predictions"):
+        _check_judged_images(grid, measure)
     if "claims" in config:
         _check_claims(grid, config["claims"])
     if "cancellation" in config:
@@ -120,6 +126,44 @@ def _check_measures(grid: Grid) -> None:
             counted = all(isinstance(layer, int) for layer in layers)  # A stack says all that it has.
             if counted and (measure.get("layers") or 0) > (there := len(layers)):
                 raise GridError(f"measures.{name}.layers: {measure['layers']} is more than networks.{network} has, {there}")
+
+
+def _check_manifold(grid: Grid, manifold: str) -> None:
+    """A manifold is learned from images of a size that it takes, and spanned by fewer of them than there are."""
+    function, settings = grid.function("manifolds", manifold), grid.config["manifolds"][manifold]
+    place, sides, key = f"manifolds.{manifold}", function.traits.get("sides"), function.traits.get("span")
+    for dataset in grid.learned_from(manifold):
+        side = _side(grid, dataset)
+        if sides and math.isfinite(side) and side not in sides:
+            raise GridError(
+                f"{place}.of: images of {dataset} have {side} pixels a side, and {function.name} takes those of "
+                f"{', '.join(map(str, sides))}; name another dataset, or another manifold, such as principal_components"
+            )
+        points = grid.config["datasets"][grid.root(dataset)].get("train_points", math.inf)
+        # Images whose side is known here are square, or have two pixels; how many channels they have is not.
+        for most, what in ((points, "training images"), (COLOURS * side**2 - 1, "directions")) if key else ():
+            if (number := number_in(function, settings, str(key))) > most:
+                raise GridError(f"{place}.{key}: {number} is more than {dataset} has {what}, {most}; take at most that")
+
+
+def _check_judged_images(grid: Grid, measure: str) -> None:
+    """A manifold judges images of datasets that it is learned from, and a judge is a single network trained on them."""
+    manifold, judge = grid.manifold_of(measure), grid.judge_of(measure)
+    datasets = sorted({cell.dataset for cell in grid.cells})
+    if manifold and not any(dataset in grid.learned_from(manifold) for dataset in datasets):
+        raise GridError(
+            f"measures.{measure}.manifold: {manifold} is learned from other images than it judges, "
+            f"{', '.join(grid.learned_from(manifold))}; name one that is of {' or '.join(datasets)}"
+        )
+    if judge is None:
+        return
+    if grid.function("trainings", judge).traits.get("draws") != 1:
+        raise GridError(f"measures.{measure}.judge: {judge} is no point estimate; name one, such as deterministic")
+    trained = grid.trained()
+    for dataset, network in sorted({(cell.dataset, cell.network) for cell in grid.cells}):
+        here = (grid.trained_on(dataset), network, judge)
+        if measure in grid.measured_predictions(dataset) and here not in trained:
+            raise GridError(f"measures.{measure}.judge: no experiment has {', '.join(here)}; add it to experiments")
 
 
 def _check_claims(grid: Grid, claims: dict[str, Any]) -> None:
@@ -379,6 +423,37 @@ def _check_figure(grid: Grid, name: str, figure: dict[str, Any]) -> None:
         raise GridError(f"{place}.explanation: {explanation} has a map for each draw, and a figure shows one; name another")
     for number, panel in enumerate(panels):
         _check_panel(grid, f"{place}.panels[{number}]", panel, function, explanation)
+    if "projections" in function.inputs:
+        _check_projections(grid, place, figure)
+    if clean := function.traits.get("clean"):
+        _check_distances(grid, place, figure, clean)
+
+
+def _check_projections(grid: Grid, place: str, figure: dict[str, Any]) -> None:
+    for manifold in figure["manifolds"]:
+        if figure["dataset"] not in (known := grid.learned_from(manifold)):
+            raise GridError(
+                f"{place}.dataset: {manifold} is not learned from {figure['dataset']}; name {' or '.join(known)}"
+            )
+
+
+def _check_distances(grid: Grid, place: str, figure: dict[str, Any], clean: str) -> None:
+    """Distances of attacked and of clean images are drawn on one axis, so both are to the same manifold."""
+    attacked, settings = (grid.config["measures"][figure[key]] for key in ("measure", clean))
+    wanted = attacked | {"of": "clean", "judge": "none"}
+    for key in ("manifold", "reconstructions", "of", "judge"):
+        if settings[key] != wanted[key]:
+            raise GridError(
+                f"{place}.{clean}: {figure[clean]} has {key}: {settings[key]}; name a measure with {key}: {wanted[key]}"
+            )
+    if attacked["of"] != "attacked":
+        raise GridError(f"{place}.measure: {figure['measure']} is of clean images; name a measure with of: attacked")
+    for number, panel in enumerate(figure["panels"]):
+        if panel["dataset"] not in (known := grid.learned_from(attacked["manifold"])):
+            raise GridError(
+                f"{place}.panels[{number}].dataset: {attacked['manifold']} is not learned from {panel['dataset']}; "
+                f"name {' or '.join(known)}"
+            )
 
 
 def _check_panel(grid: Grid, place: str, panel: dict[str, Any], function: Function, explanation: str | None) -> None:

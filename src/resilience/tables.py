@@ -39,6 +39,8 @@ OF_PREDICTIONS = [
     *("softmax_robustness", "largest_change", "mean_change"),
 ]
 COLUMNS = frozenset([*OF_MAPS, *OF_PREDICTIONS])
+#: Of the classes [N, classes], before and after an attack.
+Probabilities = tuple[np.ndarray, np.ndarray]
 #: The settings of measures by the names that the config gives them.
 Measures = Mapping[str, Mapping[str, Any]]
 
@@ -92,10 +94,10 @@ def table_of_maps(
 def table_of_predictions(
     points: Mapping[str, np.ndarray],
     attacked: Mapping[str, np.ndarray],
-    probabilities: tuple[np.ndarray, np.ndarray],
+    probabilities: Probabilities,
     measures: Measures,
     identity: Mapping[str, Any],
-    logits: tuple[np.ndarray, np.ndarray] | None = None,
+    beside: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """What an attack did to the predictions of one model, and how far it went.
 
@@ -111,8 +113,10 @@ def table_of_predictions(
         Those of predictions.
     identity
         What the table is about; each becomes a column.
-    logits
-        Means over draws [N, classes], before and after the attack, for measures that ask for them.
+    beside
+        What measures may ask for beside the above: the mean ``logits`` [N, classes], and ``logits_attacked``; the files of
+        manifolds that are ``learned`` by their names; ``judgements``, the probabilities by other networks, by their
+        trainings; and the ``device`` to compute on.
 
     Returns
     -------
@@ -130,9 +134,8 @@ def table_of_predictions(
         "x": points["x"],
         "x_attacked": attacked["x"],
         "zero_gradient": attacked["zero_gradient"],
+        **(beside or {}),
     }
-    if logits is not None:
-        known |= {"logits": logits[0], "logits_attacked": logits[1]}
     return pd.DataFrame(
         {
             **identity,

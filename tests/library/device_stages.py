@@ -26,6 +26,8 @@ from resilience.attacks.gradient import LossGradient
 from resilience.data import SPLITS
 from resilience.explanations import lrp
 from resilience.lrp_composites import AnyRule
+from resilience.manifolds import stored
+from resilience.manifolds.manifold import distances
 from resilience.networks import learnable_layers
 from resilience.posterior import Posterior
 from resilience.training import checkpoints
@@ -59,6 +61,7 @@ VALUES: dict[str, Any] = {
     "attack": FGSM,
     "batch_size": 16,
     "chains": 2,
+    "components": 5,
     "draws": 8,
     "epochs": 2,
     "epsilon": 0.1,
@@ -108,6 +111,8 @@ def stages() -> Iterator[tuple[str, Stage]]:
         for name, settings in entries(section):
             if not any(can_have(network, section, settings) for network in EVERYTHING_ON):
                 yield f"{what}{name}, pooled", stage("pooled", settings)
+    for name, settings in entries("manifolds"):
+        yield f"manifold by {name}", manifold(settings)
     for stack in STACKS:
         yield f"layers of {stack}", other_layers(stack)
     yield "a mean-field posterior from a file", mean_field
@@ -184,6 +189,28 @@ def imported(network: str, method: str, leading: tuple[int, ...]) -> Stage:
             here = replace(here, x=here.x.float(), validation_x=here.validation_x.float())
             draws = {"draws": 2} if leading else {}
             return outcome(catalog.load("trainings", method)(here, file=str(file), role="control", **draws))
+
+    return stage
+
+
+def manifold(settings: Mapping[str, Any]) -> Stage:
+    """A manifold from its start to its file, and the distances of images to what is read from there."""
+
+    def stage(device: torch.device) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(60, 1, 8, 8, generator=generator, dtype=torch.get_default_dtype())
+        here = replace(task("fc2", device), x=x[:40].to(device), validation_x=x[40:].to(device))
+        learned = catalog.bound("manifolds", dict(settings))(task=here)
+        with tempfile.TemporaryDirectory() as folder:
+            stored.save(file := Path(folder) / "manifold.safetensors", learned.manifold, 1, {})
+            found, seed = stored.load(file, device)
+        sample = found.sample(3, torch.Generator().manual_seed(2))
+        return {
+            "projection": found.project(here.validation_x),
+            "distances": distances(found, here.validation_x, 2, seed),
+            "history": learned.history,
+            **({} if sample is None else {"sample": sample}),
+        }
 
     return stage
 

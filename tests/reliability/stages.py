@@ -36,6 +36,21 @@ RANDOM = {"method": "random_map", "explained": "predicted", "over": "mean"}
 SHARES = [0.2, 0.6]
 OF_MAPS = {f"top{k}": {"measure": "overlap", "top_k": k, "pixels": "absolute", "channels": "sum"} for k in (20, 30)}
 OF_PREDICTIONS = {"right": {"measure": "accuracy"}}
+MANIFOLDS: dict[str, dict[str, Any]] = {
+    "plane": {"manifold": "principal_components", "of": "digits", "components": 3},
+    "vae": {"manifold": "vae_gan", "of": "digits", "latent": 2, "epochs": 1, "width": 2},
+}
+DISTANCES = {
+    "far": {"measure": "distance_to_manifold", "manifold": "vae", "of": "attacked", "judge": "det", "reconstructions": 2},
+    "far_clean": {
+        "measure": "distance_to_manifold",
+        "manifold": "vae",
+        "of": "clean",
+        "judge": "none",
+        "reconstructions": 2,
+    },
+    "farther": {"measure": "farther_from_manifold", "manifold": "plane", "judge": "itself", "reconstructions": 0},
+}
 OF_EXPLANATIONS = {"deletion": {"measure": "deletion", "steps": 4}, "randomisation": {"measure": "randomisation"}}
 OF_NETWORKS = {"gradient_norm": {"measure": "gradient_norm"}}
 #: Published numbers, for the stage that compares them with a run's.
@@ -127,6 +142,10 @@ def draws(training: str) -> int:
 def maps(training: str, seed: int, inputs: str) -> list[str]:
     folder = f"{model(training, seed)}/{inputs}/n{draws(training)}/explanations/epsilon"
     return [*(f"{folder}/layer{layer}.safetensors" for layer in LAYERS), f"{folder}/explained.safetensors"]
+
+
+def manifold(name: str, seed: int) -> str:
+    return f"results/digits/manifolds/{name}/seed{seed}"
 
 
 def beside(found: list[str]) -> str:
@@ -241,6 +260,21 @@ def jobs() -> Iterator[Job]:
                     "repeats": 2,
                 },
             )
+        for name, settings in MANIFOLDS.items():
+            yield Job(
+                "manifold",
+                {"data": "results/digits/data.safetensors"},
+                {
+                    key: f"{manifold(name, seed)}/{file}"
+                    for key, file in (
+                        ("manifold", "manifold.safetensors"),
+                        ("history", "history.csv"),
+                        ("pictures", "pictures.safetensors"),
+                    )
+                },
+                {"dataset": "digits", "manifold": name, "seed": seed},
+                {"manifold": settings},
+            )
         for training in METHODS:
             place = {"dataset": "digits", "network": "fc2", "training": training, "seed": seed}
             weights = f"{model(training, seed)}/weights.safetensors"
@@ -272,10 +306,16 @@ def jobs() -> Iterator[Job]:
             )
             yield Job(
                 "predict",
-                {"points": points, "attacked": attacked, "weights": weights},
+                {
+                    "points": points,
+                    "attacked": attacked,
+                    "weights": weights,
+                    "manifolds": [f"{manifold(name, seed)}/manifold.safetensors" for name in MANIFOLDS],
+                    "judges": [f"{model('det', seed)}/weights.safetensors"],
+                },
                 {"table": f"{Path(attacked).parent}/predictions.csv"},
                 here,
-                {"measures": OF_PREDICTIONS, "network": NETWORK},
+                {"measures": OF_PREDICTIONS | DISTANCES, "network": NETWORK},
             )
             yield Job(
                 "measure_explanation",
@@ -398,6 +438,8 @@ def jobs() -> Iterator[Job]:
         "explanations": {"summary": ["results/measures.csv"]},
         "scores_by_training": {"scores": ["results/scores.csv"]},
         "gradient_components": {"gradients": [gradients(seed) for seed in (0, 1)]},
+        "distances_to_manifold": {"measured": tables},
+        "manifold_pictures": {"projections": [f"{manifold(name, 0)}/pictures.safetensors" for name in MANIFOLDS]},
         "draws_alone": {
             "fits": [
                 f"{model(training, seed)}/{file}"
@@ -409,8 +451,12 @@ def jobs() -> Iterator[Job]:
     }
     for name, inputs in shown.items():
         panel = PANEL | {"trainings": ["svi"]} if name == "gradient_components" else PANEL
-        panels = {} if name in ("cancellation", "scores_by_training") else {"panels": [panel]}
-        options = {"measures": ["top20", "deletion"]} if name == "explanations" else {}
+        panels = {} if name in ("cancellation", "scores_by_training", "manifold_pictures") else {"panels": [panel]}
+        options: dict[str, Any] = {
+            "explanations": {"measures": ["top20", "deletion"]},
+            "distances_to_manifold": {"measure": "far", "clean": "far_clean"},
+            "manifold_pictures": {"dataset": "digits", "manifolds": list(MANIFOLDS)},
+        }.get(name, {})
         yield Job(
             "figure",
             inputs,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from resilience import artifacts, catalog, data, jobs, progress, tables
 from resilience.figures import drawing
-from resilience.figures.panels import ExpectedGradients, Maps, Model, Panel, Style, Trained
+from resilience.figures.panels import ExpectedGradients, Maps, Model, Panel, Projections, Style, Trained
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -90,6 +90,15 @@ def read_weights(paths: list[str]) -> dict[Model, dict[str, Any]]:
     return {model: artifacts.read_tensors(f"{folder}/weights.safetensors") for model, folder in placed(paths).items()}
 
 
+def read_projections(paths: list[str]) -> dict[str, Projections]:
+    """What each manifold makes of test images, by its name."""
+    read = ((artifacts.read_about(path), artifacts.read_tensors(path)) for path in paths)
+    return {
+        about["manifold"]: Projections(int(about["seed"]), arrays["x"], arrays["projection"], arrays.get("sample"))
+        for about, arrays in read
+    }
+
+
 progress.start(snakemake.log[0])
 settings = jobs.settings_of(snakemake)
 history = jobs.history_of(snakemake)
@@ -117,6 +126,7 @@ readers = {
     "fits": lambda: read_fits(snakemake.input.fits),
     "weights": lambda: read_weights(snakemake.input.weights),
     "scores": lambda: artifacts.read_table(snakemake.input.scores[0]),
+    "projections": lambda: read_projections(snakemake.input.projections),
     "claims": lambda: artifacts.read_table(snakemake.input.claims[0]),
 }
 wanted = catalog.named("figures", entry).inputs

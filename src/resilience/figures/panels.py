@@ -146,6 +146,22 @@ class Trained:
         return None if found is None else float(found)
 
 
+@dataclass(frozen=True)
+class Projections:
+    """Test images ``x`` [N, C, H, W], a manifold's ``projection`` of them, and images of its own, if it has any."""
+
+    seed: int
+    x: np.ndarray
+    projection: np.ndarray
+    sample: np.ndarray | None = None
+
+    @property
+    def distances(self) -> np.ndarray:
+        """‖x − projection‖₂ of each image [N]."""
+        apart = (self.x.astype(np.float64) - self.projection).reshape(len(self.x), -1)
+        return np.asarray(np.sqrt((apart**2).sum(1)))
+
+
 #: Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = {
     "deterministic": "#4d4d4d",
