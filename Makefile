@@ -40,7 +40,7 @@ reproduction: .venv/installed
 		--configfile config/reproduction.yaml config/small.yaml
 
 papers: reproduction
-	@for config in carbone2020 carbone2020_published; do \
+	@for config in carbone2020 carbone2020_published kim2019; do \
 		$(BIN)/snakemake --cores $(CORES) $$(test -t 2 && echo --logger rich || echo --quiet rules) \
 			--configfile config/papers/$$config.yaml config/small.yaml || exit 1; done
 

@@ -83,6 +83,10 @@ def merged(*names: str) -> dict:
         ("papers/carbone2020", "small"),
         ("papers/carbone2020_published",),
         ("papers/carbone2020_published", "small"),
+        ("papers/kim2019",),
+        ("papers/kim2019", "small"),
+        ("papers/kim2019_cifar10",),
+        ("papers/kim2019_cifar10", "small"),
     ],
     ids=" ".join,
 )
@@ -97,7 +101,7 @@ def test_no_config_that_comes_along_is_left_out():
     }
     assert {path.stem for path in (ROOT / "config/papers").glob("*.yaml")} == {
         *("carbone2021", "carbone2021_published", "carbone2021_cifar10", "carbone2021_cifar10_published"),
-        *("carbone2020", "carbone2020_published"),
+        *("carbone2020", "carbone2020_published", "kim2019", "kim2019_cifar10"),
     }
 
 
@@ -160,6 +164,9 @@ def test_networks_differ_in_their_layers_and_trainings_in_their_roles():
     assert {name: f.traits["layers"] for name, f in catalog.functions("networks").items()} == {
         "conv": (0, 3, 7),
         "fc2": (1, 3, 5),
+        "mixture_dnn": (1, 3),
+        "mnist_cnn": (0, 2, 6, 8),
+        "cifar_cnn": (0, 5, 11, 13),
         "pooled": (0, 3, 7),
         "resnet20": ("conv1", "layer2", "output"),
         "torchvision": ("output",),

@@ -212,3 +212,20 @@ def test_one_section_of_before_beside_the_new_ones_is_refused_by_name(section):
 @pytest.mark.parametrize("wrong", [None, [], "epsilon", {"epsilon": None}])
 def test_a_section_of_before_that_was_never_right_is_refused_all_the_same(wrong):
     assert any(problem.startswith(("lrp: ", "config: the key 'lrp'")) for problem in problems(CONFIG | {"lrp": wrong}))
+
+
+@pytest.mark.parametrize(
+    ("section", "entry", "sentence"),
+    [
+        ("attacks", {"method": "pgd_l2", "epsilon": 0}, "attacks.none.epsilon: 0 must be greater than 0"),
+        ("attacks", {"method": "fgsm", "epsilon": 0}, "attacks.none.epsilon: 0 must be greater than 0"),
+        (
+            "trainings",
+            {"method": "adversarial", "epochs": 1, "attack": {"method": "pgd_l2", "epsilon": 0}},
+            "trainings.none.attack.epsilon: 0 must be greater than 0",
+        ),
+    ],
+)
+def test_an_attack_of_no_strength_is_refused(section, entry, sentence, config):
+    config[section]["none"] = entry
+    assert sentence in problems(config)[0]

@@ -14,7 +14,7 @@ from resilience.attacks.loop import STEEPEST_IN, Direction, Furthest
 from resilience.attacks.predictive import Predictive, difference_of_logits_ratio, log_odds_against
 from resilience.catalog import entry
 from resilience.networks import image_shape
-from resilience.parameters import Count, Fraction, NonNegative
+from resilience.parameters import Count, Positive, Share
 from resilience.posterior import Posterior
 from resilience.progress import track
 
@@ -33,7 +33,7 @@ def apgd(
     y: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: Fraction,
+    epsilon: Share,
     steps: Count = 100,
     restarts: Count = 1,
     loss: Literal["cross_entropy", "dlr"] = "cross_entropy",
@@ -62,7 +62,7 @@ def apgd_l2(
     y: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: NonNegative,
+    epsilon: Positive,
     steps: Count = 100,
     restarts: Count = 1,
     loss: Literal["cross_entropy", "dlr"] = "cross_entropy",

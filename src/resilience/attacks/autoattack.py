@@ -15,7 +15,7 @@ from resilience.attacks.predictive import Predictive, targeted_difference_of_log
 from resilience.attacks.square import square, square_l2
 from resilience.catalog import entry
 from resilience.networks import image_shape
-from resilience.parameters import Count, Fraction, NonNegative
+from resilience.parameters import Count, Positive, Share
 from resilience.posterior import Posterior, predict
 from resilience.progress import logger
 
@@ -30,7 +30,7 @@ def autoattack(
     y: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: Fraction,
+    epsilon: Share,
     steps: Count = 100,
     targets: Count = 9,
     queries: Count = 5000,
@@ -62,7 +62,7 @@ def autoattack_l2(
     y: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: NonNegative,
+    epsilon: Positive,
     steps: Count = 100,
     targets: Count = 9,
     queries: Count = 5000,

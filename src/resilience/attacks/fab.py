@@ -10,7 +10,7 @@ from resilience.attacks.predictive import Predictive
 from resilience.attacks.water_filling import level
 from resilience.catalog import entry
 from resilience.networks import image_shape
-from resilience.parameters import Count, Fraction, NonNegative
+from resilience.parameters import Count, Positive, Share
 from resilience.posterior import Posterior
 from resilience.progress import track
 
@@ -24,7 +24,7 @@ def fab(
     x: Tensor,
     y: Tensor,
     *,
-    epsilon: Fraction,
+    epsilon: Share,
     steps: Count = 100,
     targets: Count = 9,
 ) -> Tensor:
@@ -50,7 +50,7 @@ def fab_l2(
     x: Tensor,
     y: Tensor,
     *,
-    epsilon: NonNegative,
+    epsilon: Positive,
     steps: Count = 100,
     targets: Count = 9,
 ) -> Tensor:

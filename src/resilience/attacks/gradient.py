@@ -21,7 +21,7 @@ from resilience.catalog import entry
 from resilience.computing import in_chunks
 from resilience.graphs import chunk_of, graphs_of, knowing_what_they_share, pass_down, trace
 from resilience.networks import Shape, image_shape
-from resilience.parameters import Count, Fraction, NonNegative, NonNegativeCount, Positive, Share
+from resilience.parameters import Count, NonNegativeCount, Positive, Share
 from resilience.posterior import Posterior
 
 Objective = Literal[
@@ -44,7 +44,7 @@ def fgsm(
     x: Tensor,
     y: Tensor,
     *,
-    epsilon: Fraction,
+    epsilon: Share,
     objective: Literal[
         "likelihood", "mean_likelihood", "margin", "carlini_wagner", "saturating", "second_softmax", "mean_logits"
     ] = "likelihood",
@@ -80,7 +80,7 @@ def pgd(
     y: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: Fraction,
+    epsilon: Share,
     steps: Count = 40,
     step_size: Share | None = None,
     objective: Literal[
@@ -126,7 +126,7 @@ def pgd_l2(
     y: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: NonNegative,
+    epsilon: Positive,
     steps: Count = 40,
     step_size: Positive | None = None,
     objective: Literal[
@@ -158,7 +158,7 @@ def pgd_l1(
     y: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: NonNegative,
+    epsilon: Positive,
     steps: Count = 40,
     step_size: Positive | None = None,
     objective: Literal[

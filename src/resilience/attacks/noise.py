@@ -8,11 +8,11 @@ from torch import Tensor
 from resilience.attacks.ball import Ball, NormBall, random_signs
 from resilience.attacks.loop import normalised, steepest
 from resilience.catalog import entry
-from resilience.parameters import Fraction, NonNegative
+from resilience.parameters import Positive, Share
 
 
 @entry(noise=True)
-def noise(x: Tensor, generator: torch.Generator, *, epsilon: Fraction) -> Tensor:
+def noise(x: Tensor, generator: torch.Generator, *, epsilon: Share) -> Tensor:
     """Random noise of an attack's size: each pixel goes up or down by epsilon, as likely, and is clamped to [0, 1].
 
     What an attack does to an explanation is the attack's only in so far as noise of the same epsilon does less.
@@ -33,7 +33,7 @@ def noise(x: Tensor, generator: torch.Generator, *, epsilon: Fraction) -> Tensor
 
 
 @entry(noise=True, norm="l2")
-def noise_l2(x: Tensor, generator: torch.Generator, *, epsilon: NonNegative) -> Tensor:
+def noise_l2(x: Tensor, generator: torch.Generator, *, epsilon: Positive) -> Tensor:
     """Random noise of ℓ2 norm epsilon, in a uniform direction, and clamped to [0, 1]: the control of attacks in that ball.
 
     Parameters
@@ -48,7 +48,7 @@ def noise_l2(x: Tensor, generator: torch.Generator, *, epsilon: NonNegative) -> 
 
 
 @entry(noise=True, norm="l1")
-def noise_l1(x: Tensor, generator: torch.Generator, *, epsilon: NonNegative) -> Tensor:
+def noise_l1(x: Tensor, generator: torch.Generator, *, epsilon: Positive) -> Tensor:
     """Random noise of ℓ1 norm epsilon on a random twentieth of the pixels, clamped: the control of attacks in that ball.
 
     Parameters

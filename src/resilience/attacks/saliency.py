@@ -34,7 +34,7 @@ from resilience.measures.channels import of_pixels
 from resilience.measures.top_pixels import top_pixels
 from resilience.networks import image_shape
 from resilience.operations import Affine, Elementwise, Operation, Product, Rectifier, Sum
-from resilience.parameters import Count, Fraction, NonNegative, Percent, Positive
+from resilience.parameters import Count, Fraction, NonNegative, Percent, Positive, Share
 from resilience.posterior import Posterior, predict
 
 #: D of heat maps [N, C, H, W]: a value [N] for each, which the attack raises.
@@ -65,7 +65,7 @@ def saliency_top_k(
     x: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: Fraction,
+    epsilon: Share,
     steps: Count = 20,
     step_size: Fraction | None = None,
     restarts: Count = 1,
@@ -119,7 +119,7 @@ def saliency_region(
     x: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: Fraction,
+    epsilon: Share,
     steps: Count = 20,
     step_size: Fraction | None = None,
     restarts: Count = 1,
@@ -154,7 +154,7 @@ def saliency_target(
     x: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: Fraction,
+    epsilon: Share,
     steps: Count = 20,
     step_size: Fraction | None = None,
     restarts: Count = 1,

@@ -18,7 +18,7 @@ from resilience.computing import in_chunks
 from resilience.explanations.class_activation import before_pooled_head
 from resilience.graphs import chunk_of, graphs_of, input_gradient, trace
 from resilience.networks import image_shape
-from resilience.parameters import Count, Fraction, NonNegative
+from resilience.parameters import Count, Fraction, NonNegative, Share
 from resilience.posterior import Posterior, predict
 
 #: Who refuses a network without such a head, and what to do instead.
@@ -34,7 +34,7 @@ def saliency_cam(
     y: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: Fraction,
+    epsilon: Share,
     steps: Count = 200,
     step_size: Fraction | None = None,
     restarts: Count = 1,

@@ -14,7 +14,7 @@ from resilience.attacks.loop import normalised
 from resilience.attacks.predictive import Predictive
 from resilience.catalog import entry
 from resilience.networks import image_shape
-from resilience.parameters import Count, Fraction, NonNegative, Share
+from resilience.parameters import Count, Positive, Share
 from resilience.posterior import Posterior, predict
 from resilience.progress import track
 
@@ -27,7 +27,7 @@ def square(
     y: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: Fraction,
+    epsilon: Share,
     queries: Count = 200,
     share: Share = 0.3,
     margin: Literal["probability", "log_probability"] = "probability",
@@ -84,7 +84,7 @@ def square_l2(
     y: Tensor,
     generator: torch.Generator,
     *,
-    epsilon: NonNegative,
+    epsilon: Positive,
     queries: Count = 200,
     share: Share = 0.3,
     margin: Literal["probability", "log_probability"] = "probability",
