@@ -177,6 +177,7 @@ def test_networks_differ_in_their_layers_and_trainings_in_their_roles():
         "adversarial": "adversarial",
         "maximum_a_posteriori": "control",
         "ensemble": "control",
+        "prior_draws": "control",
         "svi": "bayesian",
         "hmc": "bayesian",
         "nuts": "bayesian",

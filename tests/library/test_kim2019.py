@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import matplotlib
+
+matplotlib.use("Agg")
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from matplotlib import pyplot
 from torch import nn
 
+from resilience import catalog, verdicts
 from resilience.architectures import kim2019
+from resilience.compared import Compared
 from resilience.data import DataError
 from resilience.datasets.gaussians import COVARIANCE, MEANS, gaussians
+from resilience.figures import kim2019 as kim2019_figures
+from resilience.figures.panels import Maps, Panel, Style
 from resilience.measures.boundary import boundary_tilt, off_manifold_energy
 from resilience.networks import logits
 from resilience.posterior import Posterior, point
+from resilience.tables import Measured
 from tests.conftest import double_network, noisy_posterior
 from tests.library.test_derived import change
 
@@ -148,3 +159,179 @@ def test_the_networks_are_the_published_ones(name, shape, parameters):
             bound = (6 / sum(nn.init._calculate_fan_in_and_fan_out(layer.weight))) ** 0.5
             assert 0.9 * bound < layer.weight.abs().max() <= bound
             assert not layer.bias.any()
+
+
+# ---------------------------------------------------------------- claims
+
+
+def row(measure, training, reference, estimate, **about):
+    """A comparison that is sure of itself."""
+    return {
+        "dataset": "digits",
+        "network": "cnn",
+        "attack": "far",
+        "measure": measure,
+        "explanation": "",
+        "layer": "8",
+        "subset": "all",
+        "training": training,
+        "role": "adversarial",
+        "draws": 1,
+        "reference": reference,
+        "reference_role": "deterministic",
+        "reference_draws": 1,
+        "mean": 1 + estimate,
+        "mean_reference": 1.0,
+        "estimate": estimate,
+        "low": estimate - 0.01,
+        "high": estimate + 0.01,
+        "low_points": estimate - 0.01,
+        "high_points": estimate + 0.01,
+        "seed_sd": 0,
+        "p": 1e-6,
+        "effect_size": estimate,
+        "seeds": 3,
+        "points": 9,
+        "p_wilcoxon": 0.1,
+        "p_mann_whitney": 0.1,
+        "relevant": np.nan,
+        "relevant_reference": np.nan,
+        **about,
+    }
+
+
+@pytest.fixture(scope="module")
+def judged():
+    nothing = {"reference_role": "nothing"}
+    series = {"reference_role": "adversarial"}
+    clean = {"attack": "clean"}
+    rows = [
+        row("farther", "strong", "", 0.3, **nothing),
+        row("farther", "strong", "standard", -0.2),
+        row("farther", "strong", "weak", -0.1, **series),
+        row("farther", "strong", "standard", 0.2, attack="noise"),
+        row("farther_itself", "strong", "standard", 0.2),
+        row("farther_components", "strong", "standard", -0.2),
+        row("farther_neighbours", "strong", "standard", 0.2),
+        row("tilt", "strong", "plain", -30, **clean),
+        row("tilt", "strong", "weak", -9, **clean, **series),
+        row("tilt", "svi", "plain", -9, **clean, role="bayesian"),
+        row("energy", "strong", "plain", -0.4, **clean),
+    ]
+    known = Compared(pd.DataFrame(rows), "gradient", "top20", noise={"noise"}, outputs={"cnn": "8"})
+    names = [
+        *("attacked_farther_than_clean", "nearer_with_strength", "nearer_by_own_success", "nearer_without_learning"),
+        *("tilt_falls", "gradient_along_the_manifold"),
+    ]
+    claims = {name: catalog.statement(name) for name in names}
+    return verdicts.judge(claims, lambda name: catalog.load("statements", name)(known), 0.95)
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [
+        ("attacked_farther_than_clean", [("strong", "", "holds")]),
+        ("nearer_with_strength", [("standard", "strong", "holds"), ("weak", "strong", "holds")]),
+        ("nearer_by_own_success", [("standard", "strong", "reversed")]),
+        ("nearer_without_learning", [("standard", "strong", "holds"), ("standard", "strong", "reversed")]),
+        ("tilt_falls", [("plain", "strong", "holds"), ("weak", "strong", "holds")]),
+        ("gradient_along_the_manifold", [("plain", "strong", "holds")]),
+    ],
+)
+def test_claims_of_what_falls_are_about_adversarial_training_alone(claim, expected, judged):
+    rows = judged[judged["claim"] == claim]
+    assert list(zip(rows["training"], rows["reference"], rows["verdict"], strict=True)) == expected
+    assert (rows["paper"] == "kim2019").all()
+
+
+# ---------------------------------------------------------------- figures
+
+STYLE = Style({"plain": "deterministic", "strong": "adversarial"})
+
+
+def predictions_of(dataset, training, labels, predicted):
+    return pd.DataFrame(
+        {
+            "dataset": dataset,
+            "network": "dnn",
+            "training": training,
+            "seed": 0,
+            "attack": "far",
+            "draws": 1,
+            "index": np.arange(len(labels)),
+            "label": labels,
+            "prediction": predicted,
+            "prediction_attacked": predicted,
+        }
+    )
+
+
+def test_boundaries_are_drawn_with_the_best_one_and_the_numbers_of_all_seeds(tmp_path):
+    source = gaussians(points=600)
+    x, y = source.train.x, source.train.y
+    grid = change("plane", np.zeros((100, 1, 1, 2), np.float32))
+    trainings = ["plain", "strong"]
+    panels = [Panel(name, "dnn", "far", trainings, ["3"], 0.5) for name in ("gaussians", "plane")]
+    images = [Maps(0, {}, dict.fromkeys(trainings, (at, at - 0.1)), {}) for at in (x, grid)]
+    right = (grid.reshape(-1, 2)[:, 0] < 0.5).astype(int)
+    tables = [
+        predictions_of(dataset, name, labels, predicted)
+        for dataset, labels, predicted in (("gaussians", y, y), ("plane", right, right))
+        for name in trainings
+    ]
+    measured = Measured(pd.DataFrame(), pd.concat(tables, ignore_index=True), {})
+    summary = pd.DataFrame(
+        [
+            {
+                "dataset": "gaussians",
+                "network": "dnn",
+                "training": name,
+                "attack": "clean",
+                "draws": 1,
+                "explanation": "",
+                "layer": "",
+                "measure": "tilt",
+                "mean": mean,
+                "low": mean - 1,
+                "high": mean + 1,
+                "seeds": 10,
+                "points": 9,
+            }
+            for name, mean in (("plain", 36.0), ("strong", 1.0))
+        ]
+    )
+    figure = kim2019_figures.boundary_tilting(panels, STYLE, images, measured, summary)
+    places = {place.get_title(): place for place in figure.axes}
+    assert places["Deterministic"].get_xlabel() == "tilt 36 [35, 37], 10 seeds"
+    # The best normal of these distributions lies at 81° to the first axis, and the means 4.8° from it.
+    tilt = np.degrees(np.arccos(_cosine(np.linalg.solve(COVARIANCE, MEANS[0] - MEANS[1]), MEANS[0] - MEANS[1])))
+    drawn = float(places["data"].get_xlabel().rpartition(" ")[2].rstrip("°"))
+    assert drawn == pytest.approx(tilt, abs=5)
+    figure.savefig(tmp_path / "figure.png")
+    pyplot.close(figure)
+
+
+def _cosine(one, other):
+    return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+
+
+def test_pictures_of_gradients_are_clipped_and_symmetric_and_those_of_attacks_say_the_class(tmp_path):
+    generator = np.random.default_rng(0)
+    x, gradient = generator.random((6, 1, 8, 8)), generator.normal(size=(6, 1, 8, 8))
+    gradient[0, 0, 0, 0] = 1e3
+    trainings = ["plain", "strong"]
+    panel = Panel("digits", "dnn", "far", trainings, ["3"], 0.5)
+    maps = Maps(0, {}, dict.fromkeys(trainings, (x, x)), {(name, "3"): (gradient, gradient) for name in trainings})
+    figure = kim2019_figures.gradient_pictures([panel], STYLE, [maps], explanation="gradient", points=2)
+    drawn = figure.axes[1].images[0]
+    low, high = np.percentile(gradient[0], [0.5, 99.5])
+    assert drawn.get_array().max() == pytest.approx(high)
+    assert drawn.norm.vmax == -drawn.norm.vmin == pytest.approx(max(abs(low), abs(high)))
+    figure.savefig(tmp_path / "gradients.png")
+    said = [predictions_of("digits", name, np.arange(6), np.arange(6) + step) for step, name in enumerate(trainings)]
+    measured = Measured(pd.DataFrame(), pd.concat(said, ignore_index=True), {})
+    figure = kim2019_figures.attack_pictures([panel], STYLE, [maps], measured, points=2)
+    titles = [place.get_title() for place in figure.axes]
+    assert titles[3:] == ["original\n3", "Deterministic\n3", "Adversarially trained\n4"]
+    figure.savefig(tmp_path / "attacks.png")
+    pyplot.close("all")
