@@ -235,7 +235,7 @@ STRENGTHS = {
 ROLES = {"std": "deterministic", "weak": "adversarial", "strong": "adversarial", "wide": "adversarial"}
 ROLES |= {"map": "control", "hmc": "bayesian"}
 #: By how much an explanation of a training makes right images wrong (ROAR) or lets them stay right (KAR), beside chance.
-SKILL = {"std": 0.1, "weak": 0.2, "strong": 0.35, "wide": 0.15, "map": 0.12, "hmc": 0.3}
+SKILL = {"std": 0.2, "weak": 0.3, "strong": 0.45, "wide": 0.25, "map": 0.22, "hmc": 0.4}
 ORDER = ["random", "edges", "gradient", "product"]
 METHODS = {"random": "random_map", "edges": "edges", "gradient": "gradient", "product": "gradient_times_input"}
 
