@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from resilience.catalog import entry
 from resilience.figures import drawing
@@ -111,6 +111,7 @@ def _scatter(axes: Axes, table: pd.DataFrame, comparisons: pd.DataFrame, explana
         "strength of adversarial training" if against == "strength" else "test accuracy of the explained network"
     )
     if against == "test_accuracy":
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=6.3, handlelength=2.8)
 
