@@ -235,7 +235,7 @@ STRENGTHS = {
 ROLES = {"std": "deterministic", "weak": "adversarial", "strong": "adversarial", "wide": "adversarial"}
 ROLES |= {"map": "control", "hmc": "bayesian"}
 #: By how much an explanation of a training makes right images wrong (ROAR) or lets them stay right (KAR), beside chance.
-SKILL = {"std": 0.1, "weak": 0.2, "strong": 0.35, "wide": 0.15, "map": 0.12, "hmc": 0.3}
+SKILL = {"std": 0.2, "weak": 0.3, "strong": 0.45, "wide": 0.25, "map": 0.22, "hmc": 0.4}
 ORDER = ["random", "edges", "gradient", "product"]
 METHODS = {"random": "random_map", "edges": "edges", "gradient": "gradient", "product": "gradient_times_input"}
 
@@ -432,15 +432,9 @@ CLAIMS = {
     "kar_of_gradients_and_l2": {("l2", "gradient", "")},
     "roar_and_test_accuracy": {("l2", "gradient", ""), ("l2", "product", "")},
     "bayesian_above_deterministic": {("hmc", name, "std") for name in ("gradient", "product")},
-    "bayesian_above_adversarial": {
-        ("hmc", name, other) for name in ("gradient", "product") for other in ("weak", "strong", "wide")
-    },
     "bayesian_above_controls": {("hmc", name, "map") for name in ("gradient", "product")},
-    "explanations_above_controls": {
-        (training, name, control)
-        for training in ("std", "weak", "strong", "wide")
-        for name in ("gradient", "product")
-        for control in ("random", "edges")
+    "gradients_above_controls": {
+        ("std", name, control) for name in ("gradient", "product") for control in ("random", "edges")
     },
 }
 
@@ -465,7 +459,7 @@ PLANTED = {
     "roar_and_test_accuracy": 1,
     "bayesian_above_deterministic": 1,
     "bayesian_above_controls": 1,
-    "explanations_above_controls": 1,
+    "gradients_above_controls": 1,
 }
 
 
@@ -476,13 +470,6 @@ def test_claims_follow_what_was_planted(claim, compared):
     table = verdicts.judge({claim: catalog.statement(claim)}, lambda _: rows, 0.95)
     assert (PLANTED[claim] * table["estimate"] > 0).all()
     assert (verdicts.REVERSED if PLANTED[claim] < 0 else verdicts.HOLDS) in set(table["verdict"])
-
-
-def test_a_bayesian_network_may_lie_between_adversarial_ones(compared):
-    known = Compared(compared, "epsilon", "top20", methods=METHODS)
-    rows = catalog.load("statements", "bayesian_above_adversarial")(known)
-    signs = rows.groupby("reference")["estimate"].agg(lambda estimates: set(np.sign(estimates)))
-    assert dict(signs) == {"weak": {1}, "wide": {1}, "strong": {-1}}
 
 
 def test_comparisons_the_other_way_round_are_those_of_the_reference_with_the_model(compared):

@@ -63,6 +63,7 @@ def another(file: str) -> str:
         ("results/measures.csv", "results/claims.csv"),
         ("comparisons.csv", "claims.csv"),
         ("claims.csv", "comparisons.csv"),
+        ("scores.csv", "claims.csv"),
         ("reproduction.csv", "claims.csv"),
         ("scatter.png", "answer.png"),
         ("results/digits", "results/half_moons"),

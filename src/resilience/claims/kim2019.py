@@ -12,15 +12,13 @@ from resilience.catalog import entry
 from resilience.compared import the_other_way_round
 from resilience.grid import CLEAN
 from resilience.scores import KAR, PROTOCOLS, ROAR, SCORES, STRENGTH, TEST_ACCURACY, correlation_name
-from resilience.tables import CONTROL, NOTHING
+from resilience.tables import CONTROL, NOTHING, OTHER_EXPLANATION
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from resilience.compared import Compared
 
-#: Of the networks that the paper looks at.
-PUBLISHED_ROLES = ("deterministic", "adversarial")
 #: The local and the global explanation of the paper.
 GRADIENT, PRODUCT = "gradient", "gradient_times_input"
 
@@ -74,8 +72,9 @@ def roar_and_strength(compared: Compared) -> pd.DataFrame:
 @entry(place="Sec. 3.2", published="ROAR: 0.018 standard, 0.007 strongest")
 def global_above_local(compared: Compared) -> pd.DataFrame:
     """Gradients times input, which are global, have higher ROAR and KAR scores than gradients, which are local."""
-    table = compared.table[compared.table["measure"].isin([SCORES[protocol] for protocol in PROTOCOLS])]
-    return compared.beside(compared.made_by(table[table["role"].isin(PUBLISHED_ROLES)], PRODUCT), GRADIENT)
+    published = compared.table["role"].isin(["deterministic", "adversarial"])
+    rows = _scores(compared.table[published], OTHER_EXPLANATION)
+    return compared.beside(compared.made_by(rows, PRODUCT), GRADIENT)
 
 
 @entry(place="Sec. 3.2", published="linear: 0.63 (l2), 0.89 (linf)")
@@ -104,22 +103,16 @@ def bayesian_above_deterministic(compared: Compared) -> pd.DataFrame:
 
 
 @entry(place="not in the paper")
-def bayesian_above_adversarial(compared: Compared) -> pd.DataFrame:
-    """Explanations of Bayesian networks have higher ROAR and KAR scores than those of adversarially trained networks."""
-    return _scores_of_bayesian(compared, "adversarial")
-
-
-@entry(place="not in the paper")
 def bayesian_above_controls(compared: Compared) -> pd.DataFrame:
     """Explanations of Bayesian networks have higher ROAR and KAR scores than those of MAP networks and of ensembles."""
     return _scores_of_bayesian(compared, "control")
 
 
 @entry(place="not in the paper")
-def explanations_above_controls(compared: Compared) -> pd.DataFrame:
-    """Explanations of standard and adversarially trained networks score higher than what says nothing of the network."""
-    table = compared.table[compared.table["measure"].isin([SCORES[protocol] for protocol in PROTOCOLS])]
-    return table[(table["reference_role"] == CONTROL) & table["role"].isin(PUBLISHED_ROLES)]
+def gradients_above_controls(compared: Compared) -> pd.DataFrame:
+    """Of a standard network gradients, and gradients times input, score higher than what says nothing of the network."""
+    rows = compared.made_by(compared.clean("deterministic"), GRADIENT, PRODUCT)
+    return _scores(rows, CONTROL)
 
 
 def _correlations(compared: Compared, protocol: str, against: str) -> pd.DataFrame:
@@ -129,9 +122,8 @@ def _correlations(compared: Compared, protocol: str, against: str) -> pd.DataFra
 
 
 def _scores_of_bayesian(compared: Compared, reference: str) -> pd.DataFrame:
-    """The scores of Bayesian networks, of both protocols, beside those of networks of a role."""
-    rows = compared.clean()
-    rows = rows[rows["measure"].isin([SCORES[protocol] for protocol in PROTOCOLS]) & (rows["reference_role"] == reference)]
+    """The scores of Bayesian networks with most draws beside those of networks of a role."""
+    rows = _scores(compared.clean(), reference)
     return rows[rows["draws"] == rows.groupby(["dataset", "network", "training"])["draws"].transform("max")]
 
 
@@ -149,3 +141,8 @@ def _on_clean(compared: Compared, measure: str) -> pd.DataFrame:
 def _stronger(rows: pd.DataFrame) -> pd.DataFrame:
     """Those of an adversarially trained network with the standard one, or with one that was trained against less."""
     return rows[(rows["role"] == "adversarial") & rows["reference_role"].isin(PUBLISHED_ROLES)]
+
+
+def _scores(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """The scores of both protocols beside references of a kind."""
+    return rows[rows["measure"].isin([SCORES[protocol] for protocol in PROTOCOLS]) & (rows["reference_role"] == reference)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from resilience.catalog import entry
 from resilience.figures import drawing
@@ -26,6 +26,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b08c00", "#56b4e9", "#8
 MARKS, LINES = ("o", "s", "^"), ("solid", (0, (4, 2)), (0, (1, 1)))
 CALLED = {"l1": "ℓ1", "l2": "ℓ2", "linf": "ℓ∞"}
 ROLES = ("deterministic", "adversarial", "control", "bayesian")
+#: How far dots of different explanations stand apart, as a share of the axis, so that their intervals can be told apart.
+APART = 0.012
 #: Panels beside each other.
 COLUMNS = 4
 
@@ -71,10 +73,16 @@ def _of_attacks(scores: pd.DataFrame) -> pd.DataFrame:
     """The trainings that have a strength: those without an attack once for each (norm, objective) of the others."""
     import pandas as pd
 
-    rated = scores[scores["strength"].notna()].fillna({"norm": "", "objective": ""})
+    rated = _with_texts(scores[scores["strength"].notna()])
     plain, against = rated[rated["norm"] == ""], rated[rated["norm"] != ""]
     attacks = against[["norm", "objective"]].drop_duplicates()
     return pd.concat([against, *(plain.assign(**attack._asdict()) for attack in attacks.itertuples(index=False))])
+
+
+def _with_texts(scores: pd.DataFrame) -> pd.DataFrame:
+    """The same with empty texts where a table that was read has a missing norm or objective."""
+    texts = {name: scores[name].astype(object).where(scores[name].notna(), "") for name in ("norm", "objective")}
+    return scores.assign(**texts)
 
 
 def _scatter(axes: Axes, table: pd.DataFrame, comparisons: pd.DataFrame, explanations: Sequence[str], against: str) -> None:
@@ -82,16 +90,17 @@ def _scatter(axes: Axes, table: pd.DataFrame, comparisons: pd.DataFrame, explana
     protocol = str(table["protocol"].iloc[0])
     name = STRENGTH if against == "strength" else TEST_ACCURACY
     axes.axhline(0, color=drawing.QUIET, lw=0.7, zorder=1)
-    for colour, explanation in zip(_colours(explanations), explanations, strict=True):
+    for order, (colour, explanation) in enumerate(zip(_colours(explanations), explanations, strict=True)):
         for number, (norm, rows) in enumerate(table[table["explanation"] == explanation].groupby("norm", sort=True)):
             mark, line = MARKS[number % len(MARKS)], LINES[number % len(LINES)]
             x, y = rows[against].to_numpy(dtype=float), rows["score"].to_numpy(dtype=float)
             bars = [y - rows["low"].to_numpy(), rows["high"].to_numpy() - y]
-            axes.errorbar(x, y, bars, fmt="none", ecolor=colour, elinewidth=0.6, alpha=0.5, zorder=2)
+            beside = x + APART * np.ptp(table[against]) * (order - (len(explanations) - 1) / 2)
+            axes.errorbar(beside, y, bars, fmt="none", ecolor=colour, elinewidth=0.6, alpha=0.5, zorder=2)
             attack = attack_of({"norm": norm, "objective": rows["objective"].iloc[0]})
             label = f"{CALLED.get(str(norm), norm)}, {explanation.replace('_', ' ')}"
             label += _correlations(comparisons, protocol, name, attack, explanation)
-            axes.plot(x, y, mark, color=colour, ms=3.6, mew=0.6, mfc=colour if number == 0 else "white", zorder=4)
+            axes.plot(beside, y, mark, color=colour, ms=3.6, mew=0.6, mfc=colour if number == 0 else "white", zorder=4)
             ends = np.array([x.min(), x.max()])
             if ends[0] < ends[1]:
                 axes.plot(ends, np.polyval(np.polyfit(x, y, 1), ends), color=colour, lw=1.1, ls=line, zorder=3)
@@ -102,7 +111,8 @@ def _scatter(axes: Axes, table: pd.DataFrame, comparisons: pd.DataFrame, explana
         "strength of adversarial training" if against == "strength" else "test accuracy of the explained network"
     )
     if against == "test_accuracy":
-        axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %", decimals=1))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=6.3, handlelength=2.8)
 
 
@@ -153,13 +163,12 @@ def accuracy_after_removal(
             place.set_visible(True)
             lines |= _curves(place, table, explanations, training)
             place.set_title(style.short(training))
-        first = block[0]
-        first.set_title(f"{style.titles.get(dataset, dataset)}, {network}, {protocol.upper()}\n{style.short(trainings[0])}")
         for place in axes[number * down : (number + 1) * down, 0]:
-            place.set_ylabel("test accuracy")
+            place.set_ylabel(f"{style.titles.get(dataset, dataset)}, {network}\n{protocol.upper()}: test accuracy")
             place.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %", decimals=0))
     axes[0, 0].xaxis.set_major_formatter(PercentFormatter(1, symbol=" %", decimals=0))
-    figure.supxlabel("pixels replaced", fontsize=8)
+    for place in axes[-1]:
+        place.set_xlabel("pixels replaced")
     figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=4, frameon=False, fontsize=7)
     return figure
 
@@ -191,7 +200,8 @@ def scores_by_training(style: Style, scores: pd.DataFrame) -> Figure:
     """ROAR and KAR scores of every explanation of every training, with 95 % intervals over points and seeds.
 
     Zero is the random map. Dashed is an explanation that says nothing of the network either, such as a filter of edges: what
-    lies left of it finds less than that. A posterior has its most draws. ε/ε_max is the strength of adversarial training.
+    lies left of it finds less than that. A posterior has its most draws. The strength of an attack that was trained against
+    is its epsilon over the largest of its norm.
     """
     places = list(scores.groupby(["dataset", "network"], sort=True))
     panels = [(place, explanation) for place, table in places for explanation in _explanations(table)]
@@ -226,7 +236,7 @@ def _explanations(table: pd.DataFrame) -> Iterator[str]:
 
 def _models(table: pd.DataFrame) -> pd.DataFrame:
     """Each training with most draws, by role, norm and strength: ``training``, ``draws`` and ``strength``."""
-    models = table[~table["control"]].fillna({"norm": "", "strength": 0.0})
+    models = _with_texts(table[~table["control"]]).fillna({"strength": 0.0})
     models = models.assign(_role=models["role"].map(ROLES.index)).sort_values(
         ["_role", "norm", "strength", "training", "draws"]
     )
@@ -234,7 +244,7 @@ def _models(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _named(style: Style, training: str, draws: int, strength: float) -> str:
-    details = f", ε/ε_max = {strength:.2g}" if strength else f", n = {draws}" if draws > 1 else ""
+    details = f", strength {strength:.2g}" if strength else f", n = {draws}" if draws > 1 else ""
     return f"{style.name(training)}{details}"
 
 
