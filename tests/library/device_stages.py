@@ -26,7 +26,7 @@ from resilience.attacks.gradient import LossGradient
 from resilience.data import SPLITS
 from resilience.explanations import lrp
 from resilience.lrp_composites import AnyRule
-from resilience.manifolds import stored
+from resilience.manifolds import loading, saving
 from resilience.manifolds.manifold import distances
 from resilience.networks import learnable_layers
 from resilience.posterior import Posterior
@@ -202,8 +202,8 @@ def manifold(settings: Mapping[str, Any]) -> Stage:
         here = replace(task("fc2", device), x=x[:40].to(device), validation_x=x[40:].to(device))
         learned = catalog.bound("manifolds", dict(settings))(task=here)
         with tempfile.TemporaryDirectory() as folder:
-            stored.save(file := Path(folder) / "manifold.safetensors", learned.manifold, 1, {})
-            found, seed = stored.load(file, device)
+            saving.save(file := Path(folder) / "manifold.safetensors", learned.manifold, 1, {})
+            found, seed = loading.load(file, device)
         sample = found.sample(3, torch.Generator().manual_seed(2))
         return {
             "projection": found.project(here.validation_x),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from resilience import tables
-from resilience.manifolds import stored
+from resilience.manifolds import saving
 from resilience.manifolds.principal_components import Plane
 from resilience.measures.manifolds import distance_to_manifold, farther_from_manifold
 from tests.library.pretend_device import CPU, pretend_device
@@ -28,7 +28,7 @@ COUNTED = {"none": [0, 1, 2], "itself": [1, 2], "standard": [0, 1]}
 @pytest.fixture
 def learned(tmp_path) -> dict[str, str]:
     line = Plane(torch.tensor([0.2, 0.5, 0.5]).double(), torch.tensor([[1.0, 0, 0]]).double())
-    stored.save(path := tmp_path / "manifold.safetensors", line, 0, {})
+    saving.save(path := tmp_path / "manifold.safetensors", line, 0, {})
     return {"line": str(path)}
 
 

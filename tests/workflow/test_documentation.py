@@ -56,7 +56,7 @@ def little(entries: str) -> dict:
         "explore": {},
     }
     for name, more in yaml.safe_load(entries).items():
-        config[name].update(more)
+        config.setdefault(name, {}).update(more)
     return config
 
 
@@ -126,6 +126,8 @@ def test_own_functions_work_as_the_page_says(tmp_path, monkeypatch):
     model = "results/stripes/fc1/smoothed/seed0"
     table = pd.read_csv(tmp_path / model / "blur/n1/predictions.csv")
     assert (table["label"] == table["prediction"]).mean() > 0.9
+    assert (table["farther"] < 0).mean() > 0.9  # A blur takes away what a constant image has not.
+    assert "farther" not in pd.read_csv(tmp_path / "results/faded/fc1/smoothed/seed0/blur/n1/predictions.csv")
     layers = {"epsilon": {1, 3}, "zplus": {1, 3}, "rectified": {3}}
     for explanation, explained in layers.items():
         table = pd.read_csv(tmp_path / model / f"blur/n1/explanations/{explanation}/measures.csv")

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from resilience import artifacts, catalog, computing, data, jobs, progress
-from resilience.manifolds import stored
+from resilience.manifolds import saving
 from resilience.manifolds.manifold import Learned
 from resilience.manifolds.pictures import of_every_class, pictures
 from resilience.seeding import seed_of
@@ -38,7 +38,7 @@ task = replace(task, checkpoints=kept, recipe=snakemake.params.recipe)
 learned: Learned = catalog.bound("manifolds", settings)(task=task)
 
 about = dict(place.items())
-stored.save(snakemake.output.manifold, learned.manifold, seed_of(seed, "draws"), about, history)
+saving.save(snakemake.output.manifold, learned.manifold, seed_of(seed, "draws"), about, history)
 artifacts.write_table(snakemake.output.history, pd.DataFrame(learned.history), history)
 shown = of_every_class(arrays["test.y"])
 test_x = torch.from_numpy(data.unit_interval(arrays["test.x"][shown])).to(device)

@@ -71,7 +71,7 @@ def distances_to_manifold(
         place.set_ylim(0, None)
         place.set_yticks([])
         place.set_title(drawing.wrapped(f"{panel.data}, {panel.network}\n{panel.attack_name}", COLUMNS))
-        place.set_xlabel("rescaled distance to the manifold")
+        place.set_xlabel("distance (rescaled)")
         place.legend(
             entries.values(), entries.keys(), loc="upper center", bbox_to_anchor=(0.5, -0.24), frameon=False, fontsize=6.5
         )

@@ -21,7 +21,7 @@ class ImagesError(ValueError):
 
 
 class Manifold(ABC):
-    """A set of images near which those of a dataset lie; :mod:`resilience.manifolds.stored` keeps it in one file."""
+    """A set of images near which those of a dataset lie; :mod:`resilience.manifolds.saving` keeps it in one file."""
 
     #: What the file says that it is.
     kind: ClassVar[str]

@@ -112,7 +112,8 @@ def discriminator(shape: Shape, latent: int, width: int) -> nn.Sequential:
     for factor in (2,) if side == 4 else (2, 4, 4):
         layers += _convolution(channels, factor * width, side, 4)
         channels, side = factor * width, -(-side // 2)
-    dense = (nn.Linear(channels * side**2, 8 * width), nn.ReLU(), nn.BatchNorm1d(8 * width))
+    # Not normalised: each kind of images is a batch of its own, and normalised before the last layer all had one mean logit.
+    dense = (nn.Linear(channels * side**2, 8 * width), nn.ReLU())
     return nn.Sequential(*layers, nn.Flatten(), *dense, nn.Linear(8 * width, 1), nn.Flatten(0))
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from resilience.catalog import entry
+from resilience.manifolds.loading import load
 from resilience.manifolds.manifold import distances
-from resilience.manifolds.stored import load
 from resilience.parameters import ManifoldName, NonNegativeCount, TrainingName
 
 

@@ -24,7 +24,9 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """A network to train: its config entry, the training and validation images, and the seed of everything random.
+    """A network to train, or a manifold to learn.
+
+    Its config entry, the training and validation images, and the seed of everything random.
 
     A training that takes long keeps how far it has come in the folder ``checkpoints``, if there is one, and goes on from
     there under the same ``recipe``: a text that changes with the training's settings and code.
