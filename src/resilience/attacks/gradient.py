@@ -301,6 +301,9 @@ class LossGradient:
 
     def _sum_over_draws(self, x: Tensor, y: Tensor) -> Tensor:
         """Draws are added up where what they share begins, and the sum is passed down from there."""
+        if len(self._graphs) == 1:
+            passed = trace(self._graphs[0], x)
+            return pass_down(passed, {len(passed.graph.nodes) - 1: self._measure(passed.output, y)[0]}, 1)[0]
         total: dict[int, Tensor] = {}
         largest = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
         for graph in knowing_what_they_share(self._graphs, x):
