@@ -54,7 +54,7 @@ def distances_to_manifold(
     rows = -(-len(panels) // columns)
     most = max(len(panel.trainings) for panel in panels)
     width = drawing.PAGE * max(columns / COLUMNS, 0.5)
-    figure, axes = drawing.canvas(rows, columns, width, rows * (2.2 + 0.13 * most))
+    figure, axes = drawing.canvas(rows, columns, width, rows * (2.35 + 0.13 * most))
     for place in axes.flat[len(panels) :]:
         place.axis("off")
     for place, panel in zip(axes.flat, panels, strict=False):
@@ -72,9 +72,8 @@ def distances_to_manifold(
         place.set_yticks([])
         place.set_title(drawing.wrapped(f"{panel.data}, {panel.network}\n{panel.attack_name}", COLUMNS))
         place.set_xlabel("distance (rescaled)")
-        place.legend(
-            entries.values(), entries.keys(), loc="upper center", bbox_to_anchor=(0.5, -0.24), frameon=False, fontsize=6.5
-        )
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25), "frameon": False}
+        place.legend(entries.values(), entries.keys(), title="median (images)", fontsize=6.5, title_fontsize=6.5, **below)
     for place in axes[:, 0]:
         place.set_ylabel("density")
     return figure
