@@ -164,9 +164,9 @@ def test_networks_differ_in_their_layers_and_trainings_in_their_roles():
     assert {name: f.traits["layers"] for name, f in catalog.functions("networks").items()} == {
         "conv": (0, 3, 7),
         "fc2": (1, 3, 5),
-        "mixture_dnn": (1, 3),
-        "mnist_cnn": (0, 2, 6, 8),
-        "cifar_cnn": (0, 5, 11, 13),
+        "mixture_dnn": (2, 4),
+        "mnist_cnn": (1, 3, 7, 9),
+        "cifar_cnn": (1, 6, 12, 14),
         "pooled": (0, 3, 7),
         "resnet20": ("conv1", "layer2", "output"),
         "torchvision": ("output",),

@@ -154,6 +154,8 @@ def test_where_no_gradient_is_there_is_no_direction():
 def test_the_networks_are_the_published_ones(name, shape, parameters):
     network = getattr(kim2019, name)(shape, 2 if name == "mixture_dnn" else 10)
     assert sum(value.numel() for value in network.parameters()) == parameters
+    x = torch.rand(2, *shape)
+    assert torch.equal(network(x), network[1:](2 * x - 1))
     for layer in network:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             bound = (6 / sum(nn.init._calculate_fan_in_and_fan_out(layer.weight))) ** 0.5

@@ -1,4 +1,8 @@
-"""The networks of Kim et al. 2019: stacks with ReLU, Glorot's uniform initial weights and biases of zero."""
+"""The networks of Kim et al. 2019: stacks with ReLU, Glorot's uniform initial weights and biases of zero.
+
+They see images in [−1, 1]: their first layer turns those in [0, 1] into such. What they learn depends on it, see
+docs/papers/kim2019.md.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,13 @@ import math
 
 from torch import nn
 
+from resilience.architectures.normalisation import Normalisation
 from resilience.catalog import entry
 from resilience.networks import Shape
 from resilience.parameters import Width
 
 
-@entry(layers=(1, 3))
+@entry(layers=(2, 4))
 def mixture_dnn(shape: Shape, classes: int, *, width: Width = 128) -> nn.Sequential:
     """One hidden layer, for points in the plane (Kim et al. 2019, Sec. 2.2).
 
@@ -25,11 +30,17 @@ def mixture_dnn(shape: Shape, classes: int, *, width: Width = 128) -> nn.Sequent
         Units of the hidden layer.
     """
     return _initialised(
-        nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), width), nn.ReLU(), nn.Linear(width, classes))
+        nn.Sequential(
+            Normalisation([0.5], [0.5]),
+            nn.Flatten(),
+            nn.Linear(math.prod(shape), width),
+            nn.ReLU(),
+            nn.Linear(width, classes),
+        )
     )
 
 
-@entry(layers=(0, 2, 6, 8), least_side=2, has=("convolution",))
+@entry(layers=(1, 3, 7, 9), least_side=2, has=("convolution",))
 def mnist_cnn(shape: Shape, classes: int, *, width: Width = 32) -> nn.Sequential:
     """Two convolutions of 5 × 5, max-pooling, a hidden layer (Kim et al. 2019, of MNIST and Fashion-MNIST).
 
@@ -45,6 +56,7 @@ def mnist_cnn(shape: Shape, classes: int, *, width: Width = 32) -> nn.Sequential
     channels, height, breadth = shape
     return _initialised(
         nn.Sequential(
+            Normalisation([0.5], [0.5]),
             nn.Conv2d(channels, width, 5, padding=2),
             nn.ReLU(),
             nn.Conv2d(width, 2 * width, 5, padding=2),
@@ -58,7 +70,7 @@ def mnist_cnn(shape: Shape, classes: int, *, width: Width = 32) -> nn.Sequential
     )
 
 
-@entry(layers=(0, 5, 11, 13), least_side=4, has=("convolution",))
+@entry(layers=(1, 6, 12, 14), least_side=4, has=("convolution",))
 def cifar_cnn(shape: Shape, classes: int, *, width: Width = 32) -> nn.Sequential:
     """Twice two convolutions of 3 × 3 and max-pooling, a hidden layer (Kim et al. 2019, of CIFAR-10 and for ROAR and KAR).
 
@@ -74,6 +86,7 @@ def cifar_cnn(shape: Shape, classes: int, *, width: Width = 32) -> nn.Sequential
     channels, height, breadth = shape
     return _initialised(
         nn.Sequential(
+            Normalisation([0.5], [0.5]),
             nn.Conv2d(channels, width, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1),

@@ -56,7 +56,7 @@ def boundary_tilting(
     towards = means[0] - means[1]
     angle = np.degrees(np.arccos(best @ towards / np.linalg.norm(best) / np.linalg.norm(towards)))
     places[0].set_title("data")
-    places[0].set_xlabel(f"arrow: normal of the best linear boundary, tilted by {angle:.0f}°")
+    places[0].set_xlabel(f"arrow: normal of the best linear\nboundary, tilted by {angle:.0f}°")
     for place, training in zip(places[1:], points.trainings, strict=False):
         _regions(place, of_grid.images[training][0], _predictions(measured, grid, training)["prediction"].to_numpy())
         _scatter(place, x, labels)
