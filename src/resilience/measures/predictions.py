@@ -135,7 +135,7 @@ def accuracy_by_logits(logits_attacked: np.ndarray, y: np.ndarray) -> np.ndarray
 
 @entry(of="predictions")
 def softmax_robustness_by_logits(logits: np.ndarray, logits_attacked: np.ndarray) -> np.ndarray:
-    """How little the softmax of the mean logits changes, 1 − ‖softmax E_w[z](x) − softmax E_w[z](x̃)‖_∞.
+    """How little the softmax of the mean logits z̄ = E_w[z] changes, 1 − ‖softmax z̄(x) − softmax z̄(x̃)‖_∞.
 
     What the code of Carbone et al. 2020 measures of ensembles.
 
