@@ -6,7 +6,7 @@ Gradients and relevance both run down the same graph, from its output, or from a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
@@ -65,18 +65,13 @@ class Graph:
         """
         if layer == OUTPUT and OUTPUT not in self.layers:
             return len(self.nodes) - 1
-        refuse_missing_layers(self.layers, [layer])
+        if layer not in self.layers:
+            raise LayerError(f"the network has no layer {layer}; its layers are {', '.join(self.layers)}")
         return self.layers[layer]
 
     def before_activation(self, node: int) -> int:
         """The node before an activation, or the node itself if it is none."""
         return self.nodes[node].inputs[0] if isinstance(self.nodes[node].operation, Rectifier | Smooth) else node
-
-
-def refuse_missing_layers(known: Iterable[str], layers: Iterable[str]) -> None:
-    """Raise a :class:`LayerError` unless a network, of which the names of all layers are known, has some layers."""
-    if missing := set(layers) - {*known, OUTPUT}:
-        raise LayerError(f"the network has no layer {', '.join(sorted(missing))}; its layers are {', '.join(known)}")
 
 
 def reading_of(network: nn.Module, shape: Sequence[int]) -> Reading:

@@ -19,7 +19,7 @@ from tests.reliability.stages import Job, jobs
 #: Scripts that ask for a device.
 COMPUTING = (
     *("train", "attack", "explain", "explain_dataset", "predict"),
-    *("measure_explanation", "measure_network", "cancellation", "retrain"),
+    *("measure_explanation", "measure_network", "cancellation", "retrain", "manifold"),
 )
 
 

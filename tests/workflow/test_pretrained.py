@@ -38,4 +38,3 @@ def test_a_layer_that_the_network_does_not_have_is_named(tmp_path):
     project.write_config(config)
     done = project.snakemake("--cores", "1", "--", TABLE, check=False)
     assert "the network has no layer layer9; its layers are " in done.stdout + done.stderr
-    assert not (project.folder / MODEL / "weights.safetensors").exists()

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from resilience import artifacts, catalog, computing, data, graphs, jobs, posterior, progress, sizes
-from resilience.networks import image_shape
+from resilience import artifacts, catalog, computing, data, jobs, posterior, progress, sizes
 from resilience.seeding import seed_of
 from resilience.training import checkpoints
 from resilience.training.fit import Task
@@ -37,9 +36,6 @@ seed = seed_of(place.dataset, place.network, place.training, place.seed)
 learning = {name: array for name, array in arrays.items() if not name.startswith("test.")}
 names = artifacts.read_about(snakemake.input.data).get(data.CLASS_NAMES)
 task = Task.of(settings["network"], learning, seed, start, device, len(names) if names else None)
-# What is explained later does not change a training, but a name that the network has not is better told before it.
-if layers := snakemake.config["networks"][place.network].get("layers"):
-    graphs.refuse_missing_layers(graphs.reading_of(task.network(), image_shape(task.x)).layers, map(str, layers))
 # Not an output: Snakemake deletes those of a job that failed, and this is what the next attempt goes on from.
 kept = Path(snakemake.output.weights).with_name("checkpoint")
 task = replace(task, checkpoints=kept, recipe=snakemake.params.recipe)
