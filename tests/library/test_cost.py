@@ -151,6 +151,7 @@ ALLOWED = {
     "match_size": set(),
     "cancellation": {"torch", "pandas"},
     "retrain": {"torch", "pandas"},
+    "manifold": {"torch", "pandas"},
     "scores": {"scipy"},
     "reproduction": {"pandas", "scipy"},
     "reproduction_figure": {"matplotlib", "pandas", "scipy"},
