@@ -31,6 +31,8 @@ from resilience.variants import without_changes_of_nothing
 
 #: Nothing here can be so large. Draws, epochs and widths of that size would fill any memory or take forever.
 LARGEST = 10**9
+#: So many names are listed where a name is not known and none is near; more are not read.
+LISTED = 16
 #: Columns that tables of measures and of predictions have beside those of the measures.
 COLUMNS_OF_TABLES = frozenset(tables.COLUMNS)
 #: Sections in whose entries defaults are written out, so that one that a user writes out changes nothing.
@@ -96,6 +98,8 @@ def nearest(value: object, known: Iterable[str], listed: Iterable[str] | None = 
     if close:
         return f"did you mean {' or '.join(close)}?"
     told = names if listed is None else sorted(listed)
+    if len(told) > LISTED:
+        told = [*told[:LISTED], f"and {len(told) - LISTED} more, which docs/configuration.md has"]
     return f"known: {', '.join(told)}" if told else "none is defined"
 
 
@@ -137,7 +141,9 @@ def _entry(
     key = SECTIONS[section].key
     known = functions(section)
     if key not in settings:
-        yield f"{_place(path)}: the key {key!r} is missing; {nearest('', known)}"
+        # Those that have the other keys of the entry, if there are any.
+        fitting = [name for name, function in known.items() if settings.keys() & function.parameters.keys()]
+        yield f"{_place(path)}: the key {key!r} is missing; {nearest('', known, fitting or None)}"
         return
     if not _is_known(section, settings[key]):
         yield f"{_place(path)}.{key}: {_shown(settings[key])} is unknown; {nearest(settings[key], known)}"

@@ -324,16 +324,18 @@ def gradients(network: str) -> Stage:
 
 
 def retrained(network: str) -> Stage:
-    """A network that learns again without the pixels that matter most, and with them alone."""
+    """A network that learns again, in single precision, without the pixels that matter most, and with them alone."""
 
     def stage(device: torch.device) -> dict[str, Any]:
+        torch.set_default_dtype(torch.float32)
         of_task = task(network, torch.device("cpu"))
-        x, y = of_task.validation_x.numpy(), of_task.validation_y.numpy()
+        x, y = of_task.validation_x.numpy().astype(np.float32), of_task.validation_y.numpy()
         arrays = {f"{split}.{key}": value for split in SPLITS for key, value in (("x", x), ("y", y))}
         relevance = {f"{split}.relevance": x - x.mean(0) for split in SPLITS}
         settings = {"method": "deterministic", "epochs": 2, "learning_rate": 0.01, "batch_size": 16}
         learn = retraining.Retraining(NETWORKS[network], settings, CLASSES, device)
-        return retraining.retrain(arrays, relevance, [0.3], [1], learn, [network])
+        found = retraining.retrain(arrays, relevance, [0.3], [1], learn, [network])
+        return {name: right.tolist() for name, right in found.items()}
 
     return stage
 

@@ -166,7 +166,7 @@ def test_networks_differ_in_their_layers_and_trainings_in_their_roles():
         "fc2": (1, 3, 5),
         "mixture_dnn": (2, 4),
         "mnist_cnn": (1, 3, 7, 9),
-        "cifar_cnn": (1, 6, 12, 14),
+        "cifar_cnn": (1, 3, 6, 8, 12, 14),
         "pooled": (0, 3, 7),
         "resnet20": ("conv1", "layer2", "output"),
         "torchvision": ("output",),

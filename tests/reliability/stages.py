@@ -381,13 +381,19 @@ def jobs() -> Iterator[Job]:
     )
     yield Job(
         "comparisons",
-        {"measured": tables, "cancellation": cancellations, "retrained": scored},
+        {
+            "measured": tables,
+            "cancellation": cancellations,
+            "retrained": scored,
+            "networks": [of_network(*each) for each in models],
+        },
         {"table": "results/comparisons.csv"},
         settings={
             "roles": {"det": "deterministic", "svi": "bayesian"},
             "layers": {"fc2": LAYERS},
             "measures": ["top20"],
             "of_predictions": list(OF_PREDICTIONS),
+            "of_networks": list(OF_NETWORKS),
             "growing": [[["digits", "fc2"], ["digits", "fc2"]]],
             "series": [["det", "svi"]],
             "retraining": {**of_scores, "explanations": ["epsilon", "random"]},

@@ -65,7 +65,7 @@ def test_a_config_that_cannot_work_is_refused(kind):
         value = [case["value"]] if "value" in case else []
         lines = refusal(changed(case["at"], *value, given=case.get("given")))
         slowest = max(slowest, time.monotonic() - begun)
-        assert all(line.isprintable() and len(line) < 500 for line in lines), lines
+        assert all(line.isprintable() and len(line) < 400 for line in lines), lines
         if not any(line.startswith(case["says"]) and case["remedy"] in line for line in lines):
             accepted.append((case, lines))
     print(f"\n{kind}: {len(CORPUS[kind]) - len(accepted)} of {len(CORPUS[kind])} refused, each within {slowest:.2f} s")

@@ -70,7 +70,7 @@ def mnist_cnn(shape: Shape, classes: int, *, width: Width = 32) -> nn.Sequential
     )
 
 
-@entry(layers=(1, 6, 12, 14), least_side=4, has=("convolution",))
+@entry(layers=(1, 3, 6, 8, 12, 14), least_side=4, has=("convolution",))
 def cifar_cnn(shape: Shape, classes: int, *, width: Width = 32) -> nn.Sequential:
     """Twice two convolutions of 3 × 3 and max-pooling, a hidden layer (Kim et al. 2019, of CIFAR-10 and for ROAR and KAR).
 
