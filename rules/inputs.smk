@@ -59,12 +59,10 @@ ALL_UNDER_ATTACK = [
     *(f"{attack}/predictions.csv" for attack in ALL_ATTACKS),
     *(table_of(model, attack, draws, explanation) for model, _, attack, draws, explanation in ALL_EXPLAINED),
 ]
-ALL_NETWORK_TABLES = sorted(
-    {
-        f"{model}/{CLEAN}/n{draws}/network.csv"
-        for model, *_, draws in attacked_models()
-        if GRID.measures("network")
-    }
+ALL_NETWORK_TABLES = (
+    sorted({f"{model}/{CLEAN}/n{draws}/network.csv" for model, *_, draws in attacked_models()})
+    if GRID.measures("network")
+    else []
 )
 ALL_CLEAN = sorted(
     {

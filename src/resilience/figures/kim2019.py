@@ -132,22 +132,16 @@ def gradient_pictures(
     points
         How many test points are drawn of each panel.
     """
-    columns = max(len(panel.trainings) for panel in panels)
-    rows = [(panel, of_panel, number) for panel, of_panel in zip(panels, maps, strict=True) for number in range(points)]
-    figure, axes = drawing.canvas(len(rows), 1 + columns, 1.25 * (1 + columns), 0.4 + 1.25 * len(rows))
-    for row, (panel, of_panel, number) in enumerate(rows):
+    figure, rows = _rows(panels, maps, points, 1.25)
+    for places, panel, of_panel, point, is_first in rows:
         x = of_panel.images[panel.reference][0]
-        point = number * len(x) // points
-        drawing.show_image(axes[row, 0], x[point], "original" if number == 0 else "")
-        if number == 0:
-            axes[row, 0].set_ylabel(panel.data)
-        for place, training in zip(axes[row, 1:], panel.trainings, strict=False):
+        drawing.show_image(places[0], x[point], "original" if is_first else "")
+        places[0].set_ylabel(panel.data if is_first else "")
+        for place, training in zip(places[1:], panel.trainings, strict=False):
             gradient = of_panel.layers[training, panel.layers[-1]][0][point].sum(0, keepdims=True)
             low, high = np.percentile(gradient, [CLIPPED, 100 - CLIPPED])
             reach = max(abs(low), abs(high)) or 1.0
-            drawing.show_map(place, gradient.clip(low, high), reach, title=style.name(training) if number == 0 else "")
-        for place in axes[row, 1 + len(panel.trainings) :]:
-            place.axis("off")
+            drawing.show_map(place, gradient.clip(low, high), reach, title=style.name(training) if is_first else "")
     figure.suptitle(f"{explanation}, seed {maps[0].seed}", fontsize=8.5)
     return figure
 
@@ -166,21 +160,36 @@ def attack_pictures(
     points
         How many test points are drawn of each panel.
     """
-    columns = max(len(panel.trainings) for panel in panels)
-    rows = [(panel, of_panel, number) for panel, of_panel in zip(panels, images, strict=True) for number in range(points)]
-    figure, axes = drawing.canvas(len(rows), 1 + columns, 1.25 * (1 + columns), 0.4 + 1.45 * len(rows))
-    for row, (panel, of_panel, number) in enumerate(rows):
+    figure, rows = _rows(panels, images, points, 1.45)
+    for places, panel, of_panel, point, is_first in rows:
         x = of_panel.images[panel.reference][0]
-        point = number * len(x) // points
         label = _predictions(measured, panel, panel.reference)["label"].iloc[point]
-        drawing.show_image(axes[row, 0], x[point], f"original\n{of_panel.class_name(label)}")
-        if number == 0:
-            axes[row, 0].set_ylabel(f"{panel.data}\n{panel.attack_name}")
-        for place, training in zip(axes[row, 1:], panel.trainings, strict=False):
+        drawing.show_image(places[0], x[point], f"original\n{of_panel.class_name(label)}")
+        places[0].set_ylabel(f"{panel.data}\n{panel.attack_name}" if is_first else "")
+        for place, training in zip(places[1:], panel.trainings, strict=False):
             said = _predictions(measured, panel, training)["prediction_attacked"].iloc[point]
             drawing.show_image(
                 place, of_panel.images[training][1][point], f"{style.name(training)}\n{of_panel.class_name(said)}"
             )
-        for place in axes[row, 1 + len(panel.trainings) :]:
-            place.axis("off")
     return figure
+
+
+def _rows(
+    panels: list[Panel], shown: list[Maps], points: int, height: float
+) -> tuple[Figure, list[tuple[np.ndarray, Panel, Maps, int, bool]]]:
+    """A row of pictures for each point of each panel: places, the panel and its maps, the point, whether it is the first.
+
+    Places beyond the trainings of a panel stay empty.
+    """
+    columns = 1 + max(len(panel.trainings) for panel in panels)
+    figure, axes = drawing.canvas(points * len(panels), columns, 1.25 * columns, 0.4 + height * points * len(panels))
+    places = iter(axes)
+    rows = []
+    for panel, of_panel in zip(panels, shown, strict=True):
+        count = len(of_panel.images[panel.reference][0])
+        for number in range(points):
+            row = next(places)
+            for place in row[1 + len(panel.trainings) :]:
+                place.axis("off")
+            rows.append((row, panel, of_panel, number * count // points, number == 0))
+    return figure, rows
